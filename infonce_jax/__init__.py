@@ -1,0 +1,42 @@
+"""InfoNCE in JAX, and trustworthy tests of the Gaussian representations it induces.
+
+The losses and the theory need jax alone and are imported here. `infonce_jax.evaluation` (scipy) and
+`infonce_jax.report` (matplotlib) are imported on first use; the training code (flax, optax, orbax) is
+reached by its own modules and never by this one.
+"""
+
+import importlib
+
+from infonce_jax import theory
+from infonce_jax.losses import (
+    InfoNCETerms,
+    gaussian_entropy,
+    infonce,
+    infonce_terms,
+    knn_entropy,
+    norm_entropy_regulariser,
+    safe_normalize,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "InfoNCETerms",
+    "evaluation",
+    "gaussian_entropy",
+    "infonce",
+    "infonce_terms",
+    "knn_entropy",
+    "norm_entropy_regulariser",
+    "report",
+    "safe_normalize",
+    "theory",
+]
+
+_ON_FIRST_USE = ("evaluation", "report")
+
+
+def __getattr__(name: str):
+    if name in _ON_FIRST_USE:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
