@@ -6,10 +6,10 @@ from jaxtyping import Array, Float, Num
 def vanishing_beta(
     dim: int, temperature: Num[Array, ""] | float, eta2: Num[Array, ""] | float = 0.0
 ) -> Float[Array, ""] | float:
-    """A regulariser weight under which the uniform law is the global minimiser: β₀ = 2(1-η₂) / (τ d).
+    """A regulariser weight under which uniformity is the global minimum: β₀ = 2(1-η₂) / (τ d).
 
-    The paper proves β₀ = α(1-η₂) / (C(d-1)) with α = 1/τ and an unstated constant C. Writing m for the
-    mean of the normalised representation, the alignment bound lets the loss gain at most
+    The paper proves β₀ = α(1-η₂) / (C(d-1)) with α = 1/τ and an unstated constant C. Writing m for
+    the mean of the normalised representation, the alignment bound lets the loss gain at most
     α(1-η₂)‖m‖² by moving away from uniformity, while KL(μ‖σ) ≥ (d/2)‖m‖² is what the regulariser
     charges for it (von Mises-Fisher laws are the extremal ones, since A_d(κ) ≤ κ/d). Hence the
     constant used here. It vanishes as the dimension grows.
@@ -27,7 +27,8 @@ def vanishing_beta(
         ValueError: where `dim` < 2: the sphere has no uniform density to spread over.
 
     References:
-        Betser et al., `InfoNCE Induces Gaussian Distribution <https://arxiv.org/abs/2602.24012>`_, 2026.
+        Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
+        <https://arxiv.org/abs/2602.24012>`_, 2026.
     """
     if dim < 2:
         raise ValueError(f"dim is {dim}; the regulariser's weight is defined from dimension 2 on.")

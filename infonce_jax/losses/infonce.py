@@ -59,8 +59,8 @@ def infonce(
 
         ℓ_i = -s_ii + log Σ_j exp(s_ij),
 
-    and, where `symmetric`, the mean of ℓ_i and of the same with the two views exchanged. As the batch
-    grows, the loss less log(batch) tends to -E_π[u·v] / τ + Φ(μ); see `infonce_terms`.
+    and, where `symmetric`, the mean of ℓ_i and of the same with the two views exchanged. As the
+    batch grows, the loss less log(batch) tends to -E_π[u·v] / τ + Φ(μ); see `infonce_terms`.
 
     Negatives are all rows of the arrays passed in. Under `jax.jit` with the batch sharded over
     devices these are the rows of all devices.
@@ -125,7 +125,8 @@ def infonce_terms(
     References:
         Wang, Isola, `Understanding Contrastive Representation Learning through Alignment and
         Uniformity on the Hypersphere <https://arxiv.org/abs/2005.10242>`_, 2020.
-        Betser et al., `InfoNCE Induces Gaussian Distribution <https://arxiv.org/abs/2602.24012>`_, 2026.
+        Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
+        <https://arxiv.org/abs/2602.24012>`_, 2026.
     """
     positive, potential = _positive_and_potential(z1, z2, temperature, symmetric, normalize)
     per_example = potential - positive / temperature + jnp.log(z1.shape[0])
@@ -137,7 +138,7 @@ def infonce_terms(
 
 
 def _positive_and_potential(z1, z2, temperature, symmetric, normalize):
-    """Similarity of the positive pair and log-mean-exp over candidates, both per example [batch]."""
+    """Similarity of the positive pair and log-mean-exp over candidates, per example [batch]."""
     _check(z1, z2, temperature)
     if normalize:
         z1, z2 = safe_normalize(z1), safe_normalize(z2)
@@ -169,8 +170,8 @@ def _reduce(per_example: Float[Array, "batch"], reduction: Reduction) -> Float[A
 def _check(z1, z2, temperature) -> None:
     if z1.ndim != 2 or z1.shape != z2.shape:
         raise ValueError(
-            f"z1 has shape {z1.shape} and z2 {z2.shape}; both must be [batch, dim], row i of one being "
-            "the positive of row i of the other."
+            f"z1 has shape {z1.shape} and z2 {z2.shape}; both must be [batch, dim], row i of one "
+            "being the positive of row i of the other."
         )
     if z1.shape[0] == 0:
         raise ValueError(f"The batch is empty (z1 has shape {z1.shape}); pass at least one pair.")

@@ -18,6 +18,7 @@ def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
     It is the largest entropy that any law with covariance Σ̂ can have. Σ̂ is the sample covariance S
     shrunk towards its mean variance, Σ̂ = (1-ρ) S + ρ (tr S / d) I, with the oracle-approximating
     ρ, so that it stays finite and differentiable where the batch is smaller than the dimension.
+    Variances below the resolution of the dtype are held at it.
 
     Example:
         >>> import jax
@@ -43,13 +44,15 @@ def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
     mean_variance = jnp.trace(covariance) / dim
     square_trace = jnp.sum(covariance**2)
     trace_square = (dim * mean_variance) ** 2
-    # A batch of equal rows has no spread; its entropy is -inf, whose gradient would be NaN.
-    tiny = jnp.finfo(z.dtype).tiny
-    rho = ((1 - 2 / dim) * square_trace + trace_square) / jnp.maximum(
-        (n + 1 - 2 / dim) * (square_trace - trace_square / dim), tiny
-    )
-    rho = jnp.clip(rho, 0, 1)
-    shrunk = (1 - rho) * covariance + (rho * mean_variance + tiny) * jnp.eye(dim, dtype=z.dtype)
+    spread = (n + 1 - 2 / dim) * (square_trace - trace_square / dim)
+    # An exactly isotropic covariance (dim = 1, equal rows) is its own target; the division is kept
+    # away from it so that the gradient stays finite.
+    isotropic = spread <= 0
+    rho = ((1 - 2 / dim) * square_trace + trace_square) / jnp.where(isotropic, 1, spread)
+    rho = jnp.where(isotropic, 1, jnp.clip(rho, 0, 1))
+    # Rows that are all equal have entropy -inf; variances are held at the dtype's resolution.
+    floor = jnp.finfo(z.dtype).eps ** 2 * lax.stop_gradient(jnp.mean(z**2)) + 1e-30
+    shrunk = (1 - rho) * covariance + (rho * mean_variance + floor) * jnp.eye(dim, dtype=z.dtype)
     cholesky = jnp.linalg.cholesky(shrunk)
     return dim / 2 * _LOG_2_PI_E + jnp.sum(jnp.log(jnp.diagonal(cholesky)))
 
@@ -60,9 +63,9 @@ def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]
         H = ψ(n) - ψ(k) + log V_d + (d / n) Σ_i log r_i
 
     with r_i the distance of row i to its k-th nearest other row, V_d the volume of the unit ball
-    and ψ the digamma function. It assumes no shape of the law, at the price of a bias that grows with
-    the dimension. Distances below the resolution of the dtype (duplicated rows) are held at it, which
-    keeps value and gradient finite.
+    and ψ the digamma function. It assumes no shape of the law, at the price of a bias that grows
+    with the dimension. Distances below the resolution of the dtype (duplicated rows) are held at
+    it, which keeps value and gradient finite.
 
     Args:
         z: representations, more than `k` rows.
@@ -107,8 +110,8 @@ def norm_entropy_regulariser(
     """The paper's regulariser of the unnormalised representation: R = -H(ρ) + λ E‖z‖².
 
     Up to a constant R is KL(ρ ‖ γ_λ) with γ_λ ∝ exp(-λ‖z‖²), so its minimiser is the isotropic
-    Gaussian of variance 1 / (2λ) per coordinate. Add β·R to InfoNCE; `theory.vanishing_beta` gives a
-    sufficient β.
+    Gaussian of variance 1 / (2λ) per coordinate. Add β·R to InfoNCE; `theory.vanishing_beta` gives
+    a sufficient β.
 
     Args:
         z: unnormalised representations.
@@ -122,7 +125,8 @@ def norm_entropy_regulariser(
         ValueError: for an unknown estimator, λ known and not positive, or too few rows.
 
     References:
-        Betser et al., `InfoNCE Induces Gaussian Distribution <https://arxiv.org/abs/2602.24012>`_, 2026.
+        Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
+        <https://arxiv.org/abs/2602.24012>`_, 2026.
     """
     if entropy not in ENTROPY_ESTIMATORS:
         raise ValueError(
