@@ -36,11 +36,10 @@ def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
         Chen, Wiesel, Eldar, Hero, `Shrinkage Algorithms for MMSE Covariance Estimation
         <https://arxiv.org/abs/0907.4698>`_, 2010, eq. 23 (the shrinkage ρ).
     """
-    z = _wide(z)
     _check_rows(z, 2, "the covariance")
     n, dim = z.shape
-    centred = z - jnp.mean(z, axis=0)
-    covariance = jnp.einsum("ni,nj->ij", centred, centred, precision=lax.Precision.HIGHEST) / n
+    unit, log_scale = _standardise(z)
+    covariance = jnp.einsum("ni,nj->ij", unit, unit, precision=lax.Precision.HIGHEST) / n
     mean_variance = jnp.trace(covariance) / dim
     square_trace = jnp.sum(covariance**2)
     trace_square = (dim * mean_variance) ** 2
@@ -51,10 +50,10 @@ def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
     rho = ((1 - 2 / dim) * square_trace + trace_square) / jnp.where(isotropic, 1, spread)
     rho = jnp.where(isotropic, 1, jnp.clip(rho, 0, 1))
     # Rows that are all equal have entropy -inf; variances are held at the dtype's resolution.
-    floor = jnp.finfo(z.dtype).eps ** 2 * lax.stop_gradient(jnp.mean(z**2)) + 1e-30
-    shrunk = (1 - rho) * covariance + (rho * mean_variance + floor) * jnp.eye(dim, dtype=z.dtype)
-    cholesky = jnp.linalg.cholesky(shrunk)
-    return dim / 2 * _LOG_2_PI_E + jnp.sum(jnp.log(jnp.diagonal(cholesky)))
+    floor = jnp.finfo(unit.dtype).eps ** 2
+    shrunk = (1 - rho) * covariance + (rho * mean_variance + floor) * jnp.eye(dim)
+    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(shrunk))))
+    return dim * (_LOG_2_PI_E / 2 + log_scale) + log_det / 2
 
 
 def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]:
@@ -81,21 +80,21 @@ def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]
     """
     if k < 1:
         raise ValueError(f"k is {k}; the nearest neighbour is k=1.")
-    z = _wide(z)
     _check_rows(z, k + 1, f"the distance to neighbour {k}")
     n, dim = z.shape
-    square_norm = jnp.sum(z**2, axis=1)
-    gram = jnp.einsum("id,jd->ij", z, z, precision=lax.Precision.HIGHEST)
+    unit, log_scale = _standardise(z)
+    square_norm = jnp.sum(unit**2, axis=1)
+    gram = jnp.einsum("id,jd->ij", unit, unit, precision=lax.Precision.HIGHEST)
     square_distance = square_norm[:, None] + square_norm[None, :] - 2 * gram
     square_distance = jnp.where(jnp.eye(n, dtype=bool), jnp.inf, square_distance)
     # The neighbours are found from the expanded square, which cancels for close rows; the distance
     # itself, and so the gradient, is taken from the difference.
     neighbour = lax.top_k(-lax.stop_gradient(square_distance), k)[1][:, k - 1]
-    square_radius = jnp.sum((z - z[neighbour]) ** 2, axis=1)
-    floor = jnp.finfo(z.dtype).eps ** 2 * jnp.mean(square_norm) + jnp.finfo(z.dtype).tiny
-    log_radius = 0.5 * jnp.log(jnp.maximum(square_radius, floor))
+    square_radius = jnp.sum((unit - unit[neighbour]) ** 2, axis=1)
+    square_radius = jnp.maximum(square_radius, jnp.finfo(unit.dtype).eps ** 2)
+    log_radius = log_scale + jnp.mean(jnp.log(square_radius)) / 2
     log_ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1)
-    return digamma(float(n)) - digamma(float(k)) + log_ball + dim * jnp.mean(log_radius)
+    return digamma(float(n)) - digamma(float(k)) + log_ball + dim * log_radius
 
 
 ENTROPY_ESTIMATORS: dict[str, Callable] = {"gaussian": gaussian_entropy, "knn": knn_entropy}
@@ -136,6 +135,18 @@ def norm_entropy_regulariser(
         raise ValueError(f"norm_weight (λ) is {norm_weight}; it must be positive.")
     mean_square_norm = jnp.mean(jnp.sum(_wide(z) ** 2, axis=1))
     return norm_weight * mean_square_norm - ENTROPY_ESTIMATORS[entropy](z)
+
+
+def _standardise(z: Array) -> tuple[Array, Array]:
+    """Rows centred and divided by their largest entry, and the log of that entry.
+
+    Keeps squares and their gradients in range at any scale of `z`. Entropy is the same for every
+    choice of the divisor, so no gradient is lost by holding it fixed.
+    """
+    centred = _wide(z) - jnp.mean(_wide(z), axis=0)
+    scale = lax.stop_gradient(jnp.max(jnp.abs(centred)))
+    scale = jnp.where(scale == 0, 1, scale)
+    return centred / scale, jnp.log(scale)
 
 
 def _wide(z: Array) -> Array:
