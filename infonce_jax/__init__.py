@@ -1,8 +1,8 @@
 """InfoNCE in JAX, and trustworthy tests of the Gaussian representations it induces.
 
-The losses and the theory need jax alone and are imported here. `infonce_jax.evaluation` (scipy) and
-`infonce_jax.report` (matplotlib) are imported on first use; the training code (flax, optax, orbax) is
-reached by its own modules and never by this one.
+The losses and the theory need jax alone and are imported here. `infonce_jax.evaluation` (scipy)
+and `infonce_jax.report` (matplotlib) are imported on first use; the training code (flax, optax,
+orbax) is reached by its own modules and never by this one.
 """
 
 import importlib

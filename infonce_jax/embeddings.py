@@ -91,8 +91,8 @@ def write(
 ) -> Path:
     """Writes one set to `root/<step>`, whole or not at all.
 
-    The set is built under a temporary name and renamed, so that a reader never sees half of it. A set
-    of the same step is replaced.
+    The set is built under a temporary name and renamed, so that a reader never sees half of it. A
+    set of the same step is replaced.
 
     Args:
         root: the run's embeddings folder.
@@ -160,8 +160,8 @@ def read(path: Path | str) -> EmbeddingSet:
     file = path / _MANIFEST
     if not file.is_file():
         raise FileNotFoundError(
-            f"{path} is not an embedding set: it has no {_MANIFEST}. Pass embeddings/<step> of a run, "
-            "or a .npy, .npz, .safetensors or .parquet file."
+            f"{path} is not an embedding set: it has no {_MANIFEST}. Pass embeddings/<step> of a "
+            "run, or a .npy, .npz, .safetensors or .parquet file."
         )
     try:
         manifest = json.loads(file.read_text())
@@ -171,8 +171,8 @@ def read(path: Path | str) -> EmbeddingSet:
         ) from None
     if manifest.get("format") != FORMAT:
         raise ValueError(
-            f"{file} has format {manifest.get('format')!r}; this version reads format {FORMAT}. Write "
-            "the set again with --stage=embed."
+            f"{file} has format {manifest.get('format')!r}; this version reads format {FORMAT}. "
+            "Write the set again with --stage=embed."
         )
     missing = [key for key in ("step", "members", "arrays", "labels") if key not in manifest]
     if missing:
@@ -222,8 +222,8 @@ def _check(path: Path, entry: dict[str, Any]) -> None:
         raise ValueError(f"{file} is truncated or not a .npy file ({error}). {remedy}") from None
     if list(array.shape) != entry["shape"] or str(array.dtype) != entry["dtype"]:
         raise ValueError(
-            f"{path / _MANIFEST} says that {entry['file']} is {entry['dtype']}{entry['shape']}, but "
-            f"the file is {array.dtype}{list(array.shape)}. {remedy}"
+            f"{path / _MANIFEST} says that {entry['file']} is {entry['dtype']}{entry['shape']}, "
+            f"but the file is {array.dtype}{list(array.shape)}. {remedy}"
         )
 
 

@@ -1,7 +1,7 @@
 """Synthetic sources: laws of the sample X0 that can be drawn without end.
 
-Each is `source(key, n, dim) -> (x [n, dim], labels [n] | None)` with independent rows; parameters of
-the law are keyword arguments. All but the binary source have mean zero and, up to the mixture's
+Each is `source(key, n, dim) -> (x [n, dim], labels [n] | None)` with independent rows; parameters
+of the law are keyword arguments. All but the binary source have mean zero and, up to the mixture's
 means, unit variance per coordinate, so that a channel's strength means the same everywhere.
 """
 
