@@ -1,0 +1,96 @@
+"""Checkpoints of a run. The only file that knows Orbax."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+from orbax.checkpoint import checkpoint_managers as policies
+
+
+class Checkpoints:
+    """The checkpoints of one run: written in the background, complete or absent.
+
+    A class because the background writer has to be waited for; use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        keep_newest: int = 1,
+        keep_every_steps: int = 0,
+        keep_steps: Collection[int] = (),
+        read_only: bool = False,
+    ):
+        """Opens the checkpoints under `root`.
+
+        Args:
+            root: folder of the checkpoints, one subfolder per step.
+            keep_newest: how many of the latest to keep.
+            keep_every_steps: keep those at multiples of this as well; 0 for none.
+            keep_steps: keep those at these steps as well.
+            read_only: neither write nor clean up.
+        """
+        kept = [policies.LatestN(keep_newest), policies.CustomSteps(sorted(keep_steps))]
+        if keep_every_steps:
+            kept.append(policies.EveryNSteps(keep_every_steps))
+        self._root = root
+        self._manager = ocp.CheckpointManager(
+            root.resolve(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(kept),
+                # What a killed process left half-written has no place among the complete ones.
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._manager.close()
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps with a complete checkpoint, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: PyTree) -> None:
+        """Starts writing `state`; returns once its arrays have been copied off the devices.
+
+        A step that is already there is left as it is.
+        """
+        if step not in self._manager.all_steps():
+            self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+
+    def wait(self) -> None:
+        """Waits until everything that was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, step: int, abstract_state: PyTree) -> PyTree:
+        """Reads the state of one step onto the devices of `abstract_state`'s shardings.
+
+        The number of devices need not be the one that the checkpoint was saved with.
+
+        Args:
+            step: one of `steps`.
+            abstract_state: the state's shapes, dtypes and shardings.
+
+        Raises:
+            ValueError: where the checkpoint is damaged, or of another shape.
+        """
+        try:
+            state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract_state))
+        # Orbax raises whatever its storage layers do: there is no narrower class to catch.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ValueError(
+                f"The checkpoint {self._root / str(step)} cannot be restored; it is truncated or was "
+                f"written by another configuration ({type(error).__name__}: {reason}). Delete that "
+                "folder to continue from the one before it, or choose another --workdir."
+            ) from error
+        return jax.block_until_ready(state)

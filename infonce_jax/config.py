@@ -1,0 +1,355 @@
+"""Every setting of a run, its default, and what makes a combination impossible.
+
+A file in configs/ calls `default_config()` and changes what its experiment needs. Scalars marked
+with `_each` may be given as a list: every value is then trained side by side with every other and
+with every seed, in one program.
+"""
+
+import copy
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import config_dict
+
+# What changes how a run is watched, kept, read or spread over devices, but not what it computes.
+_INCIDENTAL = (
+    *("name", "checkpoint", "evaluate", "log", "report"),
+    *("data.cache_dir", "data.data_dir", "train.devices"),
+)
+
+# The scalars that may be lists: arguments of the compiled program, not part of it.
+HYPERPARAMETERS = (
+    "channel.strength",
+    "channel.crop_area_min",
+    "channel.jitter",
+    "channel.grayscale_prob",
+    "channel.blur_prob",
+    "loss.temperature",
+    "loss.beta",
+    "loss.norm_weight",
+    "loss.label_smoothing",
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+)
+
+OBJECTIVES = ("infonce", "supervised")
+EMBEDDINGS = ("encoder", "head")
+STAGES = ("train", "embed", "evaluate", "report")
+
+
+class Member(NamedTuple):
+    """One of the runs trained side by side: a seed and its hyperparameters.
+
+    Attributes:
+        name: folder-safe, for example "seed0" or "seed0,loss.temperature=0.1".
+        seed: decides initial parameters, batches and views.
+        hyperparameters: the value of every entry of `HYPERPARAMETERS`.
+        varied: those of them that the configuration gives as a list.
+    """
+
+    name: str
+    seed: int
+    hyperparameters: dict[str, float]
+    varied: dict[str, float]
+
+
+def _each(value: float) -> config_dict.FieldReference:
+    """A scalar that may also be given as a list."""
+    return config_dict.FieldReference(value, field_type=object)
+
+
+def default_config() -> config_dict.ConfigDict:
+    """The default configuration; files in configs/ start from it."""
+    c = config_dict.ConfigDict()
+    c.name = "run"
+    # One run per seed, trained side by side.
+    c.seeds = (0, 1, 2, 3, 4)
+    # "infonce", or "supervised": cross-entropy of a linear classifier on the embedding.
+    c.objective = "infonce"
+
+    c.data = d = config_dict.ConfigDict()
+    # laplace, mixture, binary, gaussian, sphere, cifar10, or array (a file of yours).
+    d.source = "laplace"
+    # Seed of the data themselves, shared by all members.
+    d.seed = 0
+    # Synthetic sources: coordinates, rows to train on (an epoch) and rows to test on.
+    d.dim = 512
+    d.train_size = 10_240
+    d.test_size = 10_000
+    # Draw new rows at every step instead of going through train_size fixed ones.
+    d.fresh = False
+    d.mixture_components = 10
+    d.mixture_separation = 3.0
+    # Expected number of ones in a row of the binary source.
+    d.binary_active = 8.0
+    # CIFAR-10: folder of the prepared dataset ("" for the default of tensorflow_datasets), and where
+    # decoded images are kept ("" for ~/.cache/infonce_jax).
+    d.data_dir = ""
+    d.cache_dir = ""
+    # Array: .npy or .npz (arrays "x" and, optionally, "labels") of rows [n, dim] or uint8 images
+    # [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held out.
+    d.path = ""
+
+    c.channel = v = config_dict.ConfigDict()
+    # gaussian_noise, erasure, bit_flip, identity; for images also simclr.
+    v.name = "gaussian_noise"
+    # Standard deviation of the noise, or probability per coordinate. Not used by simclr.
+    v.strength = _each(0.5)
+    # SimCLR's views. Smallest share of the image that a crop keeps; 1 switches cropping off.
+    v.crop_area_min = _each(0.2)
+    v.flip = True
+    # Strength of the colour jitter, applied with probability 0.8; 1 is SimCLR's for CIFAR-10, that is
+    # brightness, contrast and saturation up to 0.4 and hue up to 0.1.
+    v.jitter = _each(1.0)
+    v.grayscale_prob = _each(0.2)
+    v.blur_prob = _each(0.0)
+
+    c.encoder = e = config_dict.ConfigDict()
+    # linear, mlp, resnet18, resnet34, resnet50, vit.
+    e.name = "linear"
+    # Dimension of the embedding; 0 leaves the pooled features of a ResNet or ViT as they are.
+    e.embedding_dim = 128
+    # Hidden width of the mlp, channels of the first stage of a ResNet, token width of the vit;
+    # 0 for the usual one (512, 64, 192).
+    e.width = 0
+    # Layers of the mlp with the last one counted, or blocks of the vit; 0 for the usual (2, 6).
+    e.depth = 0
+    e.activation = "relu"
+    # batch, group or none.
+    e.norm = "batch"
+    # ResNets: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max-pool).
+    e.stem = "cifar"
+    e.patch_size = 4
+    e.num_heads = 3
+    # Projection head on top of the embedding, to which the loss is then applied: none, linear, mlp.
+    e.head = "none"
+    e.head_hidden = 512
+    e.head_dim = 128
+
+    c.loss = s = config_dict.ConfigDict()
+    s.temperature = _each(0.5)
+    # Learn the temperature, starting from the value above and never below the minimum.
+    s.learn_temperature = False
+    s.temperature_min = 0.01
+    s.symmetric = True
+    s.normalize = True
+    # Weight β of the regulariser -H(ρ) + λE‖z‖². With beta_unit "vanishing" it counts multiples of
+    # the theory's β₀ = 2(1-η₂)/(τ·dim) instead.
+    s.beta = _each(0.0)
+    s.beta_unit = "absolute"
+    s.beta_schedule = "constant"
+    s.norm_weight = _each(0.5)
+    s.entropy = "gaussian"
+    # Mildness η₂ of the channel for β₀; 0 gives the β₀ that suffices for every channel.
+    s.eta2 = 0.0
+    s.label_smoothing = _each(0.0)
+
+    c.optimizer = o = config_dict.ConfigDict()
+    # Any optimizer of optax that takes a learning rate: sgd, adam, adamw, lars, lamb, lion, ...
+    o.name = "adam"
+    o.learning_rate = _each(1e-3)
+    o.weight_decay = _each(0.0)
+    # Further keyword arguments, for example {"momentum": 0.9} for sgd.
+    o.kwargs = config_dict.ConfigDict()
+    # constant, linear or cosine decay to zero after the warm-up.
+    o.schedule = "cosine"
+    o.warmup_steps = 0
+    # Largest norm of the gradient; 0 for no clipping.
+    o.clip_norm = 0.0
+
+    c.train = t = config_dict.ConfigDict()
+    t.batch_size = 256
+    # Optimiser steps; 0 to count epochs instead.
+    t.steps = 0
+    t.epochs = 10.0
+    # float32 or bfloat16. Parameters and losses are float32 either way.
+    t.compute_dtype = "float32"
+    # How many local devices share the batch; 0 for all.
+    t.devices = 0
+
+    c.checkpoint = k = config_dict.ConfigDict()
+    k.every_steps = 500
+    k.keep_newest = 2
+    # Also keep every checkpoint whose step is a multiple of this; 0 for none. Steps at which an
+    # embedding set is written are always kept, so that the set can be written again.
+    k.keep_every_steps = 0
+
+    c.embed = m = config_dict.ConfigDict()
+    # When to write an embedding set, beside step 0 and the last step, which always have one.
+    m.epochs = ()
+    m.steps = ()
+    # What is evaluated: the output of the encoder or of the head.
+    m.output = "encoder"
+    # Embed the training set as well as the test set.
+    m.train_split = False
+    m.batch_size = 1000
+
+    c.log = g = config_dict.ConfigDict()
+    g.every_steps = 50
+    g.tensorboard = False
+    g.wandb = False
+    g.wandb_project = "infonce_jax"
+
+    c.evaluate = a = config_dict.ConfigDict()
+    a.sample_sizes = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+    a.seed = 0
+
+    c.report = r = config_dict.ConfigDict()
+    r.title = ""
+    # The paper's row to show beside ours: laplace, mixture, binary, cifar10, or "" for none.
+    r.paper = ""
+    r.sample_size = 1000
+    return c.lock()
+
+
+def validate(config: config_dict.ConfigDict) -> None:
+    """Checks what can be checked before any data are read.
+
+    Raises:
+        ValueError: naming the field, its value, and what it may be.
+    """
+    _one_of("objective", config.objective, OBJECTIVES)
+    _one_of("embed.output", config.embed.output, EMBEDDINGS)
+    _one_of("train.compute_dtype", config.train.compute_dtype, ("float32", "bfloat16"))
+    _one_of("loss.beta_unit", config.loss.beta_unit, ("absolute", "vanishing"))
+    if not config.seeds or any(not isinstance(s, int) or s < 0 for s in config.seeds):
+        raise ValueError(
+            f"config.seeds is {config.seeds!r}; give at least one non-negative integer, for example "
+            "--config.seeds='(0, 1, 2)'."
+        )
+    for name in HYPERPARAMETERS:
+        for value in _values(config, name):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"config.{name} holds {value!r}; it must be a number.")
+            if not value >= 0:
+                raise ValueError(f"config.{name} is {value}; it must not be negative.")
+    for name in ("loss.temperature", "loss.norm_weight", "optimizer.learning_rate"):
+        if any(value <= 0 for value in _values(config, name)):
+            raise ValueError(
+                f"config.{name} is {_field(config, name)}; it must be greater than 0."
+                + (" Usual temperatures are 0.05 to 1." if name == "loss.temperature" else "")
+            )
+    probabilities = ["channel.grayscale_prob", "channel.blur_prob", "loss.label_smoothing"]
+    if config.channel.name in ("erasure", "bit_flip"):
+        probabilities.append("channel.strength")
+    for name in probabilities:
+        if any(value > 1 for value in _values(config, name)):
+            raise ValueError(
+                f"config.{name} is {_field(config, name)}; it is a probability, at most 1."
+            )
+    if any(not 0 < value <= 1 for value in _values(config, "channel.crop_area_min")):
+        raise ValueError(
+            f"config.channel.crop_area_min is {config.channel.crop_area_min}; it is the share of the "
+            "image that a crop keeps, above 0 and at most 1."
+        )
+    if not 0 <= config.loss.eta2 <= 1:
+        raise ValueError(f"config.loss.eta2 is {config.loss.eta2}; a mildness lies in [0, 1].")
+    at_least_one = (
+        "train.batch_size",
+        "checkpoint.every_steps",
+        "checkpoint.keep_newest",
+        "embed.batch_size",
+        "log.every_steps",
+    )
+    for name in at_least_one:
+        if _field(config, name) < 1:
+            raise ValueError(f"config.{name} is {_field(config, name)}; it must be at least 1.")
+    if config.train.steps < 0 or (config.train.steps == 0 and config.train.epochs <= 0):
+        raise ValueError(
+            f"config.train.steps is {config.train.steps} and config.train.epochs "
+            f"{config.train.epochs}; give a positive number of steps, or steps=0 and a positive number "
+            "of epochs."
+        )
+    if config.objective == "infonce" and config.train.batch_size < 2:
+        raise ValueError(
+            f"config.train.batch_size is {config.train.batch_size}; InfoNCE needs at least 2 pairs, "
+            "else there are no negatives."
+        )
+    if config.embed.output == "head" and config.encoder.head == "none":
+        raise ValueError(
+            "config.embed.output is 'head' but config.encoder.head is 'none'; choose a head "
+            "(--config.encoder.head=mlp) or embed the encoder's output."
+        )
+    if any(n < 8 for n in config.evaluate.sample_sizes):
+        raise ValueError(
+            f"config.evaluate.sample_sizes is {config.evaluate.sample_sizes}; the tests of normality "
+            "need at least 8 rows."
+        )
+
+
+def members(config: config_dict.ConfigDict) -> list[Member]:
+    """The runs trained side by side: every seed with every combination of the listed scalars."""
+    varied = [n for n in HYPERPARAMETERS if isinstance(_field(config, n), Sequence)]
+    result = []
+    for values in itertools.product(*(_values(config, name) for name in varied)):
+        chosen = {name: float(value) for name, value in zip(varied, values, strict=True)}
+        fixed = {n: float(_field(config, n)) for n in HYPERPARAMETERS if n not in chosen}
+        suffix = "".join(f",{name}={value:g}" for name, value in chosen.items())
+        for seed in config.seeds:
+            result.append(Member(f"seed{seed}{suffix}", int(seed), fixed | chosen, chosen))
+    names = [member.name for member in result]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"The configuration trains {', '.join(twice)} more than once; remove the repeated seed or "
+            "hyperparameter value."
+        )
+    return result
+
+
+def plain(config: config_dict.ConfigDict) -> dict[str, Any]:
+    """The configuration as plain data, as it is after a round trip through JSON."""
+    return json.loads(config.to_json())
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a plain configuration that decides what training computes."""
+    kept = copy.deepcopy(dict(config))
+    for name in _INCIDENTAL:
+        *sections, field = name.split(".")
+        section = kept
+        for key in sections:
+            section = section.get(key, {})
+        section.pop(field, None)
+    return kept
+
+
+def config_hash(config: config_dict.ConfigDict) -> str:
+    """A short hash of `identity`, to recognise a run by."""
+    canonical = json.dumps(identity(plain(config)), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def difference(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted names of the fields in which two configurations differ, with both values."""
+    lines = []
+    for key in dict.fromkeys([*ours, *theirs]):
+        one, other = ours.get(key), theirs.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            lines += difference(one, other, f"{prefix}{key}.")
+        elif one != other:
+            lines.append(f"{prefix}{key}: {other!r} there, {one!r} now")
+    return lines
+
+
+def _field(config: config_dict.ConfigDict, dotted: str) -> Any:
+    for key in dotted.split("."):
+        config = config[key]
+    return config
+
+
+def _values(config: config_dict.ConfigDict, dotted: str) -> tuple:
+    value = _field(config, dotted)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if not value:
+            raise ValueError(f"config.{dotted} is an empty list; give at least one value.")
+        return tuple(value)
+    return (value,)
+
+
+def _one_of(name: str, value: str, valid: Sequence[str]) -> None:
+    if value not in valid:
+        raise ValueError(f"config.{name} is {value!r}; it must be one of {', '.join(valid)}.")

@@ -1,0 +1,94 @@
+"""The evaluation as a table for the terminal."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from infonce_jax.evaluation.evaluate import GAUSSIAN
+
+_COLUMNS = (
+    ("norm CV", "norm_cv", "{:.4f}"),
+    ("1/sqrt(2PR)", "norm_cv_gaussian", "{:.4f}"),
+    ("AD mean", "ad_mean", "{:.3f}"),
+    ("AD pass", "ad_pass", "{:.1%}"),
+    ("DP mean p", "dp_mean_p", "{:.3f}"),
+    ("DP pass", "dp_pass", "{:.1%}"),
+    ("alignment", "alignment", "{:.4f}"),
+    ("neg cos", "negative_cosine_mean", "{:z.4f}"),
+    ("std", "negative_cosine_std", "{:.4f}"),
+    ("|mean|", "mean_resultant", "{:.4f}"),
+)
+_BLOCK = ("source", "step", "epoch", "split", "hyperparameters", "dim")
+
+
+def format_table(summary: Iterable[dict[str, Any]]) -> str:
+    """One block per embedding set: sample sizes downwards, statistics across, means over seeds.
+
+    Above them stands what independent coordinates of an exact Gaussian score; below each row its
+    standard errors, where there are several seeds. Constant coordinates and rows of zeros are
+    named where there are any.
+
+    Args:
+        summary: as `infonce_jax.evaluation.summarise` returns it.
+    """
+    blocks: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in summary:
+        blocks.setdefault(tuple(row[c] for c in _BLOCK), []).append(row)
+    return "\n\n".join(_block(dict(zip(_BLOCK, k, strict=True)), v) for k, v in blocks.items())
+
+
+def _block(where: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    cells: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["representation"], row["n"]), {})[row["statistic"]] = row
+    known = {row["statistic"] for row in rows}
+    columns = [c for c in _COLUMNS if c[1] in known]
+    lines = [["", "n", *(heading for heading, _, _ in columns)]]
+    lines += [["exact Gaussian", "", *(_cell(form, GAUSSIAN.get(s)) for _, s, form in columns)]]
+    for (representation, n), found in sorted(
+        cells.items(), key=lambda kv: (kv[0][0] != "raw", kv[0])
+    ):
+        means = [_cell(form, found.get(s, {}).get("mean")) for _, s, form in columns]
+        errors = [_cell(form, found.get(s, {}).get("standard_error")) for _, s, form in columns]
+        lines += [[representation, str(n), *means]]
+        if any(errors):
+            lines += [["  +- s.e.", "", *errors]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    ]
+    return "\n".join([_title(where, rows), *table, *_left_out(rows)])
+
+
+def _cell(form: str, value: float | None) -> str:
+    return "" if value is None else "-" if math.isnan(value) else form.format(value)
+
+
+def _title(where: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    seeds = max(row["count"] for row in rows)
+    parts = [
+        where["source"],
+        where["split"],
+        None if where["epoch"] is None else f"epoch {where['epoch']:g}",
+        f"d = {where['dim']}",
+        f"{seeds} seeds" if seeds > 1 else None,
+        where["hyperparameters"] if where["hyperparameters"] not in (None, "{}") else None,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _left_out(rows: list[dict[str, Any]]) -> list[str]:
+    forms = {
+        "constant_coordinates": "constant coordinates, left out of AD and DP "
+        "({representation}, n = {n}): {mean:g}",
+        "zero_rows": "rows of zeros, left out of what needs a direction (n = {n}): {mean:g}",
+    }
+    found = [
+        form.format_map(row)
+        for statistic, form in forms.items()
+        for row in rows
+        if row["statistic"] == statistic and row["mean"] > 0
+    ]
+    # The rows of zeros are the same ones in every representation.
+    return list(dict.fromkeys(found))

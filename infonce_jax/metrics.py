@@ -1,0 +1,166 @@
+"""Metrics of a run on their way out: a file, a terminal, TensorBoard, Weights & Biases."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+_SHOWN = ("loss", "alignment", "uniformity", "accuracy")
+
+
+class MetricsFile:
+    """metrics.jsonl: one line per logging step, every metric a list over members.
+
+    Holds nothing that depends on the clock, so that a resumed run writes the same bytes as one that
+    was never stopped; rates go to timing.jsonl beside it.
+    """
+
+    def __init__(self, workdir: Path, resume_step: int):
+        """Opens both files, dropping lines past `resume_step` and a half-written last one."""
+        self._files = []
+        for name in ("metrics.jsonl", "timing.jsonl"):
+            _truncate(workdir / name, resume_step)
+            self._files.append((workdir / name).open("a"))
+
+    def write(self, line: dict[str, Any], timing: dict[str, Any]) -> None:
+        for file, content in zip(self._files, (line, timing), strict=True):
+            file.write(json.dumps(content) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+
+class Terminal:
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(
+        self, description: str, total_steps: int, first_step: int, stream: TextIO | None = None
+    ):
+        self._stream = stream or sys.stderr
+        self._description = description
+        self._total_steps = total_steps
+        self._bar = None
+        if self._stream.isatty():
+            self._bar = tqdm(
+                desc=description,
+                total=total_steps,
+                initial=first_step,
+                unit="step",
+                file=self._stream,
+                dynamic_ncols=True,
+            )
+
+    def advance(self, step: int) -> None:
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def show(self, step: int, metrics: dict[str, np.ndarray], steps_per_s: float) -> None:
+        """Shows the mean over members of the metrics worth watching."""
+        means = {name: float(np.mean(metrics[name])) for name in _SHOWN if name in metrics}
+        if self._bar is not None:
+            self._bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
+            return
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+        self.say(
+            f"{self._description}  step {step}/{self._total_steps}  {shown}  "
+            f"{steps_per_s:.1f} steps/s"
+        )
+
+    def say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class TensorBoard:
+    """TensorBoard scalars, one folder per member, without TensorFlow."""
+
+    def __init__(self, workdir: Path, member_names: Sequence[str]):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise ValueError(
+                "config.log.tensorboard is set but tensorboardX is not installed; run "
+                "`pip install tensorboardX` or leave it off."
+            ) from None
+        root = workdir / "tensorboard"
+        self._writers = [SummaryWriter(str(root / name)) for name in member_names]
+
+    def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
+        for name, values in metrics.items():
+            for writer, value in zip(self._writers, values, strict=True):
+                writer.add_scalar(name, float(value), step)
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+class WandB:
+    """One Weights & Biases run, with a series per member and metric."""
+
+    def __init__(
+        self,
+        workdir: Path,
+        member_names: Sequence[str],
+        *,
+        project: str,
+        name: str,
+        run_id: str,
+        config: dict[str, Any],
+    ):
+        try:
+            import wandb
+        except ImportError:
+            raise ValueError(
+                "config.log.wandb is set but wandb is not installed; run `pip install wandb` or leave "
+                "it off."
+            ) from None
+        self._members = member_names
+        # The same id on a resumed run continues its series instead of starting others.
+        self._run = wandb.init(
+            dir=str(workdir), project=project, name=name, id=run_id, resume="allow", config=config
+        )
+
+    def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
+        self._run.log(
+            {
+                f"{metric}/{member}": float(value)
+                for metric, values in metrics.items()
+                for member, value in zip(self._members, values, strict=True)
+            },
+            step=step,
+        )
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _truncate(path: Path, last_step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] > last_step:
+                break
+        except (ValueError, KeyError):
+            # A kill can leave half a line at the end.
+            break
+        kept.append(line + "\n")
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text("".join(kept))
+    os.replace(scratch, path)

@@ -1,0 +1,102 @@
+"""Optimizers and schedules of optax, by name."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Num, PyTree
+
+SCHEDULES = ("constant", "linear", "cosine")
+OPTIMIZERS = (
+    *("adabelief", "adadelta", "adagrad", "adam", "adamax", "adamaxw", "adamw", "adan", "amsgrad"),
+    *("fromage", "lamb", "lars", "lion", "nadam", "nadamw", "novograd", "radam", "rmsprop"),
+    *("sgd", "sign_sgd", "signum", "yogi"),
+)
+
+
+def unit_schedule(name: str, total_steps: int, warmup_steps: int = 0) -> Callable:
+    """A schedule with peak 1, `schedule(step) -> float`, to multiply a traced peak with.
+
+    It rises linearly from 0 over the warm-up, and then stays at 1 ("constant") or falls to 0 at
+    `total_steps` ("linear", "cosine").
+
+    Raises:
+        ValueError: for an unknown name, or a warm-up as long as the run.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"The schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}.")
+    if not 0 <= warmup_steps < max(total_steps, 1):
+        raise ValueError(
+            f"The warm-up takes {warmup_steps} steps but the run has {total_steps}; it must be shorter."
+        )
+    decay_steps = max(total_steps - warmup_steps, 1)
+    decay = {
+        "constant": optax.constant_schedule(1.0),
+        "linear": optax.linear_schedule(1.0, 0.0, decay_steps),
+        "cosine": optax.cosine_decay_schedule(1.0, decay_steps),
+    }[name]
+    if not warmup_steps:
+        return decay
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, 1.0, warmup_steps), decay], [warmup_steps]
+    )
+
+
+def make_optimizer(
+    name: str,
+    *,
+    learning_rate: Num[Array, ""] | float,
+    schedule: Callable[[Int[Array, ""]], Float[Array, ""]],
+    weight_decay: Num[Array, ""] | float = 0.0,
+    clip_norm: float = 0.0,
+    kwargs: Mapping[str, Any] | None = None,
+) -> optax.GradientTransformation:
+    """An optimizer by its name in optax.
+
+    Learning rate and weight decay may be traced: the optimizer can be made inside the compiled step,
+    so that one program serves them all.
+
+    Args:
+        name: for example "sgd", "adam", "adamw", "lars", "lamb".
+        learning_rate: the peak.
+        schedule: factor of the learning rate, from `unit_schedule`.
+        weight_decay: decoupled from the gradient where the optimizer does so (adamw, lars, lamb, ...),
+            otherwise added to the gradient (L2). Biases and normalisation parameters, which have fewer
+            than two dimensions, are left out.
+        clip_norm: largest global norm of the gradient; 0 for no clipping.
+        kwargs: further keyword arguments of the optimizer.
+
+    Raises:
+        ValueError: for an unknown optimizer, or an argument that it does not take.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"The optimizer is {name!r}; it must be one of {', '.join(OPTIMIZERS)}.")
+    function = getattr(optax, name)
+    accepted = inspect.signature(function).parameters
+    kwargs = dict(kwargs or {})
+    unknown = sorted(set(kwargs) - set(accepted))
+    if unknown:
+        raise ValueError(
+            f"The optimizer {name!r} does not take {', '.join(unknown)}; it takes "
+            f"{', '.join(key for key in accepted if key != 'learning_rate')}."
+        )
+    chain = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    if "weight_decay" in accepted:
+        kwargs["weight_decay"] = weight_decay
+        # LARS and LAMB-like optimizers name their masks differently.
+        mask = "weight_decay_mask" if "weight_decay_mask" in accepted else "mask"
+        if mask in accepted:
+            kwargs[mask] = _is_matrix
+        if name == "lars":
+            kwargs.setdefault("trust_ratio_mask", _is_matrix)
+    else:
+        chain.append(optax.add_decayed_weights(weight_decay, mask=_is_matrix))
+    chain.append(function(lambda count: learning_rate * schedule(count), **kwargs))
+    return optax.chain(*chain)
+
+
+def _is_matrix(params: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)

@@ -1,0 +1,274 @@
+"""From runs to drawn figures: reads the arrays, picks what to draw, says what to look for."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from infonce_jax import embeddings
+from infonce_jax.report import figures, table
+from infonce_jax.report.runs import Key, Run
+
+_COORDINATES = 10
+_PAIR_ROWS = 2000
+_MOST_PANELS = 12
+_METRICS = {
+    "loss": "loss (nats)",
+    "alignment": "alignment",
+    "uniformity": "uniformity",
+    "accuracy": "accuracy",
+    "norm_cv": "norm CV",
+}
+
+
+class Panel(NamedTuple):
+    """One drawn group.
+
+    Attributes:
+        name: fit for a file: "norms-laplace".
+        title: the group's title.
+        svg: an <svg> element.
+    """
+
+    name: str
+    title: str
+    svg: str
+
+
+class Exhibit(NamedTuple):
+    """One figure of the report: the same panel for every group.
+
+    Attributes:
+        key: "norms".
+        title: its heading.
+        caption: what is drawn and what to look for.
+        panels: the drawn groups.
+        missing: sentences on what could not be drawn.
+    """
+
+    key: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    missing: tuple[str, ...]
+
+
+class Missing(Exception):
+    """Says in one sentence why a panel cannot be drawn."""
+
+
+def draw(content: table.Table, runs: Sequence[Run]) -> list[Exhibit]:
+    """All figures of the report, in order."""
+    groups = content.groups[:_MOST_PANELS]
+    left_out = len(content.groups) - len(groups)
+
+    of_groups = [
+        (
+            "norms",
+            "Norms",
+            "The narrower the peak, the thinner the shell on which the representations lie; an "
+            "isotropic Gaussian in as many dimensions gives the dashed curve. All seeds pooled.",
+            _draw_norms,
+        ),
+        (
+            "coordinates",
+            "Coordinates",
+            f"{_COORDINATES} coordinates, evenly spaced, of the first seed, each standardised: they "
+            "should follow the black N(0, 1) density.",
+            _draw_coordinates,
+        ),
+        (
+            "quantiles",
+            "Q–Q plots",
+            "The same coordinates at the table's sample size: lines inside the grey simultaneous "
+            "95 % band agree with a normal distribution, bent ends mean heavy or light tails.",
+            _draw_quantiles,
+        ),
+        (
+            "cosines",
+            "Cosines of positive and negative pairs",
+            "Training should hold positive pairs high (alignment) and draw negative pairs together "
+            "around 0, as tightly as independent uniform directions, in grey (uniformity). Dots: "
+            "means. First seed.",
+            _draw_cosines,
+        ),
+        (
+            "sizes",
+            "Anderson–Darling against the sample size",
+            "A flat line at the dashed one is Gaussian at every n; a line that climbs is a departure "
+            "that more data will find. Thin: seeds; bold: their mean.",
+            _draw_sizes,
+        ),
+    ]
+    exhibits = [
+        _exhibit(key, title, caption, [(g.title, partial(function, g, content)) for g in groups])
+        for key, title, caption, function in of_groups
+    ]
+    if left_out:
+        note = f"{left_out} further settings are in the table and not drawn."
+        exhibits = [e._replace(missing=(*e.missing, note)) for e in exhibits]
+    training = _exhibit(
+        "training",
+        "Training",
+        "Every seed is a thin line, their mean the bold one; seeds that part company are a reason to "
+        "distrust the averages above. Alignment is the mean similarity of positive pairs, uniformity "
+        "the potential Φ, which is lowest for uniform directions.",
+        [(run.title, partial(_draw_training, run)) for run in runs],
+    )
+    return [*exhibits, training]
+
+
+def _exhibit(
+    key: str, title: str, caption: str, drawings: Sequence[tuple[str, Callable]]
+) -> Exhibit:
+    panels, missing = [], []
+    for index, (of, drawing) in enumerate(drawings, start=1):
+        name = f"{key}-{index}-{_slug(of)}"
+        with figures.style():
+            try:
+                panels.append(Panel(name, of, figures.to_svg(drawing(), name)))
+            except Missing as reason:
+                missing.append(f"{of}: {reason}")
+    return Exhibit(key, title, caption, tuple(panels), tuple(missing))
+
+
+def _draw_training(run: Run):
+    if not run.metrics:
+        raise Missing("no metrics.jsonl, so there are no training curves.")
+    logged = [
+        figures.Logged(label, run.metrics[name])
+        for name, label in _METRICS.items()
+        if name in run.metrics
+    ]
+    if not logged:
+        raise Missing(f"metrics.jsonl logs none of {', '.join(_METRICS)}.")
+    epochs = run.logged["epoch"]
+    axis = "step" if np.isnan(epochs).any() else "epoch"
+    settings = {
+        setting.label: [run.member_names.index(name) for name in setting.members]
+        for setting in run.settings
+    }
+    return figures.training(run.logged[axis], axis, logged, settings)
+
+
+def _draw_norms(group: table.Group, content: table.Table):
+    shown = table.ends(group)
+    steps = _read(group, shown, all_members=True, what="norms")
+    dim = steps[0].arrays[0].shape[1]
+    steps = [
+        step._replace(arrays=tuple(np.linalg.norm(z, axis=1) for z in step.arrays))
+        for step in steps
+    ]
+    cvs = [c.values["norm_cv"].mean if "norm_cv" in c.values else None for c in shown]
+    return figures.norms(steps, cvs, dim)
+
+
+def _draw_coordinates(group: table.Group, content: table.Table):
+    steps = _read(group, table.ends(group), all_members=False, what="coordinates")
+    return figures.coordinates([_standardised(step, len(step.arrays[0])) for step in steps])
+
+
+def _draw_quantiles(group: table.Group, content: table.Table):
+    steps = _read(group, table.ends(group), all_members=False, what="coordinates")
+    n = min([content.n, *(len(step.arrays[0]) for step in steps)])
+    return figures.quantiles([_standardised(s, n) for s in steps], figures.normal_band(n))
+
+
+def _draw_cosines(group: table.Group, content: table.Table):
+    steps = []
+    for column in group.columns:
+        held = _open(group, column)
+        if not {"view1", "view2"} <= set(held.views(group.split)):
+            raise Missing("the two views were not embedded, so there are no cosines.")
+        u, v = _directions(
+            *(
+                held.array(group.setting.members[0], group.split, view)[:_PAIR_ROWS]
+                for view in ("view1", "view2")
+            )
+        )
+        positive = np.einsum("nd,nd->n", u, v)
+        # Row i of one view against row i + shift of the other: different samples, no n × n array.
+        shifts = [shift for shift in (1, 2, 3, 5, 8) if shift < len(u)]
+        negative = [np.einsum("nd,nd->n", u, np.roll(v, shift, axis=0)) for shift in shifts]
+        steps.append(figures.Pairs(column.label, positive, np.concatenate(negative)))
+    return figures.cosines(steps, u.shape[1])
+
+
+def _draw_sizes(group: table.Group, content: table.Table):
+    shown = table.ends(group)
+    curves = []
+    for column, colour in zip(shown, figures.step_colours(len(shown)), strict=True):
+        sizes = [n for n, values in column.by_size.items() if "ad_mean" in values]
+        if len(sizes) < 2:
+            raise Missing("the tests were run at a single sample size.")
+        curves.append(
+            figures.Curve(
+                column.label, colour, np.array(sizes), _per_member(group, column, sizes, content)
+            )
+        )
+    return figures.sample_sizes(curves, table.GAUSSIAN_AD, table.AD_LIMIT)
+
+
+def _per_member(
+    group: table.Group, column: table.Column, sizes: Sequence[int], content: table.Table
+) -> Float[np.ndarray, "members sizes"]:
+    setting, where = group.setting, (column.step, group.split, content.representation)
+    rows = [group.run.members.get(Key(setting.key, *where, n), {}) for n in sizes]
+    return np.array(
+        [[row.get("ad_mean", {}).get(name, np.nan) for row in rows] for name in setting.members]
+    )
+
+
+def _open(group: table.Group, column: table.Column) -> embeddings.EmbeddingSet:
+    if column.step not in group.run.embeddings:
+        raise Missing(f"there are no embeddings of step {column.step:,} on disk.")
+    return embeddings.read(group.run.embeddings[column.step])
+
+
+def _read(
+    group: table.Group, columns: Sequence[table.Column], *, all_members: bool, what: str
+) -> list[figures.Labelled]:
+    members = group.setting.members if all_members else group.setting.members[:1]
+    colours = figures.step_colours(len(columns))
+    steps = []
+    for column, colour in zip(columns, colours, strict=True):
+        held = _open(group, column)
+        if "clean" not in held.views(group.split):
+            raise Missing(
+                f"the {group.split} split was not embedded clean, so there are no {what}."
+            )
+        arrays = [held.array(member, group.split, "clean") for member in members]
+        steps.append(figures.Labelled(column.label, colour, tuple(arrays)))
+    return steps
+
+
+def _standardised(step: figures.Labelled, n: int) -> figures.Labelled:
+    (z,) = step.arrays
+    z = np.asarray(z[:n], np.float64)
+    spread = z.std(axis=0, ddof=1)
+    varying = np.flatnonzero(spread > 0)
+    if not len(varying):
+        raise Missing(f"every coordinate is constant ({step.label}).")
+    count = min(_COORDINATES, len(varying))
+    chosen = varying[np.linspace(0, len(varying) - 1, count).round().astype(int)]
+    return step._replace(arrays=((z[:, chosen] - z[:, chosen].mean(axis=0)) / spread[chosen],))
+
+
+def _directions(
+    view1: Float[np.ndarray, "n d"], view2: Float[np.ndarray, "n d"]
+) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "m d"]]:
+    """Both views on the unit sphere, without the pairs in which one is zero and has no direction."""
+    views = [np.asarray(view, np.float64) for view in (view1, view2)]
+    norms = [np.linalg.norm(view, axis=1, keepdims=True) for view in views]
+    kept = ((norms[0] > 0) & (norms[1] > 0))[:, 0]
+    if kept.sum() < 2:
+        raise Missing("fewer than two pairs of views have a direction, so there are no cosines.")
+    u, v = (view[kept] / norm[kept] for view, norm in zip(views, norms, strict=True))
+    return u, v
+
+
+def _slug(title: str) -> str:
+    kept = (c.lower() if c.isascii() and c.isalnum() else "-" for c in title)
+    return "-".join(filter(None, "".join(kept).split("-"))) or "run"

@@ -1,0 +1,495 @@
+"""The report's figures: plain arrays in, matplotlib figures out, drawn without pyplot.
+
+Every panel has one width, so that the page can set them side by side or one below the other, and one
+colour per meaning (Okabe & Ito's palette, which colour-blind readers tell apart): orange is
+untrained, blue trained, sky blue between the two, green positive pairs, vermilion negative pairs, black
+or grey a reference.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import gammaln, ndtri
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.axis
+    import matplotlib.figure
+
+UNTRAINED, BETWEEN, TRAINED = "#E69F00", "#56B4E9", "#0072B2"
+POSITIVE, NEGATIVE = "#009E73", "#D55E00"
+REFERENCE, INK = "#8A8A8A", "#222222"
+_SETTINGS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+_WIDTH_INCH, _LEFT_INCH, _RIGHT_INCH, _GAP_INCH = 3.5, 0.56, 0.08, 0.12
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.edgecolor": "#999999",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": "#999999",
+    "ytick.color": "#999999",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+    "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "path.simplify": True,
+    "path.simplify_threshold": 0.2,
+}
+
+
+class Labelled(NamedTuple):
+    """Arrays of one step with what to call and how to colour it.
+
+    Attributes:
+        label: "untrained", "epoch 50".
+        colour: a hexadecimal colour.
+        arrays: one array per member.
+    """
+
+    label: str
+    colour: str
+    arrays: tuple[np.ndarray, ...]
+
+
+class Pairs(NamedTuple):
+    """Cosines of positive and of negative pairs at one step."""
+
+    label: str
+    positive: Float[np.ndarray, " pairs"]
+    negative: Float[np.ndarray, " pairs"]
+
+
+class Curve(NamedTuple):
+    """A quantity against the sample size, one row per member.
+
+    Attributes:
+        label: "untrained", "epoch 50".
+        colour: a hexadecimal colour.
+        n: sample sizes, ascending.
+        values: [members, sizes], NaN where a member lacks one.
+    """
+
+    label: str
+    colour: str
+    n: Float[np.ndarray, " sizes"]
+    values: Float[np.ndarray, "members sizes"]
+
+
+class Logged(NamedTuple):
+    """One logged metric for the panel of training curves.
+
+    Attributes:
+        label: the name of the axis, with its unit.
+        values: [lines, members].
+    """
+
+    label: str
+    values: Float[np.ndarray, "lines members"]
+
+
+def step_colours(count: int) -> list[str]:
+    """Colours of `count` steps in order, the first untrained, the last trained."""
+    return [UNTRAINED, *[BETWEEN] * (count - 2), TRAINED][:count]
+
+
+@contextmanager
+def style():
+    """The house style, for as long as the block lasts; matplotlib's own settings come back after."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def norms(
+    steps: Sequence[Labelled], cvs: Sequence[float | None], dim: int
+) -> "matplotlib.figure.Figure":
+    """Histograms of ‖z‖ / mean ‖z‖, members pooled, against the law of an isotropic Gaussian.
+
+    Args:
+        steps: per step, one array of norms [n] per member.
+        cvs: per step, the coefficient of variation to print beside its name.
+        dim: dimension d of z; an isotropic Gaussian's norms follow the chi law with d degrees of
+            freedom, of CV ≈ 1/√(2d).
+    """
+    figure, (axes,) = _figure(1.6, legend_lines=len(steps) + 1)
+    ratios = [np.concatenate([_ratio(norm) for norm in step.arrays]) for step in steps]
+    pooled = np.concatenate(ratios)
+    low, high = np.quantile(pooled, [0.001, 0.999])
+    margin = 0.05 * (high - low) + 1e-3
+    edges = np.linspace(low - margin, high + margin, 61)
+    for step, ratio, cv in zip(steps, ratios, cvs, strict=True):
+        density = np.histogram(ratio, edges, density=True)[0]
+        label = step.label if cv is None else f"{step.label}: CV {cv:.3f}"
+        axes.stairs(density, edges, fill=True, color=step.colour, alpha=0.22, linewidth=0)
+        axes.stairs(density, edges, color=step.colour, linewidth=1.3, label=label)
+    x = np.linspace(edges[0], edges[-1], 200)
+    mean = np.exp(gammaln((dim + 1) / 2) - gammaln(dim / 2)) * np.sqrt(2)
+    cv = np.sqrt(dim / mean**2 - 1)
+    axes.plot(
+        x,
+        _chi_density(x, dim, mean),
+        color=INK,
+        linewidth=0.9,
+        dashes=(4, 2),
+        label=f"isotropic Gaussian: CV {cv:.3f}",
+    )
+    axes.set(xlabel="norm ‖z‖ / mean ‖z‖", ylabel="density", xlim=(edges[0], edges[-1]))
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_yticks([])
+    _legend_above(axes)
+    return figure
+
+
+def coordinates(steps: Sequence[Labelled]) -> "matplotlib.figure.Figure":
+    """Histograms of single standardised coordinates with the N(0, 1) density, one row per step.
+
+    Args:
+        steps: per step, one array [n, coordinates] of standardised values.
+    """
+    figure, grid = _figure(0.95, rows=len(steps))
+    x = np.linspace(-4, 4, 161)
+    for axes, step in zip(grid, steps, strict=True):
+        (z,) = step.arrays
+        edges = np.linspace(-4, 4, int(np.clip(2 * np.cbrt(len(z)), 12, 48)) + 1)
+        for column in z.T:
+            density = np.histogram(column, edges, density=True)[0]
+            axes.stairs(density, edges, color=step.colour, linewidth=0.7, alpha=0.7)
+        axes.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color=INK, linewidth=1.2)
+        axes.set(xlim=(-4, 4), ylabel="density")
+        axes.set_yticks([])
+        axes.set_ylim(bottom=0)
+        _name(axes, step)
+    grid[0].text(
+        0.99, 0.97, "N(0, 1)", color=INK, transform=grid[0].transAxes, ha="right", va="top"
+    )
+    grid[-1].set_xlabel("standardised coordinate")
+    return figure
+
+
+def quantiles(
+    steps: Sequence[Labelled], band: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> "matplotlib.figure.Figure":
+    """Q-Q plots of single standardised coordinates against the normal, one column per step.
+
+    Args:
+        steps: per step, one array [n, coordinates] of standardised values.
+        band: from `normal_band` at the same n.
+    """
+    figure, grid = _figure(1.6, columns=len(steps))
+    at, lower, upper = band
+    x = ndtri(at)
+    reach = 1.02 * max(-x[0], 3.0)
+    extent = max(
+        reach, *(float(np.abs(np.quantile(s.arrays[0], [at[0], at[-1]])).max()) for s in steps)
+    )
+    for axes, step in zip(grid, steps, strict=True):
+        axes.fill_between(x, lower, upper, color=REFERENCE, alpha=0.3, linewidth=0)
+        axes.plot([-reach, reach], [-reach, reach], color=INK, linewidth=0.7)
+        for column in np.quantile(step.arrays[0], at, axis=0).T:
+            axes.plot(x, column, color=step.colour, linewidth=0.7, alpha=0.75)
+        axes.set(xlim=(-reach, reach), ylim=(-extent, extent), xlabel="normal quantile")
+        _name(axes, step)
+    for axes in grid[1:]:
+        axes.tick_params(labelleft=False)
+    grid[0].set_ylabel("sample quantile")
+    return figure
+
+
+def cosines(steps: Sequence[Pairs], dim: int) -> "matplotlib.figure.Figure":
+    """Violins of the cosines of positive and of negative pairs, step by step.
+
+    The grey violin is the exact law of u·v for independent directions, uniform on the sphere:
+    density ∝ (1 - t²)^((d-3)/2).
+
+    Args:
+        steps: the cosines, step by step.
+        dim: dimension d.
+    """
+    figure, (axes,) = _figure(1.8, legend_lines=1)
+    for position, step in enumerate(steps):
+        for offset, sample, colour in (
+            (-0.2, step.positive, POSITIVE),
+            (0.2, step.negative, NEGATIVE),
+        ):
+            t, density = _smooth_density(sample)
+            _violin(axes, position + offset, t, density, colour)
+            axes.plot(
+                [position + offset],
+                [np.mean(sample)],
+                "o",
+                color="white",
+                markersize=2.6,
+                markeredgecolor=colour,
+                markeredgewidth=0.8,
+            )
+    t = np.linspace(-1, 1, 401)[1:-1]
+    logs = (dim - 3) / 2 * np.log1p(-(t**2))
+    density = np.exp(logs - logs.max())
+    kept = density > 1e-3
+    _violin(axes, len(steps) - 0.2, t[kept], density[kept], REFERENCE)
+    axes.axhline(0, color="#BBBBBB", linewidth=0.5, zorder=0)
+    axes.set_xticks([*range(len(steps)), len(steps) - 0.2])
+    axes.set_xticklabels([*(step.label for step in steps), "uniform"])
+    axes.tick_params(axis="x", length=0)
+    axes.set(ylabel="cosine", xlim=(-0.55, len(steps) + 0.15))
+    low = min(float(s.negative.min()) for s in steps)
+    axes.set_yticks([-1, -0.5, 0, 0.5, 1])
+    axes.set_ylim(max(-1.03, low - 0.08), 1.03)
+    axes.plot([], [], color=POSITIVE, linewidth=5, alpha=0.6, label="positive pairs")
+    axes.plot([], [], color=NEGATIVE, linewidth=5, alpha=0.6, label="negative pairs")
+    _legend_above(axes, columns=2)
+    return figure
+
+
+def training(
+    x: Float[np.ndarray, " lines"],
+    x_label: str,
+    metrics: Sequence[Logged],
+    settings: Mapping[str, Sequence[int]],
+) -> "matplotlib.figure.Figure":
+    """Training curves: every member a thin line, the mean of each setting a bold one.
+
+    Args:
+        x: step or epoch of each line.
+        x_label: what `x` is.
+        metrics: the metrics, one row of the panel each.
+        settings: label of each hyperparameter setting to its members' indices.
+    """
+    lines = -(-len(settings) // 3) if 1 < len(settings) <= len(_SETTINGS) else 0
+    figure, grid = _figure(0.9, rows=len(metrics), legend_lines=lines)
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), 300)).round().astype(int))
+    colours = _setting_colours(len(settings))
+    for axes, metric in zip(grid, metrics, strict=True):
+        for (label, members), colour in zip(settings.items(), colours, strict=True):
+            values = metric.values[:, list(members)]
+            known = kept[np.isfinite(values[kept]).any(axis=1)]
+            for column in values.T:
+                axes.plot(x[known], column[known], color=colour, linewidth=0.5, alpha=0.55)
+            mean = np.nanmean(values[known], axis=1)
+            axes.plot(x[known], mean, color=colour, linewidth=1.5, label=label)
+        axes.set_ylabel(metric.label)
+        axes.margins(x=0.01)
+        axes.locator_params(axis="y", nbins=5)
+    grid[-1].locator_params(axis="x", nbins=5)
+    grid[-1].set_xlabel(x_label)
+    if lines:
+        _legend_above(grid[0], columns=3)
+    return figure
+
+
+def sample_sizes(
+    curves: Sequence[Curve], gaussian: float, limit: float
+) -> "matplotlib.figure.Figure":
+    """Average Anderson-Darling statistic against the sample size, both logarithmic.
+
+    Args:
+        curves: one per step.
+        gaussian: expectation for an exact Gaussian.
+        limit: critical value at the 5 % level.
+    """
+    figure, (axes,) = _figure(1.7, legend_lines=2)
+    for curve in curves:
+        for row in curve.values:
+            axes.plot(curve.n, row, color=curve.colour, linewidth=0.5, alpha=0.55)
+        mean = np.nanmean(curve.values, axis=0)
+        axes.plot(
+            curve.n, mean, "o-", color=curve.colour, linewidth=1.5, markersize=3, label=curve.label
+        )
+    axes.axhline(
+        limit, color=REFERENCE, linewidth=0.9, dashes=(1, 1.5), label=f"5 % limit {limit:g}"
+    )
+    label = f"exact Gaussian {gaussian:g}"
+    axes.axhline(gaussian, color=INK, linewidth=0.9, dashes=(4, 2), label=label)
+    axes.set(xscale="log", yscale="log", xlabel="sample size n", ylabel="AD average (A²)")
+    low, high = (f(f(curve.values[curve.values > 0]) for curve in curves) for f in (min, max))
+    axes.set_ylim(min(0.25, 0.8 * low), max(2.0, 1.3 * high))
+    sizes = sorted({int(n) for curve in curves for n in curve.n})
+    wide = [n for i, n in enumerate(sizes) if i == 0 or n > 1.7 * sizes[i - 1]]
+    _log_ticks(axes.xaxis, wide if len(wide) <= 6 else wide[::2])
+    bottom, top = axes.get_ylim()
+    decades = 10.0 ** np.arange(np.floor(np.log10(bottom)), np.ceil(np.log10(top)))
+    steps = (1,) if top > 1000 * bottom else (1, 3) if top > 30 * bottom else (1, 2, 5)
+    ticks = [d * step for d in decades for step in steps]
+    _log_ticks(axes.yaxis, [tick for tick in ticks if bottom <= tick <= top])
+    _legend_above(axes, columns=2)
+    return figure
+
+
+def normal_band(
+    n: int, points: int = 120, draws: int = 500
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Simultaneous 95 % band for the quantiles of n normal values, standardised by themselves.
+
+    Simulated: per quantile the mean and spread over the draws, widened by the one factor that keeps
+    95 % of the draws inside the band at all points together.
+
+    Args:
+        n: sample size.
+        points: number of quantiles.
+        draws: number of simulated samples.
+
+    Returns:
+        Probabilities, lower and upper bound, each [points].
+    """
+    at = np.linspace(0, 1, points + 2)[1:-1]
+    tail = np.geomspace(0.5 / n, at[0], 12)[:-1] if 0.5 / n < at[0] else np.empty(0)
+    at = np.concatenate([tail, at, 1 - tail[::-1]])
+    samples = np.random.default_rng(0).standard_normal((draws, n))
+    samples = (samples - samples.mean(1, keepdims=True)) / samples.std(1, ddof=1, keepdims=True)
+    simulated = np.quantile(samples, at, axis=1).T
+    mean, spread = simulated.mean(0), simulated.std(0)
+    factor = np.quantile((np.abs(simulated - mean) / spread).max(axis=1), 0.95)
+    return at, mean - factor * spread, mean + factor * spread
+
+
+def to_svg(figure: "matplotlib.figure.Figure", name: str) -> str:
+    """The figure as an <svg> element whose text is text and whose ids are its own.
+
+    Args:
+        figure: a figure made inside `style()`, rendered inside it too.
+        name: prefix of the ids, unique in the page.
+
+    Returns:
+        The element, without the XML preamble; the same bytes for the same figure.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[A-Za-z]+[\d.]*_\d+"', "<g", svg)  # matplotlib's group names repeat
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    return svg.replace("'DejaVu Sans'", _FONTS.replace("'", "")).strip()
+
+
+def _figure(row_inch: float, rows: int = 1, columns: int = 1, legend_lines: int = 0):
+    """Axes in the same place of every panel, so that panels line up whatever their tick labels.
+
+    Fixed margins also cost nothing, where a layout engine would draw every figure twice.
+    """
+    from matplotlib.figure import Figure
+
+    top_inch, bottom_inch = 0.08 + 0.165 * legend_lines, 0.42
+    height_inch = top_inch + rows * row_inch + (rows - 1) * _GAP_INCH + bottom_inch
+    figure = Figure(figsize=(_WIDTH_INCH, height_inch))
+    inner_inch = _WIDTH_INCH - _LEFT_INCH - _RIGHT_INCH
+    figure.subplots_adjust(
+        left=_LEFT_INCH / _WIDTH_INCH,
+        right=1 - _RIGHT_INCH / _WIDTH_INCH,
+        top=1 - top_inch / height_inch,
+        bottom=bottom_inch / height_inch,
+        hspace=_GAP_INCH / row_inch,
+        wspace=_GAP_INCH / ((inner_inch - (columns - 1) * _GAP_INCH) / columns),
+    )
+    grid = list(figure.subplots(rows, columns, sharex=True, squeeze=False).ravel())
+    for axes in grid[::columns]:
+        axes.yaxis.set_label_coords(-0.39 / (inner_inch / columns), 0.5)
+    return figure, grid
+
+
+def _log_ticks(axis: "matplotlib.axis.Axis", ticks: Sequence[float]) -> None:
+    from matplotlib.ticker import NullLocator
+
+    axis.set_minor_locator(NullLocator())
+    axis.set_ticks(ticks, labels=[f"{tick:,.6g}" for tick in ticks])
+
+
+def _name(axes: "matplotlib.axes.Axes", step: Labelled) -> None:
+    axes.text(
+        0.03,
+        0.97,
+        step.label,
+        color=_dark(step.colour),
+        transform=axes.transAxes,
+        va="top",
+        fontweight="bold",
+    )
+
+
+def _legend_above(axes: "matplotlib.axes.Axes", columns: int = 1) -> None:
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0,
+        borderpad=0.2,
+        ncols=columns,
+        handlelength=1.4,
+        columnspacing=1.2,
+        labelspacing=0.25,
+    )
+
+
+def _ratio(norm: np.ndarray) -> np.ndarray:
+    mean = norm.mean()
+    return norm / mean if mean > 0 else norm
+
+
+def _chi_density(x: np.ndarray, dim: int, mean: float) -> np.ndarray:
+    r = np.maximum(x * mean, 1e-12)
+    return mean * np.exp(
+        (dim - 1) * np.log(r) - r**2 / 2 - (dim / 2 - 1) * np.log(2) - gammaln(dim / 2)
+    )
+
+
+def _smooth_density(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian kernel density on a grid, from bins: Silverman's width, at most one bin's error."""
+    low, high = float(sample.min()), float(sample.max())
+    spread = min(sample.std(), np.subtract(*np.quantile(sample, [0.75, 0.25])) / 1.349)
+    width = max(0.9 * spread * len(sample) ** -0.2, 1e-3)
+    t = np.linspace(low - width, high + width, 161)
+    centres = np.linspace(low, high, 400)
+    edges = np.linspace(low - 1e-9, high + 1e-9, 401)
+    counts = np.histogram(sample, edges)[0]
+    kernel = np.exp(-0.5 * ((t[:, None] - centres) / width) ** 2)
+    return np.clip(t, -1, 1), kernel @ counts
+
+
+def _violin(
+    axes: "matplotlib.axes.Axes", x: float, t: np.ndarray, density: np.ndarray, colour: str
+) -> None:
+    half = 0.18 * density / density.max()
+    axes.fill_betweenx(t, x - half, x + half, color=colour, alpha=0.6, linewidth=0.5)
+
+
+def _setting_colours(count: int) -> list:
+    if count <= len(_SETTINGS):
+        return list(_SETTINGS[:count])
+    import matplotlib
+
+    return [matplotlib.colormaps["cividis"](i / (count - 1)) for i in range(count)]
+
+
+def _dark(colour: str) -> str:
+    """The colour for text: orange and sky blue are too pale to read on white."""
+    return {UNTRAINED: "#9A6A00", BETWEEN: "#1F77A8"}.get(colour, colour)

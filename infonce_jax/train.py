@@ -1,0 +1,407 @@
+"""Training as a pure function of (seed, hyperparameters), compiled once for all members.
+
+`make_program` turns a configuration into functions of arrays. The state of all members travels
+together; nothing else does: which rows a step sees and how they are augmented follows from the seed
+and the step number, so a run continues from its state alone, to the bit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, Key, Num, PyTree
+from ml_collections import config_dict
+
+from infonce_jax import encoders, losses, theory
+from infonce_jax.config import HYPERPARAMETERS, Member
+from infonce_jax.data import Dataset, DataSpec, make_batch, make_view, to_float
+from infonce_jax.optimizers import make_optimizer, unit_schedule
+
+Hyper = Mapping[str, Num[Array, "..."]]
+
+
+class MemberState(NamedTuple):
+    """What training has learnt so far; every leaf has a leading axis of members.
+
+    Attributes:
+        params: of the encoder, and of the classifier or the temperature where they are learned.
+        batch_stats: running moments of BatchNorm.
+        opt_state: the optimizer's.
+        metric_sums: of each metric since the last logging step.
+    """
+
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    metric_sums: dict[str, Float[Array, "..."]]
+
+
+class TrainState(NamedTuple):
+    """The whole state of a run.
+
+    Attributes:
+        step: optimiser steps taken.
+        metric_steps: steps summed in `metric_sums`.
+        members: the state of all members.
+    """
+
+    step: Int[Array, ""]
+    metric_steps: Int[Array, ""]
+    members: MemberState
+
+
+class Keys(NamedTuple):
+    """A member's keys, by purpose."""
+
+    init: Key[Array, ""]
+    batch: Key[Array, ""]
+    view: Key[Array, ""]
+    embed: Key[Array, ""]
+
+
+class Program(NamedTuple):
+    """A configuration turned into functions of arrays, jitted.
+
+    Attributes:
+        init: `() -> TrainState`, untrained.
+        advance: `(state, stop) -> (state, failed)`, trained up to step `stop`; `failed` is -1, or the
+            first step at which a member's loss or gradient was not finite, which ends the loop.
+        represent: `(state, rows, first_row) -> {view: [members, n, dim]}`, in evaluation mode.
+        lower: `() -> Lowered`, of `advance`, for its memory analysis.
+        abstract_state: shapes of the state, with their shardings.
+    """
+
+    init: Callable[[], TrainState]
+    advance: Callable[[TrainState, int], tuple[TrainState, Int[Array, ""]]]
+    represent: Callable[..., dict[str, Float[Array, "members n dim"]]]
+    lower: Callable[[], jax.stages.Lowered]
+    abstract_state: TrainState
+
+
+def steps_per_epoch(config: config_dict.ConfigDict, spec: DataSpec) -> int:
+    return max(spec.train_size // config.train.batch_size, 1)
+
+
+def total_steps(config: config_dict.ConfigDict, spec: DataSpec) -> int:
+    """Optimiser steps of the whole run."""
+    return config.train.steps or max(1, round(config.train.epochs * steps_per_epoch(config, spec)))
+
+
+def member_keys(seed: Int[Array, ""]) -> Keys:
+    return Keys(*jax.random.split(jax.random.key(seed), 4))
+
+
+def hyper_arrays(members: Sequence[Member]) -> Hyper:
+    """The members' seeds and hyperparameters, as arrays [members]."""
+    values = {n: [m.hyperparameters[n] for m in members] for n in HYPERPARAMETERS}
+    arrays = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
+    return arrays | {"seed": jnp.asarray([m.seed for m in members], jnp.uint32)}
+
+
+def make_mesh(config: config_dict.ConfigDict) -> Mesh:
+    """The local devices that share a batch, as a mesh with the one axis "batch".
+
+    Raises:
+        ValueError: where there are not that many devices, or the batch does not divide among them.
+    """
+    devices = jax.local_devices()
+    count = config.train.devices or len(devices)
+    if not 1 <= count <= len(devices):
+        raise ValueError(
+            f"config.train.devices is {count} but this machine has {len(devices)} "
+            f"{devices[0].platform} device(s); use at most that many, or 0 for all."
+        )
+    if config.train.batch_size % count:
+        raise ValueError(
+            f"config.train.batch_size is {config.train.batch_size}, which does not divide among "
+            f"{count} devices; use a multiple of {count}, or set config.train.devices."
+        )
+    return Mesh(np.array(devices[:count]), ("batch",), axis_types=(AxisType.Auto,))
+
+
+def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
+    """The configured encoder."""
+    e = config.encoder
+    return encoders.make_encoder(
+        e.name,
+        embedding_dim=e.embedding_dim or None,
+        width=e.width or None,
+        depth=e.depth or None,
+        activation=e.activation,
+        norm=e.norm,
+        stem=e.stem,
+        patch_size=e.patch_size,
+        num_heads=e.num_heads,
+        head=e.head,
+        head_hidden=e.head_hidden,
+        head_dim=e.head_dim,
+        dtype=jnp.dtype(config.train.compute_dtype),
+    )
+
+
+def make_program(
+    config: config_dict.ConfigDict,
+    data: Dataset,
+    members: Sequence[Member],
+    mesh: Mesh | None = None,
+) -> Program:
+    """Compiles a configuration into functions of arrays.
+
+    Every batch is shared among the devices of the mesh, but it is one batch: negatives and the
+    statistics of BatchNorm come from all of it, so the result does not depend on how many devices
+    there are, up to rounding.
+
+    Args:
+        config: a validated configuration.
+        data: from `data.load`; arrays may be abstract where only shapes are wanted.
+        members: from `config.members`.
+        mesh: from `make_mesh`, which is the default.
+
+    Raises:
+        ValueError: for combinations that cannot be trained.
+    """
+    mesh = mesh or make_mesh(config)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    encoder = make_encoder(config)
+    is_supervised = config.objective == "supervised"
+    classifier = None
+    if is_supervised:
+        if data.spec.num_classes is None:
+            raise ValueError(
+                f"config.objective is 'supervised', which needs labels, but config.data.source = "
+                f"{config.data.source!r} has none; use mixture, cifar10 or an array with labels."
+            )
+        classifier = encoders.make_classifier(data.spec.num_classes)
+    steps = total_steps(config, data.spec)
+    # Raised here, before anything is compiled, rather than from inside a trace.
+    schedule = unit_schedule(config.optimizer.schedule, steps, config.optimizer.warmup_steps)
+    beta_schedule = unit_schedule(config.loss.beta_schedule, steps)
+    view = make_view(config, data.spec)
+    batch = make_batch(config, data)
+    trained_output = "encoder" if config.encoder.head == "none" else "head"
+    hyper = jax.device_put(hyper_arrays(members), replicated)
+    regularised = any(m.hyperparameters["loss.beta"] > 0 for m in members)
+    moments = (jnp.asarray(data.mean), jnp.asarray(data.std))
+
+    def optimizer(h: Hyper) -> optax.GradientTransformation:
+        return make_optimizer(
+            config.optimizer.name,
+            learning_rate=h["optimizer.learning_rate"],
+            schedule=schedule,
+            weight_decay=h["optimizer.weight_decay"],
+            clip_norm=config.optimizer.clip_norm,
+            kwargs=config.optimizer.kwargs.to_dict(),
+        )
+
+    def standardise(rows):
+        mean, std = moments
+        return (rows - mean) / std
+
+    def shard(rows):
+        if mesh.size == 1 or rows.shape[0] % mesh.size:
+            return rows
+        spec = PartitionSpec("batch", *[None] * (rows.ndim - 1))
+        return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, spec))
+
+    def two_views(key, rows, h):
+        key1, key2 = jax.random.split(key)
+        return view(key1, rows, h), view(key2, rows, h)
+
+    def init_member(h: Hyper) -> MemberState:
+        keys = member_keys(h["seed"])
+        encoder_key, classifier_key = jax.random.split(keys.init)
+        sample = jnp.zeros((2, *data.spec.sample_shape), jnp.float32)
+        variables = encoders.init(encoder, encoder_key, sample)
+        params = {"encoder": variables["params"]}
+        if is_supervised:
+            outputs, _ = encoders.apply(encoder, variables, sample, train=False)
+            params["classifier"] = classifier.init(
+                classifier_key, getattr(outputs, trained_output)
+            )["params"]
+        elif config.loss.learn_temperature:
+            params["log_inverse_temperature"] = -jnp.log(h["loss.temperature"])
+        batch_stats = variables.get("batch_stats", {})
+        return MemberState(params, batch_stats, optimizer(h).init(params), {})
+
+    def encode(params, batch_stats, rows, train):
+        variables = {"params": params["encoder"], "batch_stats": batch_stats}
+        return encoders.apply(encoder, variables, shard(standardise(rows)), train=train)
+
+    def infonce_objective(params, batch_stats, key, rows, labels, h, step):
+        del labels
+        views = jnp.concatenate(two_views(key, rows, h))
+        outputs, batch_stats = encode(params, batch_stats, views, train=True)
+        z = getattr(outputs, trained_output)
+        temperature = h["loss.temperature"]
+        if config.loss.learn_temperature:
+            temperature = jnp.exp(-params["log_inverse_temperature"])
+            temperature = jnp.maximum(temperature, config.loss.temperature_min)
+        terms = losses.infonce_terms(
+            *jnp.split(z, 2),
+            temperature=temperature,
+            symmetric=config.loss.symmetric,
+            normalize=config.loss.normalize,
+        )
+        loss = terms.loss
+        metrics = terms._asdict() | _geometry(z)
+        if config.loss.learn_temperature:
+            metrics["temperature"] = temperature
+        if regularised:
+            beta = h["loss.beta"] * beta_schedule(step)
+            if config.loss.beta_unit == "vanishing":
+                beta *= theory.vanishing_beta(z.shape[1], temperature, config.loss.eta2)
+            penalty = losses.norm_entropy_regulariser(
+                z, norm_weight=h["loss.norm_weight"], entropy=config.loss.entropy
+            )
+            loss += beta * penalty
+            metrics |= {"loss": loss, "infonce": terms.loss, "regulariser": penalty, "beta": beta}
+        return loss, (batch_stats, metrics)
+
+    def supervised_objective(params, batch_stats, key, rows, labels, h, step):
+        del step
+        outputs, batch_stats = encode(params, batch_stats, view(key, rows, h), train=True)
+        z = getattr(outputs, trained_output)
+        logits = classifier.apply({"params": params["classifier"]}, z)
+        targets = jax.nn.one_hot(labels, data.spec.num_classes)
+        targets = optax.losses.smooth_labels(targets, h["loss.label_smoothing"])
+        loss = jnp.mean(optax.losses.softmax_cross_entropy(logits, targets))
+        accuracy = jnp.mean((jnp.argmax(logits, axis=1) == labels).astype(jnp.float32))
+        return loss, (batch_stats, {"loss": loss, "accuracy": accuracy, **_geometry(z)})
+
+    objective = supervised_objective if is_supervised else infonce_objective
+
+    def step_member(step, state: MemberState, h: Hyper, arrays):
+        keys = member_keys(h["seed"])
+        rows, labels = batch(arrays, keys.batch, step)
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        (_, (batch_stats, metrics)), grads = gradient(
+            state.params,
+            state.batch_stats,
+            jax.random.fold_in(keys.view, step),
+            rows,
+            labels,
+            h,
+            step,
+        )
+        updates, opt_state = optimizer(h).update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["learning_rate"] = h["optimizer.learning_rate"] * schedule(step)
+        return MemberState(params, batch_stats, opt_state, state.metric_sums), metrics
+
+    # One member runs without the batch axis of vmap, which would turn its convolutions into grouped
+    # ones.
+    over_members = jax.vmap if len(members) > 1 else _unbatched
+
+    def init(hyper, arrays) -> TrainState:
+        member_state = over_members(init_member)(hyper)
+        zero = jnp.zeros((), jnp.int32)
+        _, metrics = jax.eval_shape(step_all, TrainState(zero, zero, member_state), hyper, arrays)
+        sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
+        return TrainState(zero, zero, member_state._replace(metric_sums=sums))
+
+    def step_all(state: TrainState, hyper, arrays):
+        def one(member_state, h):
+            return step_member(state.step, member_state, h, arrays)
+
+        member_state, metrics = over_members(one)(state.members, hyper)
+        return member_state, metrics
+
+    def advance(state: TrainState, hyper, arrays, stop):
+        def body(carry):
+            state, _ = carry
+            member_state, metrics = step_all(state, hyper, arrays)
+            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+            failed = jnp.where(jnp.all(finite), -1, state.step)
+            sums = jax.tree.map(jnp.add, state.members.metric_sums, metrics)
+            member_state = member_state._replace(metric_sums=sums)
+            return TrainState(state.step + 1, state.metric_steps + 1, member_state), failed
+
+        def unfinished(carry):
+            state, failed = carry
+            return (state.step < stop) & (failed < 0)
+
+        # A loop with a traced end is compiled once, however many steps a call takes.
+        return jax.lax.while_loop(unfinished, body, (state, jnp.int32(-1)))
+
+    def represent(params, batch_stats, rows, first_row, hyper):
+        def one(params, batch_stats, h):
+            key = jax.random.fold_in(member_keys(h["seed"]).embed, first_row)
+            view1, view2 = two_views(key, rows, h)
+            sets = {"clean": to_float(rows), "view1": view1, "view2": view2}
+            encoded = {
+                name: encode(params, batch_stats, array, train=False)[0]
+                for name, array in sets.items()
+            }
+            return {name: getattr(z, config.embed.output) for name, z in encoded.items()}
+
+        return over_members(one)(params, batch_stats, hyper)
+
+    arrays = None if config.data.fresh else (data.train, data.train_labels)
+    if not _is_abstract(arrays):
+        arrays = jax.device_put(arrays, replicated)
+    jitted_advance = jax.jit(advance, out_shardings=replicated)
+    abstract = jax.eval_shape(init, hyper, arrays)
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), abstract
+    )
+    jitted_represent = jax.jit(represent, out_shardings=replicated)
+    return Program(
+        init=lambda: jax.jit(init, out_shardings=replicated)(hyper, arrays),
+        advance=lambda state, stop: jitted_advance(state, hyper, arrays, jnp.int32(stop)),
+        represent=lambda state, rows, first_row: jitted_represent(
+            state.members.params, state.members.batch_stats, rows, first_row, hyper
+        ),
+        lower=lambda: jitted_advance.lower(abstract, hyper, arrays, jnp.int32(1)),
+        abstract_state=abstract,
+    )
+
+
+def embed(
+    program: Program, state: TrainState, rows: Num[np.ndarray, "n ..."], batch_size: int
+) -> dict[str, Float[np.ndarray, "members n dim"]]:
+    """Representations of rows and of two views of them, in evaluation mode, by blocks.
+
+    The views depend on the member's seed and the row's block, not on the training step, so that the
+    same views are compared across steps.
+
+    Returns:
+        Arrays for "clean", "view1" and "view2".
+    """
+    blocks = []
+    batch_size = min(batch_size, len(rows))
+    for first in range(0, len(rows), batch_size):
+        block = rows[first : first + batch_size]
+        # The last block is filled up, so that one program serves all.
+        padded = np.concatenate([block, np.repeat(block[-1:], batch_size - len(block), axis=0)])
+        outputs = program.represent(state, padded, jnp.int32(first))
+        blocks.append({name: np.asarray(z)[:, : len(block)] for name, z in outputs.items()})
+    return {name: np.concatenate([b[name] for b in blocks], axis=1) for name in blocks[0]}
+
+
+def _geometry(z: Float[Array, "batch dim"]) -> dict[str, Float[Array, ""]]:
+    """Norm concentration and mean resultant of the batch, for the curves."""
+    norm = jnp.linalg.norm(z, axis=1)
+    mean = jnp.mean(norm)
+    return {
+        "norm_cv": jnp.std(norm) / jnp.maximum(mean, jnp.finfo(z.dtype).tiny),
+        "mean_resultant": jnp.linalg.norm(jnp.mean(losses.safe_normalize(z), axis=0)),
+    }
+
+
+def _unbatched(function: Callable) -> Callable:
+    """`jax.vmap` for a leading axis of length one."""
+
+    def wrapped(*args):
+        result = function(*jax.tree.map(lambda leaf: leaf[0], args))
+        return jax.tree.map(lambda leaf: leaf[None], result)
+
+    return wrapped
+
+
+def _is_abstract(tree: PyTree) -> bool:
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree))
