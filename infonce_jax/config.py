@@ -122,12 +122,18 @@ def default_config() -> config_dict.ConfigDict:
     e.norm = "batch"
     # ResNets: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max-pool).
     e.stem = "cifar"
+    # Start every residual block as the identity.
+    e.zero_init_residual = False
+    # ViT: side of a patch in pixels, attention heads, and features from the class "token" or the
+    # tokens' "mean".
     e.patch_size = 4
     e.num_heads = 3
+    e.pool = "token"
     # Projection head on top of the embedding, to which the loss is then applied: none, linear, mlp.
     e.head = "none"
     e.head_hidden = 512
     e.head_dim = 128
+    e.head_norm = "none"
 
     c.loss = s = config_dict.ConfigDict()
     s.temperature = _each(0.5)

@@ -134,11 +134,14 @@ def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
         activation=e.activation,
         norm=e.norm,
         stem=e.stem,
+        zero_init_residual=e.zero_init_residual,
         patch_size=e.patch_size,
         num_heads=e.num_heads,
+        pool=e.pool,
         head=e.head,
         head_hidden=e.head_hidden,
         head_dim=e.head_dim,
+        head_norm=e.head_norm,
         dtype=jnp.dtype(config.train.compute_dtype),
     )
 

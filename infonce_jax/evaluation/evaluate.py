@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from jaxtyping import Float
 
 from infonce_jax.evaluation import concentration, normality, uniformity
 from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings, directions
-from infonce_jax.evaluation.load import open_embeddings
+from infonce_jax.evaluation.load import Embeddings, open_embeddings
 
 SAMPLE_SIZES = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, "all")
 REPRESENTATIONS = ("raw", "normalized")
@@ -208,7 +209,6 @@ def evaluate_paths(
         ValueError: for the same embeddings given twice, a pair that fits no single file, and
             whatever `evaluate_arrays` or `open_embeddings` finds wrong.
     """
-    rows: list[Row] = []
     seen: set[tuple[Any, ...]] = set()
     paths = list(paths)
     second = None if pair is None else _second_view(pair)
@@ -218,6 +218,7 @@ def evaluate_paths(
             f"({', '.join(map(str, paths))}): evaluate one file at a time with it. Embedding "
             f"folders bring views of their own."
         )
+    sets = []
     for path in paths:
         for found in open_embeddings(path):
             who = found.identity
@@ -230,17 +231,23 @@ def evaluate_paths(
             seen.add(here)
             if second is not None:
                 found = found._replace(view1=found.z, view2=second)
-            rows += evaluate_arrays(
-                found.z,
-                found.view1,
-                found.view2,
-                sample_sizes=sample_sizes,
-                seed=seed,
-                representations=representations,
-                name=found.name,
-                identity=who,
-            )
-    return rows
+            sets.append(found)
+
+    def evaluate_set(found: Embeddings) -> list[Row]:
+        return evaluate_arrays(
+            found.z,
+            found.view1,
+            found.view2,
+            sample_sizes=sample_sizes,
+            seed=seed,
+            representations=representations,
+            name=found.name,
+            identity=found.identity,
+        )
+
+    # Sorting and special functions release the interpreter lock, so threads keep the cores busy.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [row for rows in pool.map(evaluate_set, sets) for row in rows]
 
 
 def summarise(rows: Iterable[Row]) -> list[Row]:

@@ -40,7 +40,8 @@ def safe_normalize(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     square = jnp.sum(wide**2, axis=-1, keepdims=True)
     # The square of a zero row is replaced before the root: a `where` after it would still leave NaN
     # in the gradient.
-    unit = wide * lax.rsqrt(jnp.where(is_zero, 1, square))
+    inverse_norm = jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, square)))
+    unit = wide * inverse_norm
     return unit.astype(z.dtype)
 
 

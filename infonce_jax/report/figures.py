@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from scipy.special import gammaln, ndtri
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ UNTRAINED, BETWEEN, TRAINED = "#E69F00", "#56B4E9", "#0072B2"
 POSITIVE, NEGATIVE = "#009E73", "#D55E00"
 REFERENCE, INK = "#8A8A8A", "#222222"
 _SETTINGS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
-_WIDTH_INCH, _LEFT_INCH, _RIGHT_INCH, _GAP_INCH = 3.5, 0.56, 0.08, 0.12
+_WIDTH_INCH, _LEFT_INCH, _RIGHT_INCH, _GAP_INCH = 3.5, 0.56, 0.16, 0.12
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _STYLE = {
     "font.family": "sans-serif",
@@ -97,7 +97,7 @@ class Curve(NamedTuple):
 
     label: str
     colour: str
-    n: Float[np.ndarray, " sizes"]
+    n: Num[np.ndarray, " sizes"]
     values: Float[np.ndarray, "members sizes"]
 
 
@@ -215,6 +215,7 @@ def quantiles(
         for column in np.quantile(step.arrays[0], at, axis=0).T:
             axes.plot(x, column, color=step.colour, linewidth=0.7, alpha=0.75)
         axes.set(xlim=(-reach, reach), ylim=(-extent, extent), xlabel="normal quantile")
+        axes.set_xticks([-2, 0, 2])
         _name(axes, step)
     for axes in grid[1:]:
         axes.tick_params(labelleft=False)
@@ -282,8 +283,8 @@ def training(
         metrics: the metrics, one row of the panel each.
         settings: label of each hyperparameter setting to its members' indices.
     """
-    lines = -(-len(settings) // 3) if 1 < len(settings) <= len(_SETTINGS) else 0
-    figure, grid = _figure(0.9, rows=len(metrics), legend_lines=lines)
+    lines = -(-len(settings) // 2) if 1 < len(settings) <= len(_SETTINGS) else 0
+    figure, grid = _figure(0.85, rows=len(metrics), legend_lines=lines + 1, gap_inch=0.26)
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), 300)).round().astype(int))
     colours = _setting_colours(len(settings))
     for axes, metric in zip(grid, metrics, strict=True):
@@ -294,13 +295,14 @@ def training(
                 axes.plot(x[known], column[known], color=colour, linewidth=0.5, alpha=0.55)
             mean = np.nanmean(values[known], axis=1)
             axes.plot(x[known], mean, color=colour, linewidth=1.5, label=label)
-        axes.set_ylabel(metric.label)
+        # Above the axes, where it leaves room for tick labels of any width.
+        axes.set_title(metric.label, loc="left", fontsize="medium", pad=3)
         axes.margins(x=0.01)
         axes.locator_params(axis="y", nbins=5)
     grid[-1].locator_params(axis="x", nbins=5)
     grid[-1].set_xlabel(x_label)
     if lines:
-        _legend_above(grid[0], columns=3)
+        _legend_above(grid[0], columns=2, raise_inch=0.17)
     return figure
 
 
@@ -393,7 +395,13 @@ def to_svg(figure: "matplotlib.figure.Figure", name: str) -> str:
     return svg.replace("'DejaVu Sans'", _FONTS.replace("'", "")).strip()
 
 
-def _figure(row_inch: float, rows: int = 1, columns: int = 1, legend_lines: int = 0):
+def _figure(
+    row_inch: float,
+    rows: int = 1,
+    columns: int = 1,
+    legend_lines: int = 0,
+    gap_inch: float = _GAP_INCH,
+):
     """Axes in the same place of every panel, so that panels line up whatever their tick labels.
 
     Fixed margins also cost nothing, where a layout engine would draw every figure twice.
@@ -401,7 +409,7 @@ def _figure(row_inch: float, rows: int = 1, columns: int = 1, legend_lines: int 
     from matplotlib.figure import Figure
 
     top_inch, bottom_inch = 0.08 + 0.165 * legend_lines, 0.42
-    height_inch = top_inch + rows * row_inch + (rows - 1) * _GAP_INCH + bottom_inch
+    height_inch = top_inch + rows * row_inch + (rows - 1) * gap_inch + bottom_inch
     figure = Figure(figsize=(_WIDTH_INCH, height_inch))
     inner_inch = _WIDTH_INCH - _LEFT_INCH - _RIGHT_INCH
     figure.subplots_adjust(
@@ -409,8 +417,8 @@ def _figure(row_inch: float, rows: int = 1, columns: int = 1, legend_lines: int 
         right=1 - _RIGHT_INCH / _WIDTH_INCH,
         top=1 - top_inch / height_inch,
         bottom=bottom_inch / height_inch,
-        hspace=_GAP_INCH / row_inch,
-        wspace=_GAP_INCH / ((inner_inch - (columns - 1) * _GAP_INCH) / columns),
+        hspace=gap_inch / row_inch,
+        wspace=gap_inch / ((inner_inch - (columns - 1) * gap_inch) / columns),
     )
     grid = list(figure.subplots(rows, columns, sharex=True, squeeze=False).ravel())
     for axes in grid[::columns]:
@@ -418,7 +426,7 @@ def _figure(row_inch: float, rows: int = 1, columns: int = 1, legend_lines: int 
     return figure, grid
 
 
-def _log_ticks(axis: "matplotlib.axis.Axis", ticks: Sequence[float]) -> None:
+def _log_ticks(axis: "matplotlib.axis.Axis", ticks: Sequence[int | float]) -> None:
     from matplotlib.ticker import NullLocator
 
     axis.set_minor_locator(NullLocator())
@@ -437,10 +445,11 @@ def _name(axes: "matplotlib.axes.Axes", step: Labelled) -> None:
     )
 
 
-def _legend_above(axes: "matplotlib.axes.Axes", columns: int = 1) -> None:
+def _legend_above(axes: "matplotlib.axes.Axes", columns: int = 1, raise_inch: float = 0.0) -> None:
+    height_inch = axes.get_position().height * axes.figure.get_figheight()
     axes.legend(
         loc="lower left",
-        bbox_to_anchor=(0, 1),
+        bbox_to_anchor=(0, 1 + raise_inch / height_inch),
         borderaxespad=0,
         borderpad=0.2,
         ncols=columns,
@@ -463,16 +472,21 @@ def _chi_density(x: np.ndarray, dim: int, mean: float) -> np.ndarray:
 
 
 def _smooth_density(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian kernel density on a grid, from bins: Silverman's width, at most one bin's error."""
+    """Gaussian kernel density of cosines, reflected at ±1 so that no mass leaves [-1, 1].
+
+    From bins, so its cost does not grow with the sample; the kernel has Silverman's width.
+    """
     low, high = float(sample.min()), float(sample.max())
     spread = min(sample.std(), np.subtract(*np.quantile(sample, [0.75, 0.25])) / 1.349)
-    width = max(0.9 * spread * len(sample) ** -0.2, 1e-3)
-    t = np.linspace(low - width, high + width, 161)
-    centres = np.linspace(low, high, 400)
+    width = max(0.9 * spread * len(sample) ** -0.2, 2e-3)
+    t = np.linspace(max(-1.0, low - 2 * width), min(1.0, high + 2 * width), 121)
     edges = np.linspace(low - 1e-9, high + 1e-9, 401)
-    counts = np.histogram(sample, edges)[0]
-    kernel = np.exp(-0.5 * ((t[:, None] - centres) / width) ** 2)
-    return np.clip(t, -1, 1), kernel @ counts
+    centres, counts = (edges[1:] + edges[:-1]) / 2, np.histogram(sample, edges)[0]
+    density = sum(
+        np.exp(-0.5 * ((t[:, None] - mirrored) / width) ** 2) @ counts
+        for mirrored in (centres, 2 - centres, -2 - centres)
+    )
+    return t, density
 
 
 def _violin(

@@ -94,7 +94,11 @@ _GLOSSARY = (
 
 
 def write_report(
-    run_dirs: Sequence[str | Path], output_dir: str | Path, *, title: str | None = None
+    run_dirs: Sequence[str | Path],
+    output_dir: str | Path,
+    *,
+    title: str | None = None,
+    n: int | None = None,
 ) -> Path:
     """Write report.html and figures/ from what one or several runs left on disk.
 
@@ -107,6 +111,7 @@ def write_report(
             run.json add the curves, the figures, and the command and machine.
         output_dir: where to write; made if need be.
         title: heading of the page; otherwise made of the runs' titles.
+        n: sample size at which to compare, as for `build_table`.
 
     Returns:
         The path of report.html.
@@ -118,7 +123,7 @@ def write_report(
     from infonce_jax.report import exhibits
 
     runs = load_runs(run_dirs)
-    content = table.tabulate(runs)
+    content = table.tabulate(runs, n)
     drawn = exhibits.draw(content, runs)
     output_dir = Path(output_dir)
     for exhibit in drawn:
@@ -254,9 +259,16 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(entry, Mapping) and entry:
             flat.update(_flat(entry, f"{prefix}{name}."))
         else:
-            text = entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
-            flat[f"{prefix}{name}"] = text
+            flat[f"{prefix}{name}"] = _text(entry)
     return flat
+
+
+def _text(entry: Any) -> str:
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, list) and entry:
+        return ", ".join(map(_text, entry))
+    return json.dumps(entry, ensure_ascii=False)
 
 
 def _facts(facts: Mapping[str, str]) -> str:

@@ -43,29 +43,26 @@ TABLE_1: dict[Entry, dict[str, float]] = {
 }
 
 
-def reported_epochs(name: str | None, objective: str) -> tuple[int, ...]:
-    """Epochs at which the paper reports this experiment, ascending; none where only its end is.
+def matching_epoch(name: str | None, objective: str, epoch: int | float | None) -> int | None:
+    """The epoch at which the paper reports this experiment that is within half an epoch of ours.
 
     Args:
         name: the paper's name for the data, or None for a run without counterpart.
         objective: "infonce" or "supervised".
+        epoch: epoch of our evaluation, or None where unknown.
 
     Returns:
-        The epochs, e.g. (0, 50, 100) for "binary".
-
-    Raises:
-        ValueError: for a name that the table does not have.
+        The paper's epoch, or None: the paper reports most experiments at their end only.
     """
-    _check(name)
-    return tuple(
-        entry.epoch
-        for entry in TABLE_1
-        if entry[:2] == (name, objective) and entry.epoch is not None
-    )
+    for entry in TABLE_1:
+        dated = entry[:2] == (name, objective) and entry.epoch is not None
+        if dated and epoch is not None and abs(epoch - entry.epoch) < 0.5:
+            return entry.epoch
+    return None
 
 
 def reported(
-    name: str | None, objective: str, epoch: float | None, *, final: bool
+    name: str | None, objective: str, epoch: int | float | None, *, final: bool
 ) -> dict[str, float] | None:
     """The paper's values beside which an evaluation of ours belongs.
 
@@ -81,16 +78,18 @@ def reported(
     Raises:
         ValueError: for a name that the table does not have.
     """
-    for paper_epoch in reported_epochs(name, objective):
-        if epoch is not None and abs(epoch - paper_epoch) < 0.5:
-            return TABLE_1[Entry(name, objective, paper_epoch)]
-    return TABLE_1.get(Entry(name, objective, None)) if final and name is not None else None
+    check_name(name)
+    match = matching_epoch(name, objective, epoch)
+    if match is None and not final:
+        return None
+    return TABLE_1.get(Entry(name, objective, match))
 
 
-def _check(name: str | None) -> None:
+def check_name(name: str | None) -> None:
+    """Raises ValueError, naming the valid ones, for a name that the table does not have."""
     names = sorted({entry.name for entry in TABLE_1})
     if name is not None and name not in names:
         raise ValueError(
             f"report.paper is {name!r}, which the paper's Table 1 does not have. "
-            f"Set it to one of {', '.join(names)}, or to null for a run without counterpart."
+            f"Set it to one of {', '.join(names)}, or leave it empty for a run without counterpart."
         )

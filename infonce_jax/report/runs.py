@@ -169,7 +169,7 @@ def load_run(run_dir: Path) -> Run:
         logged=logged,
         embeddings=_find_embeddings(run_dir / "embeddings"),
     )
-    paper.reported_epochs(run.paper, run.objective)  # names the valid ones early
+    paper.check_name(run.paper)
     return run
 
 
@@ -182,15 +182,12 @@ def pick_split(run: Run) -> str:
 def pick_steps(run: Run) -> tuple[int, ...]:
     """Evaluated steps to show: the first, the last, and those at an epoch the paper reports."""
     steps = list(run.epochs)
-    chosen = {steps[0], steps[-1]}
-    for paper_epoch in paper.reported_epochs(run.paper, run.objective):
-        near = [s for s in steps if run.epochs[s] is not None and _near(run.epochs[s], paper_epoch)]
-        chosen.update(near[:1])
-    return tuple(sorted(chosen))
-
-
-def _near(epoch: float, paper_epoch: float) -> bool:
-    return abs(epoch - paper_epoch) < 0.5
+    at_paper_epoch: dict[int, int] = {}
+    for step, epoch in run.epochs.items():
+        match = paper.matching_epoch(run.paper, run.objective, epoch)
+        if match is not None:
+            at_paper_epoch.setdefault(match, step)
+    return tuple(sorted({steps[0], steps[-1], *at_paper_epoch.values()}))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -114,7 +114,9 @@ def tabulate(runs: Sequence[Run], n: int | None = None, representation: str = "r
     """`build_table` on runs already read."""
     n = n or (runs[0].config.get("report") or {}).get("sample_size") or 1000
     groups = tuple(
-        _group(run, setting, n, representation) for run in runs for setting in run.settings
+        _group(run, setting, n, representation, alone=len(runs) == 1)
+        for run in runs
+        for setting in run.settings
     )
     return Table(n, representation, groups, tuple(_notes(groups, n)))
 
@@ -149,6 +151,8 @@ def verdict(table: Table) -> str:
     already = [title for title in inside if before.get(title)]
     gained = [title for title in inside if before.get(title) is False]
     lost = [title for title in outside if before.get(title)]
+    if not inside and not outside:
+        return "No coordinate of the trained representations could be tested for normality."
     at = " or ".join(f"{n:,}" for n in sorted({last.n for *_, last in trained if last.n}))
     if inside:
         lie = "lie" if len(inside) > 1 else "lies"
@@ -170,8 +174,10 @@ def verdict(table: Table) -> str:
             parts[-1] += f", so only {_names(gained, total)} {owe} it to training"
         else:
             parts[-1] += ", so training is not what did it"
+    elif gained and total == 1:
+        parts.append("the untrained encoder did not")
     elif gained:
-        parts.append("the untrained encoder did not" if total == 1 else "no untrained encoder did")
+        parts.append(f"untrained, {_names(gained, total)} did not")
     if lost:
         parts.append(f"{_names(lost, total)} did before training")
     return "; ".join(parts) + "."
@@ -216,7 +222,8 @@ def format_terminal(table: Table) -> str:
     if _has_sizes(table):
         sizes, label = _sizes(table), "n"
         blocks += [
-            "AD average (pass) against the sample size n; an exact Gaussian: 0.384 (95 %)",
+            "AD average (pass) against the sample size n; an exact Gaussian: "
+            f"{GAUSSIAN_AD} ({100 * GAUSSIAN_PASS:.0f} %)",
             "",
         ]
         cells = {
@@ -241,13 +248,15 @@ def table_html(table: Table) -> str:
         name = label.replace(" %", "")
         rows.append(f'<tr class="ours"><th scope="row">{name}</th>{ours}</tr>')
         rows.append(f'<tr class="paper"><th scope="row">paper</th>{theirs}</tr>')
-    for kind, name in (("ours", "accepted"), ("paper", "paper")):
-        cells = "".join(
-            f"<td{_edge(table, c)}>{_yes(accepted(getattr(c, 'values' if kind == 'ours' else 'paper')))}"
-            "</td>"
-            for c in columns
+    ours, theirs = (
+        "".join(
+            f"<td{_edge(table, column)}>{_yes(accepted(values))}</td>"
+            for column, values in zip(columns, of, strict=True)
         )
-        rows.append(f'<tr class="{kind}"><th scope="row">{name}</th>{cells}</tr>')
+        for of in ([column.values for column in columns], [column.paper for column in columns])
+    )
+    rows.append(f'<tr class="ours"><th scope="row">accepted</th>{ours}</tr>')
+    rows.append(f'<tr class="paper"><th scope="row">paper</th>{theirs}</tr>')
     return _html_table(table.groups, [g.columns for g in table.groups], "", rows)
 
 
@@ -270,7 +279,7 @@ def sizes_html(table: Table) -> str | None:
     return _html_table(table.groups, shown, "n", rows, extra=("Exact Gaussian", "in expectation"))
 
 
-def _group(run: Run, setting: Setting, n: int, representation: str) -> Group:
+def _group(run: Run, setting: Setting, n: int, representation: str, *, alone: bool) -> Group:
     key, split = setting.key, pick_split(run)
     steps = pick_steps(run)
     columns = []
@@ -302,7 +311,9 @@ def _group(run: Run, setting: Setting, n: int, representation: str) -> Group:
             f"{setting.label or 'its members'}; it has: "
             f"{', '.join(held) or 'none'}. Rerun --stage=evaluate."
         )
-    title = f"{run.title}, {setting.label}" if setting.label else run.title
+    title = f"{run.title} ({setting.label})" if setting.label else run.title
+    if alone and setting.label:
+        title = setting.label
     return Group(title, run, setting, split, tuple(columns))
 
 
@@ -326,7 +337,7 @@ def _notes(groups: Sequence[Group], n: int) -> Iterator[str]:
         )
     yield (
         f"Accepted: AD average below {AD_LIMIT} and DP average p above {DP_LIMIT}. An exact Gaussian "
-        f"scores {GAUSSIAN_AD}, 95 %, 0.5 and 95 %."
+        f"has AD average {GAUSSIAN_AD}, DP average p 0.5, and 95 % of its coordinates pass either test."
     )
     if any(c.paper for c in columns):
         yield "The paper does not state its n, on which AD and DP depend."
@@ -336,7 +347,9 @@ def _notes(groups: Sequence[Group], n: int) -> Iterator[str]:
 
 def _names(titles: Sequence[str], total: int) -> str:
     """All of them by name while that reads well, else how many of them there are."""
-    return _join(titles) if len(titles) <= 4 else f"{len(titles)} of {total} settings"
+    if len(titles) <= 4:
+        return _join(titles)
+    return f"all {total} settings" if len(titles) == total else f"{len(titles)} of {total} settings"
 
 
 def _join(titles: Sequence[str]) -> str:

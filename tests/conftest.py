@@ -1,0 +1,73 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infonce_jax.config import default_config
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def tiny_config():
+    """A linear encoder on Laplace inputs that trains in a moment."""
+    config = default_config()
+    config.name = "tiny"
+    config.seeds = (0, 1)
+    config.data.dim = 24
+    config.data.train_size = 96
+    config.data.test_size = 64
+    config.encoder.embedding_dim = 8
+    config.train.batch_size = 16
+    config.train.epochs = 0.0
+    config.train.steps = 12
+    config.log.every_steps = 4
+    config.checkpoint.every_steps = 5
+    config.embed.steps = (6,)
+    config.evaluate.sample_sizes = (32,)
+    return config
+
+
+@pytest.fixture
+def tiny_config_file(tmp_path):
+    """The same as a config file, for launch.py."""
+    file = tmp_path / "tiny.py"
+    file.write_text(
+        "from infonce_jax.config import default_config\n\n\n"
+        "def get_config():\n"
+        "    c = default_config()\n"
+        "    c.name = 'tiny'\n"
+        "    c.seeds = (0, 1)\n"
+        "    c.data.dim, c.data.train_size, c.data.test_size = 24, 96, 64\n"
+        "    c.encoder.embedding_dim = 8\n"
+        "    c.train.batch_size, c.train.steps = 16, 12\n"
+        "    c.log.every_steps, c.checkpoint.every_steps = 4, 5\n"
+        "    c.embed.steps = (6,)\n"
+        "    c.evaluate.sample_sizes = (32,)\n"
+        "    return c\n"
+    )
+    return file
+
+
+@pytest.fixture
+def launch():
+    """Runs launch.py as a user would; returns the finished process."""
+
+    def run(*arguments, devices=1, check=False):
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    return run
