@@ -69,6 +69,79 @@ def _float32_dense(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
     return nn.Dense(features, dtype=dtype, dot_general=dot_general, name=name)
 
 
+def _conv(channels: int, size: int, stride: int, norm: str, dtype: DTypeLike) -> nn.Conv:
+    return nn.Conv(
+        channels,
+        (size, size),
+        strides=stride,
+        # PyTorch's padding rather than "SAME", which is lopsided where the stride is 2.
+        padding=size // 2,
+        use_bias=norm == "none",
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        dtype=dtype,
+        conv_general_dilated=_conv_on_cpu if jax.default_backend() == "cpu" else None,
+    )
+
+
+def _conv_on_cpu(x: Array, kernel: Array, strides, padding, **_) -> Array:
+    """Convolves images [B, H, W, C] with a kernel [k, k, C, O] as fast in loops as out of them.
+
+    XLA's CPU compiler knows fast convolutions only in one layout. Outside of loops it brings the
+    gradients' convolutions into that layout by itself, in the body of a loop it does not, and one
+    for several kernels, which ``jax.vmap`` asks for, it never does: they then take from 5 to 100
+    times as long. So the gradients are written in that layout here, and vmap becomes a loop. The
+    price is that ``jax.jvp`` does not pass (``jax.grad``, and ``jax.jvp`` of it, do).
+    """
+    (stride, _), ((pad, _), _) = strides, padding
+    return _convolve(stride, pad, x, kernel)
+
+
+def _fast_conv(x: Array, kernel: Array, **geometry) -> Array:
+    def one(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **geometry
+        )
+
+    return jax.custom_batching.sequential_vmap(one)(x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _convolve(stride: int, pad: int, x: Array, kernel: Array) -> Array:
+    return _fast_conv(x, kernel, window_strides=(stride,) * 2, padding=((pad, pad),) * 2)
+
+
+def _convolve_forward(stride: int, pad: int, x: Array, kernel: Array):
+    out = _fast_conv(x, kernel, window_strides=(stride,) * 2, padding=((pad, pad),) * 2)
+    return out, (x, kernel)
+
+
+def _convolve_backward(stride: int, pad: int, residuals: tuple[Array, Array], grad: Array):
+    x, kernel = residuals
+    size = kernel.shape[0]
+    # How far the strided windows reach into the padded image, per axis; they may leave a rest.
+    reach = [stride * (n - 1) + size for n in grad.shape[1:3]]
+    rest = [n + 2 * pad - r for n, r in zip(x.shape[1:3], reach, strict=True)]
+    grad_x = _fast_conv(
+        grad,
+        kernel[::-1, ::-1].swapaxes(2, 3),
+        window_strides=(1, 1),
+        padding=[(size - 1 - pad, size - 1 - pad + r) for r in rest],
+        lhs_dilation=(stride, stride),
+    )
+    # The batch takes the place of the channels: it is what this convolution sums over.
+    grad_kernel = _fast_conv(
+        x.transpose(3, 1, 2, 0),
+        grad.transpose(1, 2, 0, 3),
+        window_strides=(1, 1),
+        padding=[(pad, pad - r) for r in rest],
+        rhs_dilation=(stride, stride),
+    )
+    return grad_x, grad_kernel.transpose(1, 2, 0, 3)
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
 class MLP(nn.Module):
     """The hidden layers of a multilayer perceptron on flattened inputs; with none, a flattening."""
 
@@ -116,19 +189,6 @@ class ResidualBlock(nn.Module):
         if self.stride != 1 or x.shape[-1] != out_channels:
             x = conv(x, out_channels, 1, self.stride)
         return nn.relu(x + y)
-
-
-def _conv(channels: int, size: int, stride: int, norm: str, dtype: DTypeLike) -> nn.Conv:
-    return nn.Conv(
-        channels,
-        (size, size),
-        strides=stride,
-        # PyTorch's padding rather than "SAME", which is lopsided where the stride is 2.
-        padding=size // 2,
-        use_bias=norm == "none",
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-        dtype=dtype,
-    )
 
 
 class ResNet(nn.Module):

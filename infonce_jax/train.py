@@ -292,7 +292,7 @@ def make_program(
         )
         updates, opt_state = optimizer(h).update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         metrics["learning_rate"] = h["optimizer.learning_rate"] * schedule(step)
         return MemberState(params, batch_stats, opt_state, state.metric_sums), metrics
 

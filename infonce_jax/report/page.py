@@ -29,7 +29,10 @@ p { margin: .35rem 0; max-width: 46rem; }
 .verdict { font-size: 1.15rem; line-height: 1.45; max-width: 50rem; margin-bottom: .5rem; }
 .notes, .caption, .missing, footer { color: var(--soft); font-size: .875rem; }
 .notes { margin-top: .6rem; }
-.scroll { overflow-x: auto; margin: .75rem 0; }
+/* The shade at the right shows as long as there is more to scroll to. */
+.scroll { overflow-x: auto; margin: .75rem 0; background:
+  linear-gradient(to left, #fff 50%, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(to left, #0003, transparent) right / .8rem 100% no-repeat scroll; }
 table { border-collapse: separate; border-spacing: 0; font-size: .875rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .22rem .6rem; text-align: right; white-space: nowrap; vertical-align: baseline; }
@@ -75,7 +78,7 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75re
 @media print {
   html { font-size: 11px; }
   body { padding: 0; max-width: none; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: none; }
   th, td { padding-left: .4rem; padding-right: .4rem; }
   .first { padding-left: 1rem; }
   tbody th, thead th:first-child { position: static; }
@@ -146,7 +149,7 @@ def _page(content: table.Table, runs: Sequence[Run], drawn: Sequence, title: str
     sizes = table.sizes_html(content)
     if sizes:
         parts += [
-            "<section><h2>The verdict depends on the sample size</h2>",
+            "<section><h2>How it depends on the sample size</h2>",
             "<p>Average of A² and share of coordinates that pass, for the untrained encoder and the "
             "trained one. "
             f"{escape(table.size_verdict(content) or '')}</p>",

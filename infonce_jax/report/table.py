@@ -202,7 +202,8 @@ def size_verdict(table: Table) -> str | None:
         )
     if lost:
         return f"Given n = {n:,} rows, {_names(lost, len(at))} no longer {_do(lost)}."
-    return f"Given n = {n:,} rows, the same holds." if kept else None
+    same = all(accepted(c.values) == accepted(c.by_size[n]) for _, c in at)
+    return f"Given n = {n:,} rows, the same holds." if same else None
 
 
 def format_terminal(table: Table) -> str:

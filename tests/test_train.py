@@ -1,0 +1,253 @@
+"""The training program: independent of how runs are grouped, resumed and spread over devices."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from infonce_jax import data as data_lib
+from infonce_jax import theory
+from infonce_jax import train as train_lib
+from infonce_jax.config import members
+
+
+def program_of(config):
+    return train_lib.make_program(config, data_lib.load(config), members(config))
+
+
+def trained(config, steps=None):
+    program = program_of(config)
+    state, failed = program.advance(program.init(), steps or config.train.steps)
+    assert int(failed) == -1
+    return state
+
+
+def metrics_of(state):
+    return {
+        k: np.asarray(v) / int(state.metric_steps) for k, v in state.members.metric_sums.items()
+    }
+
+
+def assert_close(one, other, **tolerance):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+def assert_identical(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def member(state, index):
+    return jax.tree.map(lambda leaf: leaf[index], state.members.params)
+
+
+def test_seeds_trained_side_by_side_equal_seeds_trained_alone(tiny_config):
+    together = trained(tiny_config)
+    for index, seed in enumerate(tiny_config.seeds):
+        alone_config = tiny_config.copy_and_resolve_references()
+        alone_config.seeds = (seed,)
+        alone = trained(alone_config)
+        assert_close(member(together, index), member(alone, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_list_of_temperatures_equals_one_run_for_each(tiny_config):
+    tiny_config.seeds = (3,)
+    tiny_config.loss.temperature = (0.1, 0.7)
+    together = trained(tiny_config)
+    assert not np.allclose(*metrics_of(together)["loss"])
+    for index, temperature in enumerate((0.1, 0.7)):
+        tiny_config.loss.temperature = temperature
+        alone = trained(tiny_config)
+        assert_close(member(together, index), member(alone, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_stopping_on_the_way_changes_no_bit(tiny_config):
+    program = program_of(tiny_config)
+    straight, _ = program.advance(program.init(), 12)
+    halting = program.init()
+    for stop in (1, 5, 6, 12):
+        halting, _ = program.advance(halting, stop)
+    assert_identical(straight, halting)
+
+
+def test_training_lowers_the_loss_and_the_terms_add_up(tiny_config):
+    tiny_config.optimizer.learning_rate = 0.02
+    tiny_config.loss.temperature = 0.2
+    early = metrics_of(trained(tiny_config, steps=10))
+    program = program_of(tiny_config)
+    state, _ = program.advance(program.init(), 190)
+    before = state.members.metric_sums
+    state, _ = program.advance(state, 200)
+    late = {k: np.asarray(state.members.metric_sums[k] - before[k]) / 10 for k in before}
+    assert (late["loss"] < early["loss"]).all()
+    for metrics in (early, late):
+        total = -metrics["alignment"] / 0.2 + metrics["uniformity"] + np.log(16)
+        np.testing.assert_allclose(metrics["loss"], total, rtol=1e-4)
+
+
+def test_fresh_draws_differ_from_a_fixed_set(tiny_config):
+    fixed = trained(tiny_config)
+    tiny_config.data.fresh = True
+    fresh = trained(tiny_config)
+    assert not np.allclose(metrics_of(fixed)["loss"], metrics_of(fresh)["loss"])
+    assert_identical(fresh, trained(tiny_config))
+
+
+def test_supervised_training_learns_the_labels(tiny_config):
+    tiny_config.objective = "supervised"
+    tiny_config.data.source = "mixture"
+    tiny_config.data.mixture_components = 3
+    tiny_config.optimizer.learning_rate = 0.02
+    tiny_config.train.steps = 60
+    accuracy = metrics_of(trained(tiny_config))["accuracy"]
+    assert (accuracy > 0.8).all()
+
+
+def test_supervised_training_needs_labels(tiny_config):
+    tiny_config.objective = "supervised"
+    with pytest.raises(ValueError, match="'laplace' has none; use mixture"):
+        program_of(tiny_config)
+
+
+def test_a_learned_temperature_moves_and_keeps_its_minimum(tiny_config):
+    tiny_config.loss.learn_temperature = True
+    tiny_config.loss.temperature_min = 0.4
+    tiny_config.optimizer.learning_rate = 0.1
+    tiny_config.train.steps = 40
+    state = trained(tiny_config)
+    learned = np.exp(-np.asarray(state.members.params["log_inverse_temperature"]))
+    assert (np.abs(learned - 0.5) > 0.01).all()
+    assert (metrics_of(state)["temperature"] >= 0.4 - 1e-6).all()
+
+
+def test_the_regulariser_draws_the_norm_to_its_target(tiny_config):
+    tiny_config.optimizer.learning_rate = 0.02
+    tiny_config.train.steps = 150
+    tiny_config.loss.norm_weight = 8.0
+    mean_square = {}
+    for beta in (0.0, 1.0):
+        tiny_config.loss.beta = beta
+        program = program_of(tiny_config)
+        state, _ = program.advance(program.init(), 150)
+        z = train_lib.embed(program, state, data_lib.load(tiny_config).test, 64)["clean"]
+        mean_square[beta] = np.mean(np.square(z))
+    # A variance of 1/(2λ) = 1/16 per coordinate, against one of order 1 without.
+    assert mean_square[1.0] == pytest.approx(1 / 16, rel=0.3)
+    assert mean_square[0.0] > 0.3
+
+
+def test_vanishing_beta_is_the_theorys(tiny_config):
+    tiny_config.loss.beta = 3.0
+    tiny_config.loss.beta_unit = "vanishing"
+    tiny_config.loss.eta2 = 0.25
+    beta = metrics_of(trained(tiny_config))["beta"]
+    np.testing.assert_allclose(beta, 3 * theory.vanishing_beta(8, 0.5, 0.25), rtol=1e-5)
+
+
+def test_bfloat16_keeps_parameters_and_embeddings_in_float32(tiny_config):
+    exact = metrics_of(trained(tiny_config))["loss"]
+    tiny_config.train.compute_dtype = "bfloat16"
+    program = program_of(tiny_config)
+    state, _ = program.advance(program.init(), 12)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.members.params)} == {jnp.dtype("float32")}
+    assert train_lib.embed(program, state, np.ones((5, 24), np.float32), 4)["clean"].dtype == "f4"
+    np.testing.assert_allclose(metrics_of(state)["loss"], exact, rtol=2e-2)
+
+
+@pytest.mark.parametrize("output", ["encoder", "head"])
+def test_the_embedding_is_the_output_asked_for(tiny_config, output):
+    tiny_config.encoder.head = "mlp"
+    tiny_config.encoder.head_dim = 5
+    tiny_config.embed.output = output
+    program = program_of(tiny_config)
+    sets = train_lib.embed(program, program.init(), np.ones((7, 24), np.float32), 3)
+    assert {name: z.shape for name, z in sets.items()} == dict.fromkeys(
+        ("clean", "view1", "view2"), (2, 7, 8 if output == "encoder" else 5)
+    )
+
+
+def test_embedding_by_blocks_pads_the_last_one_away(tiny_config):
+    program = program_of(tiny_config)
+    state = program.init()
+    rows = data_lib.load(tiny_config).test
+    whole = train_lib.embed(program, state, rows, 64)["clean"]
+    blocks = train_lib.embed(program, state, rows, 23)["clean"]
+    np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_the_loop_stops_where_the_loss_is_not_finite(tiny_config):
+    tiny_config.optimizer.name = "sgd"
+    tiny_config.optimizer.learning_rate = 1e30
+    tiny_config.loss.normalize = False
+    program = program_of(tiny_config)
+    state, failed = program.advance(program.init(), 12)
+    assert 0 < int(failed) < 12
+    assert int(state.step) == int(failed) + 1
+    good, failed_before = program.advance(program.init(), int(failed))
+    assert int(failed_before) == -1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(metrics_of(good)))
+
+
+_FOUR_DEVICES = """
+import json, sys
+import jax, numpy as np
+from infonce_jax import data as data_lib, train as train_lib
+from infonce_jax.config import default_config, members
+
+assert len(jax.local_devices()) == 4
+config = default_config()
+config.seeds = (0, 1)
+config.data.dim, config.data.train_size, config.data.test_size = 24, 96, 16
+config.encoder.embedding_dim, config.encoder.head = 8, "mlp"
+config.encoder.head_norm = "batch"
+config.train.batch_size, config.train.steps = 16, 20
+config.optimizer.name, config.optimizer.learning_rate = "sgd", 1.0
+config.optimizer.schedule = "constant"
+results = {}
+for devices in (1, 4):
+    config.train.devices = devices
+    program = train_lib.make_program(config, data_lib.load(config), members(config))
+    start = program.init()
+    one, _ = program.advance(start, 1)
+    # With plain gradient descent at rate 1, the first update is the gradient.
+    gradient = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), start.members.params,
+                            one.members.params)
+    config.optimizer.learning_rate = 1.0
+    sums = {k: np.asarray(v).tolist() for k, v in one.members.metric_sums.items()}
+    stats = jax.tree.leaves(one.members.batch_stats)
+    results[devices] = (jax.tree.leaves(gradient), sums, [np.asarray(s) for s in stats])
+    devices_used = {d for leaf in jax.tree.leaves(one) for d in leaf.devices()}
+    assert len(devices_used) == devices
+scale = max(np.abs(g).max() for g in results[1][0])
+print(json.dumps({k: float(v) for k, v in {
+    "gradient": max(np.abs(a - b).max() for a, b in zip(results[1][0], results[4][0])) / scale,
+    "loss": np.abs(np.subtract(results[1][1]["loss"], results[4][1]["loss"])).max(),
+    "batch_stats": max(np.abs(a - b).max() for a, b in zip(results[1][2], results[4][2])),
+    "stats_count": len(results[1][2])}.items()
+}))
+"""
+
+
+def test_four_devices_give_the_gradients_of_one():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run(
+        [sys.executable, "-c", _FOUR_DEVICES], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    error = json.loads(done.stdout)
+    # Negatives or BatchNorm statistics of one device alone would be off by far more.
+    assert error["gradient"] < 1e-6
+    assert error["loss"] < 1e-6
+    assert error["batch_stats"] < 1e-6 and error["stats_count"] > 0
+
+
+def test_a_batch_that_does_not_divide_among_the_devices_is_refused(tiny_config):
+    tiny_config.train.devices = 3
+    with pytest.raises(ValueError, match=r"config\.train\.devices is 3"):
+        train_lib.make_mesh(tiny_config)
