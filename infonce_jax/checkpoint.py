@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
@@ -94,3 +95,9 @@ class Checkpoints:
                 "folder to continue from the one before it, or choose another --workdir."
             ) from error
         return jax.block_until_ready(state)
+
+    def arrays(self, step: int) -> dict[str, np.ndarray]:
+        """The arrays of one step on the host, by their path in the state; needs no program."""
+        tree = self._manager.restore(step, args=ocp.args.StandardRestore())
+        leaves, _ = jax.tree.flatten_with_path(tree)
+        return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}

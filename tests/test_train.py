@@ -218,19 +218,18 @@ for devices in (1, 4):
     # With plain gradient descent at rate 1, the first update is the gradient.
     gradient = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), start.members.params,
                             one.members.params)
-    config.optimizer.learning_rate = 1.0
     sums = {k: np.asarray(v).tolist() for k, v in one.members.metric_sums.items()}
     stats = jax.tree.leaves(one.members.batch_stats)
     results[devices] = (jax.tree.leaves(gradient), sums, [np.asarray(s) for s in stats])
     devices_used = {d for leaf in jax.tree.leaves(one) for d in leaf.devices()}
     assert len(devices_used) == devices
 scale = max(np.abs(g).max() for g in results[1][0])
-print(json.dumps({k: float(v) for k, v in {
+print(json.dumps({
     "gradient": max(np.abs(a - b).max() for a, b in zip(results[1][0], results[4][0])) / scale,
     "loss": np.abs(np.subtract(results[1][1]["loss"], results[4][1]["loss"])).max(),
     "batch_stats": max(np.abs(a - b).max() for a, b in zip(results[1][2], results[4][2])),
-    "stats_count": len(results[1][2])}.items()
-}))
+    "stats_count": len(results[1][2]),
+}, default=float))
 """
 
 

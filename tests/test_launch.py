@@ -1,0 +1,126 @@
+"""launch.py as a user sees it: what it prints, what it refuses, and with which exit code."""
+
+import json
+
+import numpy as np
+import pytest
+
+
+def test_stages_can_be_run_one_by_one_and_end_in_a_report(tiny_config_file, launch, tmp_path):
+    workdir = tmp_path / "run"
+    for stage in ("train", "embed", "evaluate", "report"):
+        done = launch(f"--config={tiny_config_file}", f"--workdir={workdir}", f"--stage={stage}")
+        assert done.returncode == 0, done.stderr
+    assert "AD average" in done.stdout
+    assert (workdir / "report.html").exists()
+    command = json.loads((workdir / "run.json").read_text())["command"]
+    assert f"--workdir={workdir}" in command
+
+
+def test_dry_run_tells_what_would_happen_and_writes_nothing(tiny_config_file, launch, tmp_path):
+    workdir = tmp_path / "run"
+    done = launch(
+        f"--config={tiny_config_file}",
+        f"--workdir={workdir}",
+        "--dry_run",
+        "--config.train.steps=9",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "steps: 9 (1.5 epochs of 6 steps)" in done.stdout
+    # A weight for each input and a bias, for each of 8 outputs.
+    assert "parameters: 200 per member" in done.stdout
+    assert "embedding sets at steps: 0, 6, 9" in done.stdout
+    assert "temporaries" in done.stdout
+    assert not workdir.exists()
+
+
+def test_a_sweep_runs_every_variant_and_gathers_them(tiny_config_file, launch, tmp_path):
+    with tiny_config_file.open("a") as file:
+        file.write(
+            "\n\ndef sweep():\n"
+            "    return {'narrow': {'encoder.embedding_dim': 4, 'report.title': 'Narrow'},\n"
+            "            'wide': {'encoder.embedding_dim': 16, 'loss.temperature': 0.2}}\n"
+        )
+    workdir = tmp_path / "sweep"
+    arguments = (f"--config={tiny_config_file}", f"--workdir={workdir}", "--config.seeds=(5,)")
+    done = launch(*arguments)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((workdir / "evaluation.json").read_text())["rows"]
+    assert {(row["run"], row["dim"], row["seed"]) for row in rows} == {
+        ("narrow", 4, 5),
+        ("wide", 16, 5),
+    }
+    assert "Narrow" in (workdir / "report.html").read_text()
+    # The base configuration is not touched by its variants.
+    config = json.loads((workdir / "narrow" / "config.json").read_text())
+    assert config["loss"]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.train.stepz=5"], 'Did you mean "steps"'),
+        (
+            ["--config.loss.temperature=0"],
+            "config.loss.temperature is 0; it must be greater than 0",
+        ),
+        (["--config.data.source=laplas"], "binary, gaussian, laplace, mixture, sphere"),
+        (["--config.encoder.name=resnet19"], "resnet18"),
+        (["--config.optimizer.name=adamm"], "adamw"),
+        (["--config.train.batch_size=97"], "training set has 96 rows"),
+        (["--config.encoder.name=vit"], "image"),
+        (["--config.train.devices=2"], "this machine has 1"),
+        (["--stage=trane"], "train|embed|evaluate|report"),
+        (["--sweep"], "defines no sweep()"),
+        (["surplus"], "Unexpected argument 'surplus'"),
+        (["--config=nowhere.py"], "nowhere.py"),
+    ],
+)
+def test_bad_input_is_one_paragraph_and_exit_code_2(
+    tiny_config_file, launch, tmp_path, arguments, message
+):
+    workdir = tmp_path / "run"
+    done = launch(f"--config={tiny_config_file}", f"--workdir={workdir}", *arguments)
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "Traceback" not in done.stderr
+
+
+def test_nan_in_an_input_array_is_counted_and_placed(tiny_config_file, launch, tmp_path):
+    rows = np.ones((80, 5))
+    rows[7, 2] = np.nan
+    np.save(tmp_path / "rows.npy", rows)
+    done = launch(
+        f"--config={tiny_config_file}",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.data.source=array",
+        f"--config.data.path={tmp_path / 'rows.npy'}",
+    )
+    assert done.returncode == 2
+    assert "1 NaN or infinite values, the first at row 7, column 2" in done.stderr
+
+
+def test_cifar10_that_is_not_prepared_names_setting_and_remedy(launch, tmp_path):
+    done = launch(
+        "--config=configs/cifar10_mlp.py",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data.data_dir={tmp_path / 'empty'}",
+        f"--config.data.cache_dir={tmp_path / 'cache'}",
+    )
+    assert done.returncode == 2
+    assert "config.data.data_dir" in done.stderr
+    assert "python -m infonce_jax.data.cifar10" in done.stderr
+
+
+def test_a_non_finite_loss_ends_with_exit_code_2(tiny_config_file, launch, tmp_path):
+    done = launch(
+        f"--config={tiny_config_file}",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.optimizer.name=sgd",
+        "--config.optimizer.learning_rate=1e30",
+        "--config.encoder.name=mlp",
+    )
+    assert done.returncode == 2
+    assert "not finite at step" in done.stderr
+    assert "config.optimizer.learning_rate = 1e+30" in done.stderr

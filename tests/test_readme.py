@@ -1,0 +1,41 @@
+"""What the README and the docstrings show works as shown."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+import infonce_jax.losses.infonce
+import infonce_jax.losses.regulariser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("index", range(len(SNIPPETS)))
+def test_snippet_runs(index, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(SNIPPETS[index], f"README.md snippet {index}", "exec"), {"__name__": "snippet"})
+
+
+def test_there_are_snippets_for_the_losses_and_the_evaluation():
+    assert any("infonce(" in snippet for snippet in SNIPPETS)
+    assert any("anderson_darling(" in snippet for snippet in SNIPPETS)
+
+
+def test_files_that_the_readme_names_exist():
+    named = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    named += re.findall(r"--config=(configs/\S+\.py)", README)
+    assert named
+    for file in named:
+        assert (ROOT / file).exists(), file
+
+
+@pytest.mark.parametrize(
+    "module", [infonce_jax.losses.infonce, infonce_jax.losses.regulariser], ids=lambda m: m.__name__
+)
+def test_docstring_examples(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0 and result.failed == 0

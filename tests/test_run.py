@@ -1,0 +1,304 @@
+"""A run on disk: what it leaves, what it survives, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infonce_jax import embeddings
+from infonce_jax import run as run_lib
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("train", "embed", "evaluate", "report")
+
+
+def contents(workdir):
+    """What must not depend on how often a run was stopped: metrics and embeddings, by file."""
+    files = [workdir / "metrics.jsonl", *sorted((workdir / "embeddings").rglob("*.npy"))]
+    return {str(file.relative_to(workdir)): file.read_bytes() for file in files}
+
+
+def finish(launch, file, workdir, **options):
+    return launch(f"--config={file}", f"--workdir={workdir}", check=True, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run, shared by the tests that only look at it."""
+    import infonce_jax.config
+
+    config = infonce_jax.config.default_config()
+    config.name = "tiny"
+    config.seeds = (0, 1)
+    config.data.dim, config.data.train_size, config.data.test_size = 24, 96, 64
+    config.encoder.embedding_dim = 8
+    config.train.batch_size, config.train.steps = 16, 12
+    config.log.every_steps, config.checkpoint.every_steps = 4, 5
+    config.embed.steps = (6,)
+    config.evaluate.sample_sizes = (32,)
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    run_lib.run(config, workdir, stages=STAGES)
+    return config, workdir
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    _, workdir = finished
+    for name in ("config.json", "run.json", "evaluation.csv", "evaluation.json", "report.html"):
+        assert (workdir / name).stat().st_size > 0
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 8, 12]
+    assert lines[1]["epoch"] == pytest.approx(8 / 6)
+    assert len(lines[0]["loss"]) == 2
+    assert [int(path.name) for path in embeddings.find_steps(workdir)] == [0, 6, 12]
+    stored = embeddings.read(workdir / "embeddings" / "6")
+    assert [member["name"] for member in stored.members] == ["seed0", "seed1"]
+    assert stored.array("seed1", "test", "view2").shape == (64, 8)
+    assert stored.manifest["dataset"] == "laplace"
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["total_steps"] == 12 and config["steps_per_epoch"] == 6
+    assert stored.manifest["config_hash"] == config["config_hash"]
+    stages = json.loads((workdir / "run.json").read_text())["stages"]
+    assert set(stages) == set(STAGES)
+
+
+def test_evaluation_has_rows_for_every_seed_step_and_size(finished):
+    _, workdir = finished
+    content = json.loads((workdir / "evaluation.json").read_text())
+    keys = {(r["step"], r["seed"], r["n"], r["representation"]) for r in content["rows"]}
+    assert keys == {
+        (step, seed, n, representation)
+        for step in (0, 6, 12)
+        for seed in (0, 1)
+        for n in (32, 64)
+        for representation in ("raw", "normalized")
+    }
+
+
+def test_the_same_command_again_changes_nothing(finished, capsys):
+    config, workdir = finished
+    before = contents(workdir)
+    run_lib.run(config, workdir, stages=STAGES)
+    assert contents(workdir) == before
+    assert "trained already" in capsys.readouterr().err
+
+
+def test_a_missing_embedding_set_is_written_again_from_its_checkpoint(finished):
+    config, workdir = finished
+    before = contents(workdir)
+    for step in (0, 6):
+        for file in (workdir / "embeddings" / str(step)).rglob("*"):
+            if file.is_file():
+                file.unlink()
+        (workdir / "embeddings" / str(step) / "seed0").rmdir()
+        (workdir / "embeddings" / str(step) / "seed1").rmdir()
+        (workdir / "embeddings" / str(step)).rmdir()
+    run_lib.run(config, workdir, stages=["embed"])
+    assert contents(workdir) == before
+
+
+def test_another_configuration_is_refused_and_nothing_is_touched(finished):
+    config, workdir = finished
+    before = (workdir / "config.json").read_bytes()
+    other = config.copy_and_resolve_references()
+    other.loss.temperature = 0.123
+    with pytest.raises(ValueError, match=r"loss\.temperature: 0\.5 there, 0\.123 now"):
+        run_lib.run(other, workdir, stages=STAGES)
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="holds no config"):
+        run_lib.run(tiny_config, tmp_path, stages=STAGES)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_truncated_checkpoint_is_named(finished, tmp_path, tiny_config):
+    workdir = tmp_path / "run"
+    run_lib.run(tiny_config, workdir, stages=["train"])
+    (workdir / "embeddings" / "12" / "manifest.json").unlink()
+    for file in (workdir / "checkpoints" / "12").rglob("*"):
+        if file.is_file() and file.parent.name == "d":
+            os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(ValueError, match=r"checkpoints/12 cannot be restored.*Delete that folder"):
+        run_lib.run(tiny_config, workdir, stages=["embed"])
+
+
+def test_stages_without_their_input_say_which_to_run(tiny_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="Run --stage=train first"):
+        run_lib.run(tiny_config, tmp_path / "a", stages=["embed"])
+    with pytest.raises(FileNotFoundError, match="Run --stage=embed first"):
+        run_lib.run(tiny_config, tmp_path / "b", stages=["evaluate"])
+    with pytest.raises(FileNotFoundError, match="--stage=evaluate"):
+        run_lib.run(tiny_config, tmp_path / "c", stages=["report"])
+
+
+def test_an_embedding_set_beyond_the_end_is_refused(tiny_config, tmp_path):
+    tiny_config.embed.epochs = (7.0,)
+    with pytest.raises(ValueError, match=r"step 42 .*training ends at step 12"):
+        run_lib.run(tiny_config, tmp_path / "run", stages=["train"])
+
+
+def test_a_non_finite_loss_names_step_field_and_checkpoint(tiny_config, tmp_path):
+    tiny_config.optimizer.name = "sgd"
+    tiny_config.optimizer.learning_rate = 1e30
+    tiny_config.encoder.name = "mlp"
+    workdir = tmp_path / "run"
+    with pytest.raises(run_lib.NonFiniteLoss) as caught:
+        run_lib.run(tiny_config, workdir, stages=["train"])
+    message = str(caught.value)
+    assert "config.optimizer.learning_rate = 1e+30" in message
+    step = int(message.split("at step ")[1].split(".")[0])
+    assert f"checkpoints/{step}" in message
+    assert (workdir / "checkpoints" / str(step)).is_dir()
+
+
+def test_a_non_finite_loss_of_too_small_a_temperature_says_so(tiny_config, tmp_path):
+    tiny_config.loss.temperature = 1e-39
+    with pytest.raises(run_lib.NonFiniteLoss, match=r"loss\.temperature = 1e-39"):
+        run_lib.run(tiny_config, tmp_path / "run", stages=["train"])
+
+
+def test_keeps_newest_every_mth_and_embedded_checkpoints(tiny_config, tmp_path):
+    tiny_config.checkpoint.every_steps = 1
+    tiny_config.checkpoint.keep_newest = 2
+    tiny_config.checkpoint.keep_every_steps = 4
+    run_lib.run(tiny_config, tmp_path / "run", stages=["train"])
+    kept = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [0, 4, 6, 8, 11, 12]
+
+
+def test_a_second_process_is_kept_out(tiny_config, tmp_path):
+    workdir = tmp_path / "run"
+    run_lib.claim(tiny_config, workdir)
+    with (
+        run_lib._lock(workdir),
+        pytest.raises(ValueError, match="worked on by another process"),
+    ):
+        run_lib.run(tiny_config, workdir, stages=["train"])
+
+
+def test_tensorboard_scalars_are_written_without_tensorflow(tiny_config, tmp_path):
+    tiny_config.log.tensorboard = True
+    run_lib.run(tiny_config, tmp_path / "run", stages=["train"])
+    files = list((tmp_path / "run" / "tensorboard").rglob("events*"))
+    assert {file.parent.name for file in files} == {"seed0", "seed1"}
+    assert all(b"alignment" in file.read_bytes() for file in files)
+    assert "tensorflow" not in sys.modules
+
+
+def start(file, workdir, *arguments):
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    command = [sys.executable, "launch.py", f"--config={file}", f"--workdir={workdir}", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_steps(workdir, process, step):
+    """Waits until metrics of `step` are on disk."""
+    metrics = workdir / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(process.communicate()[1])
+        if metrics.exists() and f'"step": {step},' in metrics.read_text():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no step {step} within two minutes")
+
+
+LONG = "--config.train.steps=3000", "--config.checkpoint.every_steps=50", "--stage=train"
+
+
+@pytest.fixture(scope="module")
+def long_config_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("config") / "long.py"
+    file.write_text(
+        "from infonce_jax.config import default_config\n\n\n"
+        "def get_config():\n"
+        "    c = default_config()\n"
+        "    c.seeds = (0, 1)\n"
+        "    c.data.dim, c.data.train_size, c.data.test_size = 24, 96, 64\n"
+        "    c.encoder.embedding_dim = 8\n"
+        "    c.train.batch_size = 16\n"
+        "    c.log.every_steps = 20\n"
+        "    c.embed.steps = (500,)\n"
+        "    return c\n"
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(long_config_file, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("long") / "run"
+    process = start(long_config_file, workdir, *LONG)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    return contents(workdir)
+
+
+def test_kill_9_and_the_same_command_give_the_same_bits(long_config_file, uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    # Right after the start, between checkpoints, and near the end.
+    for step in (20, 560, 1740):
+        process = start(long_config_file, workdir, *LONG)
+        wait_for_steps(workdir, process, step)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    process = start(long_config_file, workdir, *LONG)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert "resuming at step" in error
+    assert contents(workdir) == uninterrupted
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_save_and_leave_a_resumable_run(
+    long_config_file, uninterrupted, tmp_path, number, code
+):
+    workdir = tmp_path / "run"
+    process = start(long_config_file, workdir, *LONG)
+    wait_for_steps(workdir, process, 40)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert "The same command again continues it" in error
+    saved = int(error.split("saved at step ")[1].split(".")[0])
+    assert (workdir / "checkpoints" / str(saved)).is_dir()
+    process = start(long_config_file, workdir, *LONG)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0 and f"resuming at step {saved}" in error
+    assert contents(workdir) == uninterrupted
+
+
+def test_a_run_of_one_device_goes_on_with_four(tiny_config_file, launch, tmp_path):
+    options = (f"--config={tiny_config_file}", "--stage=train", "--config.checkpoint.every_steps=4")
+    reference, moved = tmp_path / "reference", tmp_path / "moved"
+    launch(*options, f"--workdir={reference}", check=True)
+    launch(*options, f"--workdir={moved}", check=True)
+    # As if it had been stopped after step 4.
+    for step in (6, 8, 12):
+        for file in sorted((moved / "checkpoints" / str(step)).rglob("*"), reverse=True):
+            file.rmdir() if file.is_dir() else file.unlink()
+        (moved / "checkpoints" / str(step)).rmdir()
+    done = launch(*options, f"--workdir={moved}", devices=4, check=True)
+    assert "resuming at step 4" in done.stderr
+
+    def losses(workdir):
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        return np.array([json.loads(line)["loss"] for line in lines])
+
+    np.testing.assert_allclose(losses(moved), losses(reference), rtol=1e-5)
