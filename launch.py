@@ -100,14 +100,15 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        _explain(error)
+        _explain(error, "the command line cannot be used: ")
         sys.exit(2)
 
 
-def _explain(error: Exception) -> None:
-    # str(KeyError) quotes its argument.
+def _explain(error: Exception, introduction: str = "") -> None:
+    # str(KeyError) is its argument's representation, with quotes and escapes.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    message = str(message).replace("\\n", " ").replace("\\'", "'").strip("'\"")
+    print(f"error: {introduction}{' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

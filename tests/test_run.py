@@ -285,7 +285,12 @@ def test_signals_save_and_leave_a_resumable_run(
 
 
 def test_a_run_of_one_device_goes_on_with_four(tiny_config_file, launch, tmp_path):
-    options = (f"--config={tiny_config_file}", "--stage=train", "--config.checkpoint.every_steps=4")
+    options = (
+        f"--config={tiny_config_file}",
+        "--stage=train",
+        "--config.checkpoint.every_steps=4",
+        "--config.checkpoint.keep_newest=9",
+    )
     reference, moved = tmp_path / "reference", tmp_path / "moved"
     launch(*options, f"--workdir={reference}", check=True)
     launch(*options, f"--workdir={moved}", check=True)

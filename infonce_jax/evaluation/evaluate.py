@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from threadpoolctl import threadpool_limits
 
 from infonce_jax.evaluation import concentration, normality, uniformity
 from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings, directions
@@ -245,8 +246,11 @@ def evaluate_paths(
             identity=found.identity,
         )
 
-    # Sorting and special functions release the interpreter lock, so threads keep the cores busy.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    if len(sets) == 1:
+        return evaluate_set(sets[0])
+    # Sorting and special functions release the interpreter lock, so one thread for each set keeps
+    # the cores busy; BLAS starting threads of its own in each would keep them waiting.
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         return [row for rows in pool.map(evaluate_set, sets) for row in rows]
 
 
