@@ -9,6 +9,8 @@
 The same command again continues a run that was stopped. This is the only file that reads flags.
 """
 
+import ast
+import contextlib
 import os
 import shlex
 import signal
@@ -105,9 +107,10 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _explain(error: Exception, introduction: str = "") -> None:
-    # str(KeyError) is its argument's representation, with quotes and escapes.
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    message = str(message).replace("\\n", " ").replace("\\'", "'").strip("'\"")
+    message = str(error)
+    # str(KeyError) is its argument's representation; the configuration passes such strings on.
+    with contextlib.suppress(ValueError, SyntaxError):
+        message = str(ast.literal_eval(message))
     print(f"error: {introduction}{' '.join(message.split())}", file=sys.stderr, flush=True)
 
 

@@ -191,6 +191,8 @@ def default_config() -> config_dict.ConfigDict:
     m.output = "encoder"
     # Embed the training set as well as the test set.
     m.train_split = False
+    # Embed the first rows of each set alone; 0 for all.
+    m.max_rows = 0
     m.batch_size = 1000
 
     c.log = g = config_dict.ConfigDict()
@@ -278,6 +280,11 @@ def validate(config: config_dict.ConfigDict) -> None:
         raise ValueError(
             "config.embed.output is 'head' but config.encoder.head is 'none'; choose a head "
             "(--config.encoder.head=mlp) or embed the encoder's output."
+        )
+    if config.data.fresh and config.embed.train_split:
+        raise ValueError(
+            "config.embed.train_split is set but config.data.fresh draws new rows at every step, so "
+            "there is no training set to embed; switch one of them off."
         )
     if any(n < 8 for n in config.evaluate.sample_sizes):
         raise ValueError(

@@ -1,10 +1,12 @@
 """Encoders f: x ↦ z ∈ R^d as Flax modules: linear, MLP, ResNet and ViT, each with an optional head.
 
 This is the only file that knows Flax modules. The rest of the package builds an encoder with
-:func:`make_encoder` and uses the pure functions :func:`init` and :func:`apply`.
+:func:`make_encoder` and uses the pure functions :func:`init` and :func:`apply`. The modules leave
+their kernels at zero: :func:`init` draws them.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -63,10 +65,14 @@ def _norm(kind: str, channels: int, train: bool, dtype: DTypeLike, scale_init=nn
     return nn.GroupNorm(num_groups=groups, epsilon=1e-5, dtype=dtype, scale_init=scale_init)
 
 
+def _dense(features: int, dtype: DTypeLike, name: str | None = None, **options) -> nn.Dense:
+    return nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.zeros, name=name, **options)
+
+
 def _float32_dense(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
     """A dense layer whose products are of ``dtype`` but summed, and returned, in float32."""
     dot_general = functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
-    return nn.Dense(features, dtype=dtype, dot_general=dot_general, name=name)
+    return _dense(features, dtype, name, dot_general=dot_general)
 
 
 def _conv(channels: int, size: int, stride: int, norm: str, dtype: DTypeLike) -> nn.Conv:
@@ -77,7 +83,7 @@ def _conv(channels: int, size: int, stride: int, norm: str, dtype: DTypeLike) ->
         # PyTorch's padding rather than "SAME", which is lopsided where the stride is 2.
         padding=size // 2,
         use_bias=norm == "none",
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        kernel_init=nn.initializers.zeros,
         dtype=dtype,
         conv_general_dilated=_conv_on_cpu if jax.default_backend() == "cpu" else None,
     )
@@ -155,7 +161,7 @@ class MLP(nn.Module):
         del train
         x = x.reshape(x.shape[0], -1)
         for _ in range(self.hidden_layers):
-            x = ACTIVATIONS[self.activation](nn.Dense(self.width, dtype=self.dtype)(x))
+            x = ACTIVATIONS[self.activation](_dense(self.width, self.dtype)(x))
         return x
 
 
@@ -235,14 +241,15 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        width = x.shape[-1]
+        batch, tokens, width = x.shape
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        x = x + nn.MultiHeadDotProductAttention(
-            num_heads=self.num_heads, dtype=self.dtype, force_fp32_for_softmax=True
-        )(y)
+        y = _dense(3 * width, self.dtype, "query_key_value")(y)
+        y = y.reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2])
+        x = x + _dense(width, self.dtype, "attention_out")(y.reshape(batch, tokens, width))
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        y = nn.gelu(nn.Dense(4 * width, dtype=self.dtype)(y))
-        return x + nn.Dense(width, dtype=self.dtype)(y)
+        y = nn.gelu(_dense(4 * width, self.dtype)(y))
+        return x + _dense(width, self.dtype)(y)
 
 
 class ViT(nn.Module):
@@ -274,14 +281,12 @@ class ViT(nn.Module):
         rows, columns = height // size, width // size
         x = x.reshape(batch, rows, size, columns, size, channels).swapaxes(2, 3)
         x = x.reshape(batch, rows * columns, size * size * channels)
-        x = nn.Dense(self.width, dtype=self.dtype, name="patches")(x)
+        x = _dense(self.width, self.dtype, "patches")(x)
         if self.pool == "token":
             token = self.param("token", nn.initializers.zeros, (1, 1, self.width))
             token = jnp.broadcast_to(token.astype(x.dtype), (batch, 1, self.width))
             x = jnp.concatenate([token, x], axis=1)
-        positions = self.param(
-            "positions", nn.initializers.normal(0.02), (1, x.shape[1], self.width)
-        )
+        positions = self.param("positions", nn.initializers.zeros, (1, x.shape[1], self.width))
         x = x + positions.astype(x.dtype)
         for _ in range(self.depth):
             x = TransformerBlock(self.num_heads, self.dtype)(x)
@@ -318,7 +323,7 @@ class Encoder(nn.Module):
         if self.head == "none":
             return Outputs(representation, representation)
         if self.head == "mlp":
-            x = nn.Dense(self.head_hidden, dtype=self.dtype, name="head_hidden")(x)
+            x = _dense(self.head_hidden, self.dtype, "head_hidden")(x)
             x = _norm(self.head_norm, self.head_hidden, train, self.dtype)(x)
             x = ACTIVATIONS[self.activation](x)
         return Outputs(representation, _float32_dense(self.head_dim, self.dtype, "head_out")(x))
@@ -354,8 +359,7 @@ def make_encoder(
 
     Each ends in a linear layer of ``embedding_dim``. Without it (``None``) the representation is
     what precedes it, the pooled features or the last hidden layer; those of a ResNet have passed a
-    ReLU, are never negative and hence never Gaussian. Parameters are float32. Convolutions start
-    from He's normal initialisation, dense layers from LeCun's.
+    ReLU, are never negative and hence never Gaussian. Parameters are float32.
 
     Args:
         name: One of :data:`ENCODERS`.
@@ -473,6 +477,10 @@ def init(
 ) -> Variables:
     """Draws an encoder's initial variables.
 
+    Kernels are normal with mean 0, of convolutions with variance 2 / (kernel area · output channels)
+    (He et al. 2015), of dense layers with variance 1 / inputs (LeCun et al. 1998), and so are the
+    ViT's positions, with standard deviation 0.02. Biases are 0, scales of normalisations 1.
+
     Args:
         encoder: From :func:`make_encoder`.
         key: The key of the parameters.
@@ -484,8 +492,37 @@ def init(
     Raises:
         ValueError: If the encoder does not take inputs of this shape.
     """
+    return _init(encoder, key, sample_input)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(encoder: Encoder, key: Array, sample_input: Array) -> Variables:
     variables = encoder.init(key, sample_input, train=False)
-    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    leaves, structure = jax.tree_util.tree_flatten_with_path(variables["params"])
+    stds = [_initial_std(path[-1].key, leaf.shape) for path, leaf in leaves]
+    # One draw for all of them: XLA takes 0.5 s on a CPU to compile a draw, however short.
+    sizes = [leaf.size if std else 0 for std, (_, leaf) in zip(stds, leaves, strict=True)]
+    draws = jnp.split(jax.random.normal(key, (sum(sizes),)), list(itertools.accumulate(sizes)))
+    params = [
+        std * draw.reshape(leaf.shape) if std else leaf
+        for std, draw, (_, leaf) in zip(stds, draws[:-1], leaves, strict=True)
+    ]
+    return {
+        "params": jax.tree_util.tree_unflatten(structure, params),
+        "batch_stats": variables.get("batch_stats", {}),
+    }
+
+
+def _initial_std(name: str, shape: tuple[int, ...]) -> float:
+    """The standard deviation of a parameter's first values; 0 if they are constant."""
+    if name == "positions":
+        return 0.02
+    if name != "kernel":
+        return 0.0
+    if len(shape) == 4:
+        height, width, _, out_channels = shape
+        return math.sqrt(2 / (height * width * out_channels))
+    return math.sqrt(1 / shape[0])
 
 
 def apply(

@@ -431,12 +431,13 @@ def _embed_step(config, workdir: Path, data, runs: Sequence[Member], program, st
         rows["train"] = (data.train, data.train_labels)
     arrays, labels = {}, {}
     for split, (split_rows, split_labels) in rows.items():
-        views = train_lib.embed(program, state, split_rows, config.embed.batch_size)
+        kept = slice(config.embed.max_rows or None)
+        views = train_lib.embed(program, state, split_rows[kept], config.embed.batch_size)
         for view, stacked in views.items():
             for member, array in zip(runs, stacked, strict=True):
                 arrays[member.name, split, view] = array
         if split_labels is not None:
-            labels[split] = split_labels
+            labels[split] = split_labels[kept]
     step = int(state.step)
     _check_finite(arrays, step)
     embeddings.write(

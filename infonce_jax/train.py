@@ -210,9 +210,14 @@ def make_program(
         spec = PartitionSpec("batch", *[None] * (rows.ndim - 1))
         return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, spec))
 
+    def one_view(key, rows, h):
+        # Without the barrier XLA draws the view anew for each of its uses: once for the forward and
+        # once for the backward product.
+        return jax.lax.optimization_barrier(view(key, rows, h))
+
     def two_views(key, rows, h):
         key1, key2 = jax.random.split(key)
-        return view(key1, rows, h), view(key2, rows, h)
+        return one_view(key1, rows, h), one_view(key2, rows, h)
 
     def init_member(h: Hyper) -> MemberState:
         keys = member_keys(h["seed"])
@@ -266,7 +271,7 @@ def make_program(
 
     def supervised_objective(params, batch_stats, key, rows, labels, h, step):
         del step
-        outputs, batch_stats = encode(params, batch_stats, view(key, rows, h), train=True)
+        outputs, batch_stats = encode(params, batch_stats, one_view(key, rows, h), train=True)
         z = getattr(outputs, trained_output)
         logits = classifier.apply({"params": params["classifier"]}, z)
         targets = jax.nn.one_hot(labels, data.spec.num_classes)

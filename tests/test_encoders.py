@@ -12,8 +12,8 @@ from infonce_jax import encoders
 TINY = {
     "linear": {},
     "mlp": {"width": 16, "depth": 3},
-    "resnet18": {"width": 4},
-    "vit": {"width": 12, "depth": 2, "num_heads": 3, "patch_size": 4},
+    "resnet18": {"width": 8},
+    "vit": {"width": 12, "depth": 1, "num_heads": 3, "patch_size": 4},
 }
 
 
@@ -21,9 +21,31 @@ def images(batch=4, size=8, seed=0):
     return jax.random.normal(jax.random.key(seed), (batch, size, size, 3))
 
 
+def make(name, **options):
+    """A small encoder; of a ResNet, two stages of one block, because the CPU compiles it sooner."""
+    encoder = encoders.make_encoder(name, **{"embedding_dim": 6, **TINY[name], **options})
+    if name == "resnet18":
+        encoder = encoder.clone(backbone=encoder.backbone.clone(stages=(1, 1)))
+    return encoder
+
+
 def initialised(name, x, seed=0, **options):
-    encoder = encoders.make_encoder(name, **{"embedding_dim": 6, **TINY.get(name, {}), **options})
-    return encoder, jax.jit(lambda key: encoders.init(encoder, key, x))(jax.random.key(seed))
+    """A small encoder and its variables."""
+    encoder = make(name, **options)
+    return encoder, variables_of(encoder, x.shape, seed)
+
+
+@functools.cache
+def variables_of(encoder, shape, seed):
+    """Initial variables, with constants disturbed so that they show."""
+    variables = encoders.init(encoder, jax.random.key(seed), jnp.zeros(shape))
+    rng = np.random.default_rng(seed)
+
+    def disturb(leaf):
+        noise = 0.1 * rng.random(leaf.shape, dtype=np.float32)
+        return leaf + noise if leaf.ndim == 1 else leaf
+
+    return jax.tree.map(disturb, variables)
 
 
 def jitted(encoder, *, train):
@@ -137,16 +159,18 @@ def test_batchnorm_agrees_with_numpy_in_training_and_evaluation():
         hidden = np.asarray(outputs.encoder, np.float64) @ params["head_hidden"]["kernel"]
         hidden = hidden + params["head_hidden"]["bias"]
         mean, var = moments or (hidden.mean(0), hidden.var(0))
-        normal = np.maximum((hidden - mean) / np.sqrt(var + 1e-5), 0)
-        head = normal @ params["head_out"]["kernel"] + params["head_out"]["bias"]
+        normal = (hidden - mean) / np.sqrt(var + 1e-5)
+        normal = normal * params["BatchNorm_0"]["scale"] + params["BatchNorm_0"]["bias"]
+        head = np.maximum(normal, 0) @ params["head_out"]["kernel"] + params["head_out"]["bias"]
         return head, hidden.mean(0), hidden.var(0)
 
     trained, stats = encoders.apply(encoder, variables, x, train=True)
     head, mean, var = expected(trained, None)
     np.testing.assert_allclose(trained.head, head, atol=1e-4)
     (found,) = stats.values()
-    np.testing.assert_allclose(found["mean"], 0.1 * mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found["var"], 0.9 + 0.1 * var, rtol=1e-4)
+    (before,) = variables["batch_stats"].values()
+    np.testing.assert_allclose(found["mean"], 0.9 * before["mean"] + 0.1 * mean, rtol=1e-4)
+    np.testing.assert_allclose(found["var"], 0.9 * before["var"] + 0.1 * var, rtol=1e-4)
 
     variables = {**variables, "batch_stats": stats}
     evaluated, kept = encoders.apply(encoder, variables, x, train=False)
@@ -157,7 +181,7 @@ def test_batchnorm_agrees_with_numpy_in_training_and_evaluation():
 
 @functools.cache
 def tiny_resnet(norm):
-    x = images(batch=6)
+    x = images()
     encoder, variables = initialised("resnet18", x, norm=norm)
     return x, variables, jitted(encoder, train=True)
 
@@ -167,27 +191,27 @@ def test_batchnorm_couples_the_batch_and_groupnorm_does_not():
     for norm in ("batch", "group"):
         x, variables, run = tiny_resnet(norm)
         whole = run(variables, x)[0].encoder
-        other = run(variables, x.at[3:].multiply(3.0))[0].encoder
-        coupled[norm] = not np.allclose(whole[:3], other[:3], atol=1e-4)
+        other = run(variables, x.at[2:].multiply(3.0))[0].encoder
+        coupled[norm] = not np.allclose(whole[:2], other[:2], atol=1e-4)
     assert coupled == {"batch": True, "group": False}
 
 
 def test_evaluation_does_not_depend_on_the_rest_of_the_batch():
-    x = images(batch=6)
+    x = images()
     encoder, variables = initialised("resnet18", x)
     run = jitted(encoder, train=False)
     whole = run(variables, x)[0].encoder
-    other = run(variables, x.at[3:].multiply(3.0))[0].encoder
-    np.testing.assert_allclose(whole[:3], other[:3], atol=1e-5)
+    other = run(variables, x.at[2:].multiply(3.0))[0].encoder
+    np.testing.assert_allclose(whole[:2], other[:2], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_bfloat16_is_close_to_float32(name):
-    x = images(batch=16)
-    found = []
-    for dtype in (jnp.float32, jnp.bfloat16):
-        encoder, variables = initialised(name, x, head="linear", norm="group", dtype=dtype)
-        found.append(jitted(encoder, train=False)(variables, x)[0])
+    x = images()
+    head = {"head": "mlp", "head_hidden": 64, "head_dim": 16}
+    single, variables = initialised(name, x, **head)
+    half = make(name, dtype=jnp.bfloat16, **head)
+    found = [jitted(encoder, train=False)(variables, x)[0] for encoder in (single, half)]
     for single, half in zip(*found, strict=True):
         assert half.dtype == jnp.float32
         assert np.linalg.norm(single - half) < 0.05 * np.linalg.norm(single)
@@ -203,9 +227,9 @@ def test_bfloat16_embeddings_are_summed_in_float32():
 
 def test_vmapped_members_equal_separate_ones():
     x, _, _ = tiny_resnet("batch")
-    encoder, _ = initialised("resnet18", x)
-    keys = jax.random.split(jax.random.key(5), 2)
-    members = jax.jit(jax.vmap(lambda key: encoders.init(encoder, key, x)))(keys)
+    encoder, first = initialised("resnet18", x, seed=0)
+    _, second = initialised("resnet18", x, seed=1)
+    members = jax.tree.map(lambda *leaves: jnp.stack(leaves), first, second)
 
     def step(variables, x):
         def loss(params):
@@ -229,7 +253,7 @@ def test_vmapped_members_equal_separate_ones():
 
 @pytest.mark.parametrize(
     ("shape", "size", "stride"),
-    [((8, 8), 3, 1), ((8, 9), 3, 2), ((7, 10), 3, 2), ((8, 8), 1, 2), ((13, 12), 7, 2)],
+    [((8, 8), 3, 1), ((8, 9), 3, 2), ((8, 8), 1, 2), ((13, 12), 7, 2)],
 )
 def test_convolutions_on_the_cpu_agree_with_xla_s(shape, size, stride):
     keys = jax.random.split(jax.random.key(0), 3)
@@ -245,45 +269,51 @@ def test_convolutions_on_the_cpu_agree_with_xla_s(shape, size, stride):
     def fast(x, kernel):
         return encoders._conv_on_cpu(x, kernel, (stride, stride), padding)
 
+    def gradient(conv, x, kernel):
+        return jax.grad(lambda x, kernel: jnp.sum(conv(x, kernel) ** 3), (0, 1))(x, kernel)
+
     def curvature(conv, x, kernel):
-        """Products of the Hessian, for derivatives of second order."""
+        return jax.jvp(functools.partial(gradient, conv), (x, kernel), (x, kernel))
 
-        def gradient(x, kernel):
-            return jax.grad(lambda x, kernel: jnp.sum(conv(x, kernel) ** 3), (0, 1))(x, kernel)
-
-        return jax.jvp(gradient, (x, kernel), (x, kernel))
+    def close(found, expected):
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * float(jnp.abs(b).max()))
 
     for i in range(2):
-        np.testing.assert_allclose(
-            fast(x[i], kernel[i]), reference(x[i], kernel[i]), rtol=1e-5, atol=1e-4
-        )
-    mapped = jax.jit(jax.vmap(functools.partial(curvature, fast)))(x, kernel)
-    expected = jax.jit(jax.vmap(functools.partial(curvature, reference)))(x, kernel)
-    for a, b in zip(jax.tree.leaves(mapped), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * float(jnp.abs(b).max()))
+        close(fast(x[i], kernel[i]), reference(x[i], kernel[i]))
+    compared = gradient if size != 3 or stride != 2 else curvature
+    found, expected = (
+        jax.jit(jax.vmap(functools.partial(compared, conv)))(x, kernel)
+        for conv in (fast, reference)
+    )
+    close(found, expected)
 
 
 def test_zero_initialised_residual_blocks_start_as_the_identity():
-    block = encoders.ResidualBlock(
-        channels=4,
-        stride=1,
-        bottleneck=False,
-        norm="batch",
-        zero_init_residual=True,
-        dtype=jnp.float32,
+    x = images()
+    encoder = make("resnet18", zero_init_residual=True, embedding_dim=None)
+    one_block, stem = (
+        encoder.clone(backbone=encoder.backbone.clone(stages=stages)) for stages in ((1,), ())
     )
-    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
-    variables = block.init(jax.random.key(1), x, train=False)
-    out = block.apply(variables, x, train=False)
-    np.testing.assert_array_equal(out, jnp.maximum(x, 0))
+    variables = encoders.init(one_block, jax.random.key(0), x)
+    found = jitted(one_block, train=False)(variables, x)[0].encoder
+    expected = jitted(stem, train=False)(variables, x)[0].encoder
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_convolutions_start_from_he_and_dense_layers_from_lecun():
-    encoder = encoders.make_encoder("resnet18", width=32, embedding_dim=64)
-    params = encoders.init(encoder, jax.random.key(0), images(batch=1))["params"]
-    kernel = params["backbone"]["ResidualBlock_7"]["Conv_1"]["kernel"]
-    assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 256)), rel=0.01)
-    assert np.std(params["embedding"]["kernel"]) == pytest.approx(np.sqrt(1 / 256), rel=0.03)
+    encoder = make("resnet18", width=32, embedding_dim=256)
+    variables = encoders.init(encoder, jax.random.key(0), images())
+    params = variables["params"]
+    kernel = params["backbone"]["ResidualBlock_1"]["Conv_0"]["kernel"]
+    assert kernel.shape == (3, 3, 32, 64)
+    assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.03)
+    assert np.std(params["embedding"]["kernel"]) == pytest.approx(np.sqrt(1 / 64), rel=0.03)
+    assert set(variables) == {"params", "batch_stats"}
+    constant = {"bias": 0, "mean": 0, "scale": 1, "var": 1}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if path[-1].key in constant:
+            np.testing.assert_array_equal(leaf, constant[path[-1].key])
 
 
 @pytest.mark.parametrize("pool", encoders.POOLS)
@@ -343,7 +373,7 @@ def test_impossible_options_are_refused(name, options, message):
     ],
 )
 def test_impossible_inputs_are_refused(name, shape, message):
-    encoder = encoders.make_encoder(name, **TINY[name])
+    encoder = make(name)
     with pytest.raises(ValueError, match=message):
         encoders.init(encoder, jax.random.key(0), jnp.zeros(shape))
 

@@ -5,13 +5,14 @@
 Laplace, a Gaussian mixture and sparse binary inputs; a linear encoder to 128 dimensions; five seeds
 of each, trained side by side. About a minute on 2 CPU cores.
 
-What to expect at n = 1,000: Laplace CV 0.08, AD average 0.39, before training as after it; mixture
-AD average above 6 before training and 0.4 after it. The binary row differs from the paper's, whose
-inputs are not specified.
+What to expect at n = 1,000: Laplace AD average 0.39 before training as after it; mixture 6.2 before
+and 0.40 after, with 94 % of the coordinates passing. The binary row does not become normal: 0.69
+before, 0.76 after.
 
 The paper states none of the inputs' dimension, the noise, the batch, the temperature and the sample
 size behind the tests. Chosen here: plain round numbers, and the temperature 0.07 that InfoNCE is
-usually started with. It matters: at 0.5 the mixture's representations become less normal by training.
+often started with. It decides the outcome: the mixture's AD average after training is 0.39, 0.41,
+0.65, 3.2 and 22 at temperatures 0.05, 0.1, 0.2, 0.5 and 1.
 """
 
 from infonce_jax.config import default_config
@@ -20,7 +21,7 @@ from infonce_jax.config import default_config
 def get_config():
     config = default_config()
     config.name = "table1_synthetic"
-    config.data.dim = 512
+    config.data.dim = 256
     config.data.train_size = 12_800
     config.data.test_size = 10_000
     config.encoder.name = "linear"
