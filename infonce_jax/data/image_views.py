@@ -138,7 +138,7 @@ def simclr_view(
             f"An image must be uint8 in [0, 255] or floating point in [0, 1], but this one is "
             f"{image.dtype}; convert it first."
         )
-    # One draw for all purposes: a key for each would quadruple the time to compile.
+    # One draw for all purposes: a key for each would double the time to compile.
     draws = jax.random.uniform(key, (sum(_DRAWS),))
     crop_draws, flip_draw, jitter_draws, grayscale_draw, blur_draws = jnp.split(
         draws, list(itertools.accumulate(_DRAWS[:-1]))

@@ -92,7 +92,7 @@ def hue(x, shift):
     return np.array([pixel(rgb) for rgb in x.reshape(-1, 3)]).reshape(x.shape)
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (7, 10), (33, 21)])
+@pytest.mark.parametrize("shape", [(7, 10), (33, 21)])
 @pytest.mark.parametrize("traced", [False, True])
 def test_settings_that_are_off_return_the_image(shape, traced):
     image = np.random.default_rng(0).random((*shape, 3), dtype=np.float32)
