@@ -210,14 +210,14 @@ def make_program(
         spec = PartitionSpec("batch", *[None] * (rows.ndim - 1))
         return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, spec))
 
-    def one_view(key, rows, h):
-        # Without the barrier XLA draws the view anew for each of its uses: once for the forward and
-        # once for the backward product.
+    def draw_views(key, rows, h):
+        # Without the barrier XLA draws the views anew for each of their uses: once for the forward
+        # and once for the backward product.
         return jax.lax.optimization_barrier(view(key, rows, h))
 
     def two_views(key, rows, h):
-        key1, key2 = jax.random.split(key)
-        return one_view(key1, rows, h), one_view(key2, rows, h)
+        # Both in one call, which is compiled once.
+        return draw_views(key, jnp.concatenate([rows, rows]), h)
 
     def init_member(h: Hyper) -> MemberState:
         keys = member_keys(h["seed"])
@@ -241,8 +241,7 @@ def make_program(
 
     def infonce_objective(params, batch_stats, key, rows, labels, h, step):
         del labels
-        views = jnp.concatenate(two_views(key, rows, h))
-        outputs, batch_stats = encode(params, batch_stats, views, train=True)
+        outputs, batch_stats = encode(params, batch_stats, two_views(key, rows, h), train=True)
         z = getattr(outputs, trained_output)
         temperature = h["loss.temperature"]
         if config.loss.learn_temperature:
@@ -271,7 +270,7 @@ def make_program(
 
     def supervised_objective(params, batch_stats, key, rows, labels, h, step):
         del step
-        outputs, batch_stats = encode(params, batch_stats, one_view(key, rows, h), train=True)
+        outputs, batch_stats = encode(params, batch_stats, draw_views(key, rows, h), train=True)
         z = getattr(outputs, trained_output)
         logits = classifier.apply({"params": params["classifier"]}, z)
         targets = jax.nn.one_hot(labels, data.spec.num_classes)
@@ -339,13 +338,10 @@ def make_program(
     def represent(params, batch_stats, rows, first_row, hyper):
         def one(params, batch_stats, h):
             key = jax.random.fold_in(member_keys(h["seed"]).embed, first_row)
-            view1, view2 = two_views(key, rows, h)
-            sets = {"clean": to_float(rows), "view1": view1, "view2": view2}
-            encoded = {
-                name: encode(params, batch_stats, array, train=False)[0]
-                for name, array in sets.items()
-            }
-            return {name: getattr(z, config.embed.output) for name, z in encoded.items()}
+            inputs = jnp.concatenate([to_float(rows), two_views(key, rows, h)])
+            outputs, _ = encode(params, batch_stats, inputs, train=False)
+            z = getattr(outputs, config.embed.output)
+            return dict(zip(("clean", "view1", "view2"), jnp.split(z, 3), strict=True))
 
         return over_members(one)(params, batch_stats, hyper)
 
