@@ -1,6 +1,6 @@
 """Seeds side by side against seeds one after another: time, and how far the results differ.
 
-    python benchmarks/members.py
+    python -m benchmarks.members
 
 Trains 8 seeds of a linear encoder as one program, and then each alone. Compilation is timed apart,
 since separate runs each compile anew.
