@@ -10,27 +10,57 @@ import importlib
 from infonce_jax import theory
 from infonce_jax.losses import (
     InfoNCETerms,
+    alignment,
+    barlow_twins,
+    clip,
+    cross_entropy,
+    dcl,
+    debiased_infonce,
     gaussian_entropy,
     infonce,
     infonce_terms,
     knn_entropy,
+    microbatched,
+    moco,
+    negative_cosine,
     norm_entropy_regulariser,
+    nt_xent,
+    nt_xent_terms,
     safe_normalize,
+    siglip,
+    sup_con,
+    uniformity,
+    vicreg,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "InfoNCETerms",
+    "alignment",
+    "barlow_twins",
+    "clip",
+    "cross_entropy",
+    "dcl",
+    "debiased_infonce",
     "evaluation",
     "gaussian_entropy",
     "infonce",
     "infonce_terms",
     "knn_entropy",
+    "microbatched",
+    "moco",
+    "negative_cosine",
     "norm_entropy_regulariser",
+    "nt_xent",
+    "nt_xent_terms",
     "report",
     "safe_normalize",
+    "siglip",
+    "sup_con",
     "theory",
+    "uniformity",
+    "vicreg",
 ]
 
 _ON_FIRST_USE = ("evaluation", "report")

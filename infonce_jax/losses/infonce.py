@@ -1,13 +1,30 @@
-"""InfoNCE, dense form."""
+"""InfoNCE, one-way and symmetric, and its CLIP form."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
-Reduction = Literal["mean", "sum", "none"]
+from infonce_jax.losses.common import (
+    Reduction,
+    Similarity,
+    check_pair,
+    check_positive,
+    check_reduction,
+    check_temperature,
+    global_size,
+    make_pairs,
+    reduce,
+)
+from infonce_jax.losses.tiles import (
+    Implementation,
+    make_plan,
+    own_pairs,
+    row_and_column_lse,
+    row_lse,
+    safe_logaddexp,
+    weighted_row_lse,
+)
 
 
 class InfoNCETerms(NamedTuple):
@@ -25,26 +42,6 @@ class InfoNCETerms(NamedTuple):
     uniformity: Float[Array, "..."]
 
 
-def safe_normalize(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
-    """Projects rows on the unit sphere, u = z / ‖z‖, with u = 0 and a zero gradient at z = 0.
-
-    Rows are first divided by their largest entry, so that neither tiny nor huge rows lose their
-    direction to underflow or overflow of the square. Computed in float32 (or float64) and returned
-    in the dtype of `z`.
-    """
-    wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))
-    # u does not depend on the scale of z, so the gradient through the scale is exactly zero.
-    scale = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=-1, keepdims=True))
-    is_zero = scale == 0
-    wide = wide / jnp.where(is_zero, 1, scale)
-    square = jnp.sum(wide**2, axis=-1, keepdims=True)
-    # The square of a zero row is replaced before the root: a `where` after it would still leave NaN
-    # in the gradient.
-    inverse_norm = jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, square)))
-    unit = wide * inverse_norm
-    return unit.astype(z.dtype)
-
-
 def infonce(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -52,7 +49,12 @@ def infonce(
     temperature: Num[Array, ""] | float,
     symmetric: bool = True,
     normalize: bool = True,
+    similarity: Similarity = "inner_product",
+    exclude: Int[Array, "batch"] | Bool[Array, "batch candidates"] | None = None,
     reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""] | Float[Array, "batch"]:
     """InfoNCE: the cross-entropy of picking each row's partner out of the batch.
 
@@ -64,7 +66,9 @@ def infonce(
     batch grows, the loss less log(batch) tends to -E_π[u·v] / τ + Φ(μ); see `infonce_terms`.
 
     Negatives are all rows of the arrays passed in. Under `jax.jit` with the batch sharded over
-    devices these are the rows of all devices.
+    devices these are the rows of all devices. Inside `jax.shard_map` the arrays are one device's
+    rows; name the mapped axis in `axis_name`, and negatives are again the rows of all devices, and
+    the mean is over all of them.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -78,14 +82,28 @@ def infonce(
         z2: representations of the second view; row i is the positive of row i of `z1`.
         temperature: τ > 0, in units of the similarity. May be traced, and is differentiable.
         symmetric: average the direction z1 → z2 with z2 → z1 instead of the first alone.
-        normalize: similarity is the cosine; otherwise the inner product of the raw rows.
+        normalize: take the rows on the unit sphere, so that the inner product is the cosine;
+            otherwise as they are.
+        similarity: "inner_product" u·v, or "squared_distance" for -‖u - v‖².
+        exclude: pairs that are no negatives of each other (false negatives): an integer per
+            example, equal where two examples show the same thing, or a mask, True at [i, j] where
+            row j of `z2` is not to count as a negative of row i of `z1`. The positive always
+            counts. Under `axis_name` the mask has this device's rows and the columns of all.
         reduction: "mean" or "sum" over the batch, or "none" for ℓ [batch].
+        implementation: "dense" builds the [batch, batch] matrix and can be differentiated any
+            number of times; "tiled" never builds it, takes O(batch · dim) memory and one
+            derivative, in reverse mode; "ring" is tiled with the rows of `z2` passed round the
+            devices of `axis_name`, for batches of which no device can hold all rows; "auto" takes
+            dense for small batches and tiled for others.
+        axis_name: mapped axis over which the batch is sharded.
+        tile: rows and columns of a tile, instead of those chosen for the backend.
 
     Returns:
         The loss, accumulated in float32 (float64 for float64 input) whatever dtype comes in.
 
     Raises:
-        ValueError: where shapes disagree, the batch is empty, or τ is known and not positive.
+        ValueError: where shapes disagree, the batch is empty, τ is known and not positive, or an
+            option is none of those named.
         TypeError: where the representations are not floating point.
 
     References:
@@ -94,9 +112,19 @@ def infonce(
         Radford et al., `Learning Transferable Visual Models From Natural Language Supervision
         <https://arxiv.org/abs/2103.00020>`_, 2021 (the symmetric form).
     """
-    positive, potential = _positive_and_potential(z1, z2, temperature, symmetric, normalize)
-    per_example = potential - positive / temperature + jnp.log(z1.shape[0])
-    return _reduce(per_example, reduction)
+    return infonce_terms(
+        z1,
+        z2,
+        temperature=temperature,
+        symmetric=symmetric,
+        normalize=normalize,
+        similarity=similarity,
+        exclude=exclude,
+        reduction=reduction,
+        implementation=implementation,
+        axis_name=axis_name,
+        tile=tile,
+    ).loss
 
 
 def infonce_terms(
@@ -106,7 +134,12 @@ def infonce_terms(
     temperature: Num[Array, ""] | float,
     symmetric: bool = True,
     normalize: bool = True,
+    similarity: Similarity = "inner_product",
+    exclude: Int[Array, "batch"] | Bool[Array, "batch candidates"] | None = None,
     reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
 ) -> InfoNCETerms:
     """InfoNCE with its two parts, alignment and uniformity potential; one pass gives all three.
 
@@ -129,56 +162,76 @@ def infonce_terms(
         Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
         <https://arxiv.org/abs/2602.24012>`_, 2026.
     """
-    positive, potential = _positive_and_potential(z1, z2, temperature, symmetric, normalize)
-    per_example = potential - positive / temperature + jnp.log(z1.shape[0])
-    return InfoNCETerms(
-        loss=_reduce(per_example, reduction),
-        alignment=_reduce(positive, reduction),
-        uniformity=_reduce(potential, reduction),
+    check_pair(z1, z2)
+    check_temperature(temperature)
+    check_reduction(reduction)
+    x, y, positive = make_pairs(z1, z2, normalize, similarity, axis_name)
+    n, n_all = len(x), global_size(len(x), axis_name)
+    plan = make_plan(implementation, n, n_all, axis_name, tile)
+    scale = 1 / temperature
+    if exclude is None and not symmetric and reduction != "none":
+        weights = jnp.full(n, 1 / n if reduction == "mean" else 1.0, positive.dtype)
+        total = weighted_row_lse(x, y, scale, weights, plan)
+        # One number per device: what is left to do is the mean or sum over devices.
+        total = reduce(total[None], reduction, axis_name)
+        count = 1 if reduction == "mean" else n_all
+        potential = total - count * jnp.log(n_all)
+    else:
+        pairs = None if exclude is None else own_pairs(exclude, n, axis_name)
+        if symmetric:
+            rows, columns = row_and_column_lse(x, y, scale, plan, pairs)
+        else:
+            rows = columns = row_lse(x, y, scale, plan, pairs)
+        if exclude is not None:
+            rows, columns = (safe_logaddexp(lse, positive * scale) for lse in (rows, columns))
+        potential = reduce((rows + columns) / 2 - jnp.log(n_all), reduction, axis_name)
+    count = n_all if reduction == "sum" else 1
+    alignment = reduce(positive, reduction, axis_name)
+    loss = potential - alignment * scale + count * jnp.log(n_all)
+    return InfoNCETerms(loss, alignment, potential)
+
+
+def clip(
+    image: Float[Array, "batch dim"],
+    text: Float[Array, "batch dim"],
+    *,
+    logit_scale: Num[Array, ""] | float,
+    logit_bias: Num[Array, ""] | float = 0.0,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, ""] | Float[Array, "batch"]:
+    """CLIP's loss: symmetric InfoNCE of logits t u_i·v_j + b with a learned scale t.
+
+    It is `infonce` with temperature 1 / t. A bias b shared by all logits cancels between the
+    positive and its candidates: it is taken for the sake of models that carry one, changes nothing
+    and has a zero gradient. Other arguments are those of `infonce`.
+
+    Args:
+        image: representations of the first modality.
+        text: representations of the second; row i belongs to row i of `image`.
+        logit_scale: t > 0, already exponentiated where a model learns log t. CLIP starts at
+            1 / 0.07 and holds it below 100.
+        logit_bias: b.
+        reduction: see `infonce`.
+        implementation: see `infonce`.
+        axis_name: see `infonce`.
+        tile: see `infonce`.
+
+    References:
+        Radford et al., `Learning Transferable Visual Models From Natural Language Supervision
+        <https://arxiv.org/abs/2103.00020>`_, 2021, figure 3.
+    """
+    check_pair(image, text, ("image", "text"))
+    check_positive("logit_scale", logit_scale, "CLIP starts at 1 / 0.07; pass exp of a learned log")
+    loss = infonce(
+        image,
+        text,
+        temperature=1 / logit_scale,
+        reduction=reduction,
+        implementation=implementation,
+        axis_name=axis_name,
+        tile=tile,
     )
-
-
-def _positive_and_potential(z1, z2, temperature, symmetric, normalize):
-    """Similarity of the positive pair and log-mean-exp over candidates, per example [batch]."""
-    _check(z1, z2, temperature)
-    if normalize:
-        z1, z2 = safe_normalize(z1), safe_normalize(z2)
-    # The accelerators' default for float32 products (TF32, bfloat16 passes) errs by 1e-3, which a
-    # temperature of 0.01 turns into 0.1 in the exponent.
-    accumulator = jnp.promote_types(jnp.promote_types(z1.dtype, z2.dtype), jnp.float32)
-    similarity = jnp.einsum(
-        "id,jd->ij", z1, z2, precision=lax.Precision.HIGHEST, preferred_element_type=accumulator
-    )
-    positive = jnp.diagonal(similarity)
-    logits = similarity / temperature
-    log_sum_exp = jax.nn.logsumexp(logits, axis=1)
-    if symmetric:
-        log_sum_exp = (log_sum_exp + jax.nn.logsumexp(logits, axis=0)) / 2
-    return positive, log_sum_exp - jnp.log(z1.shape[0])
-
-
-def _reduce(per_example: Float[Array, "batch"], reduction: Reduction) -> Float[Array, "..."]:
-    match reduction:
-        case "mean":
-            return jnp.mean(per_example)
-        case "sum":
-            return jnp.sum(per_example)
-        case "none":
-            return per_example
-    raise ValueError(f"reduction is {reduction!r}; use 'mean', 'sum' or 'none'.")
-
-
-def _check(z1, z2, temperature) -> None:
-    if z1.ndim != 2 or z1.shape != z2.shape:
-        raise ValueError(
-            f"z1 has shape {z1.shape} and z2 {z2.shape}; both must be [batch, dim], row i of one "
-            "being the positive of row i of the other."
-        )
-    if z1.shape[0] == 0:
-        raise ValueError(f"The batch is empty (z1 has shape {z1.shape}); pass at least one pair.")
-    for name, z in (("z1", z1), ("z2", z2)):
-        if not jnp.issubdtype(z.dtype, jnp.floating):
-            raise TypeError(f"{name} has dtype {z.dtype}; cast it to a floating-point dtype.")
-    # A traced temperature has no value to look at yet.
-    if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; it must be positive (0.05 to 1 is usual).")
+    return loss + 0 * jnp.asarray(logit_bias, loss.dtype)

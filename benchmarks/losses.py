@@ -1,0 +1,390 @@
+"""The losses side by side with one another and with their peers, in one run.
+
+    python benchmarks/losses.py                  # everything, about ten minutes on two cores
+    python benchmarks/losses.py --only headline  # the ratios alone
+    python benchmarks/losses.py --only gpu       # on an accelerator: bfloat16, N = 65,536, d = 512
+
+Every case runs forward and backward and is compiled beforehand; the cases of a table are run in
+turn, `--repeats` times, and the fastest run of each counts, so that a disturbance of the machine
+meets them all. Times are put in relation to the machine's own matrix product, measured in the same
+run. Writes a table (losses.md), the numbers (losses.json) and a figure (losses.png) to `--out`.
+A peer that is not installed is named as such.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infonce_jax import losses
+
+TEMPERATURE = 0.1
+
+
+def unit_rows(n, dim, dtype=jnp.float32):
+    a, b = jax.random.normal(jax.random.key(0), (2, n, dim))
+    return tuple(losses.safe_normalize(z).astype(dtype) for z in (a, a + b))
+
+
+# --- what is compared: functions of two arrays of unit rows ---------------------------------------
+
+
+def ours(objective, implementation, **options):
+    def loss(a, b):
+        how = {"normalize": False, "implementation": implementation, **options}
+        return objective(a, b, temperature=TEMPERATURE, **how)
+
+    return loss
+
+
+def textbook_nt_xent(a, b):
+    """The [2N, 2N] matrix with its diagonal masked."""
+    z = jnp.concatenate([a, b])
+    logits = jnp.where(jnp.eye(len(z), dtype=bool), -jnp.inf, z @ z.T / TEMPERATURE)
+    positive = jnp.sum(a * b, axis=1) / TEMPERATURE
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1)) - jnp.mean(positive)
+
+
+def big_vision(a, b):
+    """big_vision's bidirectional contrastive loss."""
+    logits = jnp.dot(a, b.T) / TEMPERATURE
+    rows = -jnp.diagonal(jax.nn.log_softmax(logits, axis=1))
+    columns = -jnp.diagonal(jax.nn.log_softmax(logits, axis=0))
+    return jnp.mean(rows + columns) / 2
+
+
+def optax_nt_xent(a, b):
+    import optax
+
+    labels = jnp.tile(jnp.arange(len(a)), 2)
+    return optax.losses.ntxent(jnp.concatenate([a, b]), labels, temperature=TEMPERATURE)
+
+
+def torch_peers():
+    """Name → function that makes the loss of two tensors, or raises where it is not installed."""
+
+    def open_clip():
+        from open_clip.loss import ClipLoss
+
+        loss = ClipLoss()
+        return lambda a, b: loss(a, b, 1 / TEMPERATURE)
+
+    def lightly():
+        from lightly.loss import NTXentLoss
+
+        return NTXentLoss(temperature=TEMPERATURE)
+
+    def metric_learning():
+        from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
+
+        return SelfSupervisedLoss(NTXentLoss(temperature=TEMPERATURE))
+
+    def info_nce():
+        from info_nce import InfoNCE
+
+        return InfoNCE(temperature=TEMPERATURE)
+
+    def plain():
+        import torch
+
+        labels = {}
+
+        def loss(a, b):
+            n = len(a)
+            labels.setdefault(n, torch.arange(n))
+            logits = a @ b.T / TEMPERATURE
+            entropy = torch.nn.functional.cross_entropy
+            return (entropy(logits, labels[n]) + entropy(logits.T, labels[n])) / 2
+
+        return loss
+
+    return {
+        "PyTorch, cross_entropy both ways": plain,
+        "open_clip ClipLoss": open_clip,
+        "lightly NTXentLoss": lightly,
+        "pytorch-metric-learning NTXentLoss": metric_learning,
+        "info-nce-pytorch (one-way)": info_nce,
+    }
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def compiled(loss, a, b):
+    """A call that waits for value and gradients, and its temporary memory in MB."""
+    step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(a, b).compile()
+    return lambda: jax.block_until_ready(step(a, b)), temporaries_mb(step)
+
+
+def temporaries_mb(step):
+    return step.memory_analysis().temp_size_in_bytes / 1e6
+
+
+def torch_call(make, a, b):
+    import torch
+
+    loss = make()
+    tensors = [torch.tensor(np.asarray(z), requires_grad=True) for z in (a, b)]
+
+    def call():
+        torch.autograd.grad(loss(*tensors), tensors)
+
+    return call
+
+
+def fastest_s(calls, repeats):
+    """Fastest of `repeats` rounds for every call, the calls taking turns."""
+    best = dict.fromkeys(calls, float("inf"))
+    for call in calls.values():
+        call()
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def product_limit_gflops(repeats, dtype=jnp.float32, n=2048):
+    a = jnp.ones((n, n), dtype)
+    product = jax.jit(jnp.matmul)
+    seconds = fastest_s({"product": lambda: jax.block_until_ready(product(a, a))}, repeats)
+    return 2 * n**3 / seconds["product"] / 1e9
+
+
+def error_against_float64(loss, n=512, dim=64):
+    """Largest relative error of the value and of the gradients, against float64."""
+    a, b = unit_rows(n, dim)
+    got = jax.jit(jax.value_and_grad(loss, (0, 1)))(a, b)
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(np.asarray(z), jnp.float64) for z in (a, b)]
+        expected = jax.jit(jax.value_and_grad(loss, (0, 1)))(*wide)
+    errors = [
+        np.max(np.abs(np.asarray(g, np.float64) - np.asarray(e))) / np.max(np.abs(e))
+        for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)
+    ]
+    return float(max(errors))
+
+
+def measure(cases, a, b, repeats, peers=()):
+    """Rows of a table: name, seconds, temporary MB."""
+    calls, memory = {}, {}
+    for name, loss in cases.items():
+        calls[name], memory[name] = compiled(loss, a, b)
+    missing = []
+    for name, make in dict(peers).items():
+        try:
+            call = torch_call(make, a, b)
+        except (ImportError, RuntimeError) as error:
+            why = f"not installed ({getattr(error, 'name', None) or error})"
+            missing.append({"name": name, "note": why})
+            continue
+        try:
+            call()
+            calls[name] = call
+        except RuntimeError as error:
+            missing.append({"name": name, "note": f"fails ({error})"})
+    seconds = fastest_s(calls, repeats)
+    rows = [{"name": k, "seconds": seconds[k], "temporary_mb": memory.get(k)} for k in calls]
+    return rows + missing
+
+
+# --- the tables -----------------------------------------------------------------------------------
+
+
+def headline(repeats):
+    """N = 8,192, d = 128: the objectives, dense and tiled, and their peers."""
+    n, dim = 8192, 128
+    infonce, nt_xent = losses.infonce, losses.nt_xent
+    cases = {
+        "symmetric dense": ours(infonce, "dense"),
+        "symmetric tiled": ours(infonce, "tiled"),
+        "one-way dense": ours(infonce, "dense", symmetric=False),
+        "one-way tiled": ours(infonce, "tiled", symmetric=False),
+        "NT-Xent textbook": textbook_nt_xent,
+        "NT-Xent dense": ours(nt_xent, "dense"),
+        "NT-Xent tiled": ours(nt_xent, "tiled"),
+        "big_vision": big_vision,
+    }
+    limit = product_limit_gflops(10 * repeats)
+    rows = measure(cases, *unit_rows(n, dim), repeats, torch_peers())
+    seconds = {row["name"]: row.get("seconds") for row in rows}
+    flops = {"symmetric": 8, "one-way": 6, "NT-Xent": 16}
+    for row in rows:
+        if row["name"].endswith("tiled"):
+            least_s = flops[row["name"].split()[0]] * n**2 * dim / limit / 1e9
+            row["of_product_limit"] = least_s / row["seconds"]
+        if row["name"] in cases:
+            row["error"] = error_against_float64(cases[row["name"]])
+    ratios = {
+        "symmetric dense / tiled": seconds["symmetric dense"] / seconds["symmetric tiled"],
+        "one-way dense / tiled": seconds["one-way dense"] / seconds["one-way tiled"],
+        "NT-Xent textbook / tiled": seconds["NT-Xent textbook"] / seconds["NT-Xent tiled"],
+        "NT-Xent dense / tiled": seconds["NT-Xent dense"] / seconds["NT-Xent tiled"],
+        "big_vision / symmetric tiled": seconds["big_vision"] / seconds["symmetric tiled"],
+    }
+    return {"n": n, "dim": dim, "product_gflops": limit, "rows": rows, "ratios": ratios}
+
+
+def small(repeats):
+    """N <= 1,024: auto against dense, and optax's NT-Xent."""
+    out = {"rows": [], "ratios": {}}
+    for n in (128, 256, 512, 1024):
+        cases = {
+            f"{name} {implementation}, N = {n}": ours(objective, implementation)
+            for name, objective in (("symmetric", losses.infonce), ("NT-Xent", losses.nt_xent))
+            for implementation in ("dense", "auto", "tiled")
+        }
+        if n == 1024 and importlib.util.find_spec("optax"):
+            cases["optax.losses.ntxent, N = 1024"] = optax_nt_xent
+        rows = measure(cases, *unit_rows(n, 128), 20 * repeats if n < 1024 else 5 * repeats)
+        seconds = {row["name"]: row["seconds"] for row in rows}
+        for name in ("symmetric", "NT-Xent"):
+            ratio = seconds[f"{name} auto, N = {n}"] / seconds[f"{name} dense, N = {n}"]
+            out["ratios"][f"{name} auto / dense, N = {n}"] = ratio
+        if "optax.losses.ntxent, N = 1024" in seconds:
+            ratio = seconds["optax.losses.ntxent, N = 1024"] / seconds["NT-Xent auto, N = 1024"]
+            out["ratios"]["optax.losses.ntxent / NT-Xent auto, N = 1024"] = ratio
+        out["rows"] += rows
+    return out
+
+
+def scaling(repeats):
+    """Time and memory against N, for the figure."""
+    rows = []
+    for n in (1024, 2048, 4096, 8192, 16384):
+        cases = {"tiled": ours(losses.infonce, "tiled"), "dense": ours(losses.infonce, "dense")}
+        rows += [row | {"n": n} for row in measure(cases, *unit_rows(n, 128), max(repeats // 2, 1))]
+    return {"rows": rows}
+
+
+def large():
+    """N = 65,536, d = 256 in a process of its own: its largest resident memory."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--only", "large-child"], capture_output=True, text=True
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else {"failed": done.stderr[-500:]}
+
+
+def large_child():
+    a, b = unit_rows(65536, 256)
+    start = time.perf_counter()
+    value, _ = jax.block_until_ready(
+        jax.jit(jax.value_and_grad(ours(losses.infonce, "tiled"), (0, 1)))(a, b)
+    )
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    seconds = time.perf_counter() - start
+    return {"value": float(value), "seconds_with_compilation": seconds, "process_gb": peak_gb}
+
+
+def gpu(repeats):
+    """bfloat16, N = 65,536, d = 512, and what N = 1,048,576 would take."""
+    if jax.default_backend() == "cpu":
+        return {"note": "unmeasured: JAX sees no accelerator"}
+    a, b = unit_rows(65536, 512, jnp.bfloat16)
+    limit = product_limit_gflops(10 * repeats, jnp.bfloat16, 8192)
+    cases = {"symmetric tiled": ours(losses.infonce, "tiled")}
+    for tile in ((1024, 8192), (2048, 2048), (4096, 4096), (4096, 8192), (8192, 8192)):
+        cases[f"symmetric tiled {tile}"] = ours(losses.infonce, "tiled", tile=tile)
+    cases["one-way tiled"] = ours(losses.infonce, "tiled", symmetric=False)
+    rows = measure(cases, a, b, repeats)
+    shape = jax.ShapeDtypeStruct((2**20, 512), jnp.bfloat16)
+    step = jax.jit(jax.value_and_grad(ours(losses.infonce, "tiled"), (0, 1)))
+    million_mb = temporaries_mb(step.lower(shape, shape).compile())
+    return {"product_gflops": limit, "rows": rows, "million_rows_temporary_mb": million_mb}
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def machine():
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def table(result):
+    lines = [
+        "| case | time (ms) | temporaries (MB) | of the product limit | error against float64 |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in result["rows"]:
+        if "note" in row:
+            lines.append(f"| {row['name']} | {row['note']} | | | |")
+            continue
+        name = row["name"] + (f", N = {row['n']:,}" if "n" in row else "")
+        memory = "" if row.get("temporary_mb") is None else f"{row['temporary_mb']:,.1f}"
+        share = f"{row['of_product_limit']:.0%}" if "of_product_limit" in row else ""
+        error = f"{row['error']:.1e}" if "error" in row else ""
+        lines.append(f"| {name} | {1e3 * row['seconds']:,.1f} | {memory} | {share} | {error} |")
+    ratios = [f"- {name}: {value:.2f}" for name, value in result.get("ratios", {}).items()]
+    return "\n".join([*lines, "", *ratios])
+
+
+def figure(rows, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    for name in ("dense", "tiled"):
+        own = [row for row in rows if row["name"] == name]
+        n = [row["n"] for row in own]
+        axes[0].loglog(n, [1e3 * row["seconds"] for row in own], "o-", label=name)
+        axes[1].loglog(n, [row["temporary_mb"] for row in own], "o-", label=name)
+    axes[0].set(xlabel="N", ylabel="time (ms)", title="symmetric InfoNCE, d = 128")
+    axes[1].set(xlabel="N", ylabel="temporaries (MB)", title="forward and backward")
+    axes[0].legend()
+    fig.savefig(path, dpi=150)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    tables = ("headline", "small", "scaling", "large", "gpu")
+    parser.add_argument("--only", nargs="+", choices=(*tables, "large-child"), default=tables)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
+    args = parser.parse_args()
+    if args.only == ["large-child"]:
+        print(json.dumps(large_child()))
+        return
+    results = {"machine": machine()}
+    page = ["# Losses", "", "```", json.dumps(results["machine"], indent=2), "```"]
+    for name in args.only:
+        function = globals()[name]
+        results[name] = function() if name == "large" else function(args.repeats)
+        shown = {k: v for k, v in results[name].items() if k not in ("rows", "ratios")}
+        page += ["", f"## {function.__doc__}", "", f"`{json.dumps(shown)}`", ""]
+        if "rows" in results[name]:
+            page.append(table(results[name]))
+        print("\n".join(page[-3:]), flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "losses.md").write_text("\n".join(page) + "\n")
+    (args.out / "losses.json").write_text(json.dumps(results, indent=1) + "\n")
+    if "scaling" in results and importlib.util.find_spec("matplotlib"):
+        figure(results["scaling"]["rows"], args.out / "losses.png")
+
+
+if __name__ == "__main__":
+    main()

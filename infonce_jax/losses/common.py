@@ -1,0 +1,127 @@
+"""What the objectives share: normalisation, similarity, reduction and the checks of their input."""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Num
+
+Reduction = Literal["mean", "sum", "none"]
+Similarity = Literal["inner_product", "squared_distance"]
+
+
+class Pairs(NamedTuple):
+    """Rows whose inner products are the similarities, and the similarity of each positive pair."""
+
+    x: Float[Array, "batch lifted"]
+    y: Float[Array, "batch lifted"]
+    positive: Float[Array, "batch"]
+
+
+def safe_normalize(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    """Projects rows on the unit sphere, u = z / ‖z‖, with u = 0 and a zero gradient at z = 0.
+
+    Rows are first divided by their largest entry, so that neither tiny nor huge rows lose their
+    direction to underflow or overflow of the square. Computed in float32 (or float64) and returned
+    in the dtype of `z`.
+    """
+    wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    # u does not depend on the scale of z, so the gradient through the scale is exactly zero.
+    scale = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=-1, keepdims=True))
+    is_zero = scale == 0
+    wide = wide / jnp.where(is_zero, 1, scale)
+    square = jnp.sum(wide**2, axis=-1, keepdims=True)
+    # The square of a zero row is replaced before the root: a `where` after it would still leave NaN
+    # in the gradient.
+    inverse_norm = jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, square)))
+    return (wide * inverse_norm).astype(z.dtype)
+
+
+def make_pairs(
+    z1: Array,
+    z2: Array,
+    normalize: bool,
+    similarity: Similarity = "inner_product",
+    axis_name: str | None = None,
+) -> Pairs:
+    """The rows on the sphere, where `normalize`, and lifted to where similarity is a product."""
+    if normalize:
+        z1, z2 = safe_normalize(z1), safe_normalize(z2)
+    wide1, wide2 = widen(z1), widen(z2)
+    if similarity == "inner_product":
+        return Pairs(z1, z2, jnp.sum(wide1 * wide2, axis=1))
+    if similarity != "squared_distance":
+        raise ValueError(
+            f"similarity is {similarity!r}; use 'inner_product' or 'squared_distance'."
+        )
+    # Distances do not change under a translation, and the products below cancel least about 0.
+    centre = jnp.mean(lax.stop_gradient(wide2), axis=0)
+    if axis_name is not None:
+        centre = lax.pmean(centre, axis_name)
+    x, y = lift_distance(wide1 - centre, wide2 - centre)
+    return Pairs(x, y, -jnp.sum((wide1 - wide2) ** 2, axis=1))
+
+
+def lift_distance(x: Array, y: Array) -> tuple[Array, Array]:
+    """-‖x - y‖² as the inner product of (2x, -‖x‖², 1) and (y, 1, -‖y‖²)."""
+    square_x, square_y = (jnp.sum(z**2, axis=1, keepdims=True) for z in (x, y))
+    x = jnp.concatenate([2 * x, -square_x, jnp.ones_like(square_x)], axis=1)
+    return x, jnp.concatenate([y, jnp.ones_like(square_y), -square_y], axis=1)
+
+
+def widen(z: Array) -> Array:
+    """In float32, or float64 where `z` is."""
+    return z.astype(jnp.promote_types(z.dtype, jnp.float32))
+
+
+def reduce(
+    per_example: Float[Array, "batch"], reduction: Reduction, axis_name: str | None = None
+) -> Float[Array, "..."]:
+    """Mean or sum over the batch, of all devices where `axis_name` is given, or no reduction."""
+    check_reduction(reduction)
+    if reduction == "none":
+        return per_example
+    value = jnp.mean(per_example) if reduction == "mean" else jnp.sum(per_example)
+    if axis_name is None:
+        return value
+    return lax.pmean(value, axis_name) if reduction == "mean" else lax.psum(value, axis_name)
+
+
+def global_size(n_local: int, axis_name: str | None) -> int:
+    """Rows of all devices."""
+    return n_local if axis_name is None else n_local * lax.axis_size(axis_name)
+
+
+def check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction is {reduction!r}; use 'mean', 'sum' or 'none'.")
+
+
+def check_pair(z1: Array, z2: Array, names: tuple[str, str] = ("z1", "z2")) -> None:
+    if z1.ndim != 2 or z1.shape != z2.shape:
+        raise ValueError(
+            f"{names[0]} has shape {z1.shape} and {names[1]} {z2.shape}; both must be [batch, dim],"
+            " row i of one being the positive of row i of the other."
+        )
+    if z1.shape[0] == 0:
+        raise ValueError(
+            f"The batch is empty ({names[0]} has shape {z1.shape}); pass at least one pair."
+        )
+    check_floating(**{names[0]: z1, names[1]: z2})
+
+
+def check_floating(**arrays: Array) -> None:
+    for name, z in arrays.items():
+        if not jnp.issubdtype(z.dtype, jnp.floating):
+            raise TypeError(f"{name} has dtype {z.dtype}; cast it to a floating-point dtype.")
+
+
+def check_positive(name: str, value: Num[Array, ""] | float, hint: str) -> None:
+    # A traced value is not known yet.
+    if not isinstance(value, jax.core.Tracer) and not value > 0:
+        raise ValueError(f"{name} is {value}; it must be positive ({hint}).")
+
+
+def check_temperature(temperature: Num[Array, ""] | float) -> None:
+    check_positive("temperature", temperature, "0.05 to 1 is usual")

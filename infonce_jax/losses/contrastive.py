@@ -1,0 +1,426 @@
+"""The relatives of InfoNCE, each a few lines over the sums of `tiles`.
+
+All take representations [batch, dim], compare them by their cosine unless told otherwise, and take
+`reduction`, `implementation`, `axis_name` and `tile` as `infonce` does: negatives are the rows
+passed in, of all devices where an axis is named.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from infonce_jax.losses.common import (
+    Reduction,
+    check_floating,
+    check_pair,
+    check_reduction,
+    check_temperature,
+    global_size,
+    make_pairs,
+    reduce,
+    safe_normalize,
+    widen,
+)
+from infonce_jax.losses.infonce import InfoNCETerms
+from infonce_jax.losses.tiles import (
+    Implementation,
+    make_plan,
+    own_pairs,
+    row_and_column_lse,
+    row_lse,
+    row_softplus,
+    safe_logaddexp,
+    self_lse,
+)
+
+
+def nt_xent(
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    *,
+    temperature: Num[Array, ""] | float,
+    normalize: bool = True,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, ""] | Float[Array, "batch"]:
+    """NT-Xent, SimCLR's loss: candidates are the other 2·batch - 1 views of both kinds.
+
+    With v the 2·batch rows of both views, v_p(i) the other view of v_i and s_ij = v_i·v_j / τ,
+
+        ℓ_i = -s_ip(i) + log Σ_{j≠i} exp(s_ij),
+
+    and an example's loss is the mean over its two views.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> z = jnp.ones((8, 4))
+        >>> bool(abs(nt_xent(z, z, temperature=0.5) - jnp.log(15)) < 1e-6)
+        True
+
+    Args:
+        z1: representations of the first view.
+        z2: representations of the second view.
+        temperature: τ > 0; differentiable.
+        normalize: see `infonce`.
+        reduction: see `infonce`.
+        implementation: see `infonce`.
+        axis_name: see `infonce`.
+        tile: see `infonce`.
+
+    References:
+        Chen, Kornblith, Norouzi, Hinton, `A Simple Framework for Contrastive Learning of Visual
+        Representations <https://arxiv.org/abs/2002.05709>`_, 2020, eq. 1.
+    """
+    return nt_xent_terms(
+        z1,
+        z2,
+        temperature=temperature,
+        normalize=normalize,
+        reduction=reduction,
+        implementation=implementation,
+        axis_name=axis_name,
+        tile=tile,
+    ).loss
+
+
+def nt_xent_terms(
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    *,
+    temperature: Num[Array, ""] | float,
+    normalize: bool = True,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> InfoNCETerms:
+    """NT-Xent with its alignment and its uniformity potential.
+
+    Takes what `nt_xent` takes; `loss = -alignment / τ + uniformity + log(2·batch - 1)`.
+    """
+    n_candidates = 2 * global_size(len(z1), axis_name) - 1
+    options = normalize, implementation, axis_name, tile
+    positive, *candidates = _two_views(z1, z2, temperature, *options)
+    lse = (candidates[0] + candidates[1]) / 2
+    return InfoNCETerms(
+        loss=reduce(lse - positive / temperature, reduction, axis_name),
+        alignment=reduce(positive, reduction, axis_name),
+        uniformity=reduce(lse - jnp.log(n_candidates), reduction, axis_name),
+    )
+
+
+def dcl(
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    *,
+    temperature: Num[Array, ""] | float,
+    normalize: bool = True,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, ""] | Float[Array, "batch"]:
+    """Decoupled contrastive loss: NT-Xent without the positive among its candidates.
+
+        ℓ_i = -s_ip(i) + log Σ_{j≠i,p(i)} exp(s_ij)
+
+    over the 2·batch - 2 views of other examples, which removes the coupling that shrinks the
+    gradient of easy pairs in small batches. It takes what `nt_xent` takes, and at least two
+    examples.
+
+    References:
+        Yeh, Hong, Hsu, Liu, Chen, LeCun, `Decoupled Contrastive Learning
+        <https://arxiv.org/abs/2110.06848>`_, 2021, eq. 6.
+    """
+    _check_two_examples(z1, axis_name)
+    options = normalize, implementation, axis_name, tile
+    positive, *negatives = _two_views(z1, z2, temperature, *options, partners=False)
+    lse = (negatives[0] + negatives[1]) / 2
+    return reduce(lse - positive / temperature, reduction, axis_name)
+
+
+def debiased_infonce(
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    *,
+    temperature: Num[Array, ""] | float,
+    positive_prior: float = 0.1,
+    hardness: float = 0.0,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, ""] | Float[Array, "batch"]:
+    """NT-Xent corrected for negatives that share the anchor's class, and weighted by hardness.
+
+    Of the N = 2·batch - 2 negatives of v_i a share τ⁺ is expected to be positives in truth. With
+    weights w_ij ∝ exp(β s_ij) of mean 1 on the negatives,
+
+        g_i = max{ (Σ_j w_ij exp(s_ij) - τ⁺ N exp(s_ip(i))) / (1 - τ⁺), N exp(-1/τ) },
+        ℓ_i = -log exp(s_ip(i)) / (exp(s_ip(i)) + g_i).
+
+    With β = 0 it is the debiased loss, with τ⁺ = 0 as well NT-Xent. Gradients pass through the
+    weights. Similarity is the cosine, which the floor N exp(-1/τ) rests upon.
+
+    Args:
+        z1: representations of the first view; at least two examples.
+        z2: representations of the second view.
+        temperature: τ > 0; differentiable.
+        positive_prior: τ⁺ in [0, 1), about 1 / classes where classes are balanced.
+        hardness: β >= 0. A β above 0 doubles the work.
+        reduction: see `infonce`.
+        implementation: see `infonce`.
+        axis_name: see `infonce`.
+        tile: see `infonce`.
+
+    References:
+        Chuang, Robinson, Lin, Torralba, Jegelka, `Debiased Contrastive Learning
+        <https://arxiv.org/abs/2007.00224>`_, 2020, eq. 7-8.
+        Robinson, Chuang, Sra, Jegelka, `Contrastive Learning with Hard Negative Samples
+        <https://arxiv.org/abs/2010.04592>`_, 2021, eq. 4 (the weights).
+    """
+    if not 0 <= positive_prior < 1:
+        raise ValueError(f"positive_prior is {positive_prior}; it must lie in [0, 1).")
+    if hardness < 0:
+        raise ValueError(f"hardness is {hardness}; it must not be negative.")
+    _check_two_examples(z1, axis_name)
+    log_n = jnp.log(2 * global_size(len(z1), axis_name) - 2)
+    options = True, implementation, axis_name, tile
+
+    def lse_of_negatives(sharpness):
+        return _two_views(z1, z2, temperature / sharpness, *options, partners=False)
+
+    positive, *negatives = lse_of_negatives(1 + hardness)
+    if hardness > 0:
+        _, *weights = lse_of_negatives(hardness)
+        negatives = [log_n + a - b for a, b in zip(negatives, weights, strict=True)]
+    logit = positive / temperature
+    floor = log_n - 1 / jnp.asarray(temperature, logit.dtype)
+
+    def one_view(log_sum):
+        log_g = log_sum
+        if positive_prior > 0:
+            # log(exp a - exp b) = a + log(1 - exp(b - a)), where that leaves anything.
+            excess = jnp.log(positive_prior) + log_n + logit - log_sum
+            remains = excess < 0
+            log_rest = jnp.log(-jnp.expm1(jnp.where(remains, excess, -1.0)))
+            log_g = jnp.where(remains, log_sum + log_rest, -jnp.inf) - jnp.log1p(-positive_prior)
+        return jax.nn.softplus(jnp.maximum(log_g, floor) - logit)
+
+    per_example = (one_view(negatives[0]) + one_view(negatives[1])) / 2
+    return reduce(per_example, reduction, axis_name)
+
+
+def sup_con(
+    z: Float[Array, "batch dim"],
+    positives: Int[Array, "batch"] | Bool[Array, "batch candidates"],
+    *,
+    temperature: Num[Array, ""] | float,
+    normalize: bool = True,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, ""] | Float[Array, "batch"]:
+    """Supervised contrastive loss: several positives, the mean of their logarithms (L_out).
+
+    With P(i) the positives of row i, itself apart,
+
+        ℓ_i = -1/|P(i)| Σ_{p∈P(i)} s_ip + log Σ_{j≠i} exp(s_ij).
+
+    A row without positives has ℓ_i = 0 and is left out of the mean. Two augmented views of a batch
+    are stacked along the first axis and their labels repeated.
+
+    Args:
+        z: representations of all views.
+        positives: a class label per row, rows of the same class being positives of each other; or
+            a mask, True at [i, j] where row j is a positive of row i (under `axis_name`, this
+            device's rows and the columns of all).
+        temperature: τ > 0; differentiable.
+        normalize: see `infonce`.
+        reduction: see `infonce`; "mean" is over the rows that have a positive.
+        implementation: see `infonce`.
+        axis_name: see `infonce`.
+        tile: see `infonce`.
+
+    References:
+        Khosla et al., `Supervised Contrastive Learning <https://arxiv.org/abs/2004.11362>`_, 2020,
+        eq. 2.
+    """
+    check_pair(z, z, ("z", "z"))
+    check_temperature(temperature)
+    check_reduction(reduction)
+    n, n_all = len(z), global_size(len(z), axis_name)
+    z = safe_normalize(z) if normalize else z
+    wide = widen(z)
+    plan = make_plan(implementation, n, n_all, axis_name, tile)
+
+    def gather(value):
+        return value if axis_name is None else lax.all_gather(value, axis_name, axis=0, tiled=True)
+
+    if positives.shape == (n,) and jnp.issubdtype(positives.dtype, jnp.integer):
+        # The sum over a class serves all of its rows: O(batch · dim) instead of a mask's product.
+        _, slot = jnp.unique(gather(positives), size=n_all, return_inverse=True)
+        total = jax.ops.segment_sum(gather(wide), slot, n_all)
+        size = jax.ops.segment_sum(jnp.ones(n_all, wide.dtype), slot, n_all)
+        own = slot
+        if axis_name is not None:
+            own = lax.dynamic_slice_in_dim(slot, lax.axis_index(axis_name) * n, n)
+        count = size[own] - 1
+        sum_of_positives = total[own] - wide
+    elif positives.shape == (n, n_all) and positives.dtype == jnp.bool_:
+        mask = positives & ~own_pairs(jnp.zeros((n, n_all), bool), n, axis_name)
+        count = jnp.sum(mask, axis=1).astype(wide.dtype)
+        sum_of_positives = jnp.matmul(
+            mask.astype(wide.dtype), gather(wide), precision=lax.Precision.HIGHEST
+        )
+    else:
+        raise ValueError(
+            f"positives has shape {positives.shape} and dtype {positives.dtype}; pass an integer "
+            f"label per row [{n}] or a boolean mask [{n}, {n_all}]."
+        )
+    has_positive = count > 0
+    positive = jnp.sum(wide * sum_of_positives, axis=1) / jnp.maximum(count, 1)
+    lse = self_lse(z, 1 / temperature, plan)
+    # The -inf of a row without any candidate must not reach the product with its zero weight.
+    lse = jnp.where(has_positive, lse, 0)
+    per_row = jnp.where(has_positive, lse - positive / temperature, 0)
+    if reduction != "mean":
+        return reduce(per_row, reduction, axis_name)
+    total, rows = (reduce(v, "sum", axis_name) for v in (per_row, has_positive.astype(wide.dtype)))
+    return total / jnp.maximum(rows, 1)
+
+
+def moco(
+    query: Float[Array, "batch dim"],
+    key: Float[Array, "batch dim"],
+    negatives: Float[Array, "queue dim"],
+    *,
+    temperature: Num[Array, ""] | float,
+    normalize: bool = True,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, ""] | Float[Array, "batch"]:
+    """InfoNCE against a queue, or any external negatives, instead of the rest of the batch.
+
+        ℓ_i = -q_i·k_i / τ + log( exp(q_i·k_i / τ) + Σ_j exp(q_i·n_j / τ) )
+
+    MoCo holds keys and queue fixed: pass them through `jax.lax.stop_gradient`; here all three are
+    differentiable. Under `axis_name` each device holds its own batch and its own part of the queue,
+    and every query meets all parts.
+
+    Args:
+        query: representations that are trained.
+        key: row i is the positive of row i of `query`.
+        negatives: the queue.
+        temperature: τ > 0; differentiable.
+        normalize: see `infonce`.
+        reduction: see `infonce`.
+        implementation: see `infonce`.
+        axis_name: see `infonce`.
+        tile: see `infonce`.
+
+    References:
+        He, Fan, Wu, Xie, Girshick, `Momentum Contrast for Unsupervised Visual Representation
+        Learning <https://arxiv.org/abs/1911.05722>`_, 2019, eq. 1.
+    """
+    check_pair(query, key, ("query", "key"))
+    check_floating(negatives=negatives)
+    if negatives.ndim != 2 or negatives.shape[1] != query.shape[1] or len(negatives) == 0:
+        raise ValueError(
+            f"negatives has shape {negatives.shape}; it must be [queue, {query.shape[1]}] with at "
+            "least one row, of the dimension of the queries."
+        )
+    check_temperature(temperature)
+    check_reduction(reduction)
+    q, _, positive = make_pairs(query, key, normalize)
+    negatives = safe_normalize(negatives) if normalize else negatives
+    n_all = global_size(len(negatives), axis_name)
+    plan = make_plan(implementation, len(q), n_all, axis_name, tile)
+    logit = positive / temperature
+    lse = row_lse(q, negatives, 1 / temperature, plan)
+    return reduce(safe_logaddexp(logit, lse) - logit, reduction, axis_name)
+
+
+def siglip(
+    image: Float[Array, "batch dim"],
+    text: Float[Array, "batch dim"],
+    *,
+    logit_scale: Num[Array, ""] | float,
+    logit_bias: Num[Array, ""] | float,
+    normalize: bool = True,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, ""] | Float[Array, "batch"]:
+    """SigLIP: every pair of the batch is a binary classification of its own.
+
+    With logits s_ij = t u_i·v_j + b, and y_ij = 1 for i = j and -1 otherwise,
+
+        ℓ_i = Σ_j log(1 + exp(-y_ij s_ij)).
+
+    Args:
+        image: representations of the first modality.
+        text: representations of the second; row i belongs to row i of `image`.
+        logit_scale: t, already exponentiated where a model learns log t; SigLIP starts at 10.
+        logit_bias: b; SigLIP starts at -10. Both are differentiable.
+        normalize: see `infonce`.
+        reduction: see `infonce`; "mean" is over rows, as in the paper, not over pairs.
+        implementation: see `infonce`.
+        axis_name: see `infonce`.
+        tile: see `infonce`.
+
+    References:
+        Zhai, Mustafa, Kolesnikov, Beyer, `Sigmoid Loss for Language Image Pre-Training
+        <https://arxiv.org/abs/2303.15343>`_, 2023, eq. 1.
+    """
+    check_pair(image, text, ("image", "text"))
+    check_reduction(reduction)
+    x, y, positive = make_pairs(image, text, normalize)
+    n, n_all = len(x), global_size(len(x), axis_name)
+    plan = make_plan(implementation, n, n_all, axis_name, tile)
+    # log(1 + exp(-s)) = log(1 + exp(s)) - s turns the diagonal's term into one like the others.
+    logit = logit_scale * positive + logit_bias
+    if reduction == "none":
+        return row_softplus(x, y, logit_scale, logit_bias, None, plan) - logit
+    weights = jnp.full(n, 1 / n if reduction == "mean" else 1.0, positive.dtype)
+    total = row_softplus(x, y, logit_scale, logit_bias, weights, plan)
+    return reduce(total[None], reduction, axis_name) - reduce(logit, reduction, axis_name)
+
+
+def _two_views(
+    z1, z2, temperature, normalize, implementation, axis_name, tile, *, partners=True
+) -> tuple[Float[Array, "batch"], Float[Array, "batch"], Float[Array, "batch"]]:
+    """Positive similarity, and log Σ exp over the other rows of both views for each view's rows.
+
+    Three blocks of the [2·batch, 2·batch] matrix make it up, those within a view by their upper
+    triangles: together half of it. Without `partners` the positives are left out.
+    """
+    check_pair(z1, z2)
+    check_temperature(temperature)
+    x, y, positive = make_pairs(z1, z2, normalize)
+    n, n_all = len(x), global_size(len(x), axis_name)
+    plan = make_plan(implementation, 2 * n, 2 * n_all, axis_name, tile)
+    scale = 1 / temperature
+    pairs = None
+    if not partners:
+        own = jnp.arange(n)
+        if axis_name is not None:
+            own = own + n * lax.axis_index(axis_name)
+        pairs = own, own
+    across = row_and_column_lse(x, y, scale, plan, pairs)
+    within = self_lse(x, scale, plan), self_lse(y, scale, plan)
+    return positive, *(safe_logaddexp(a, b) for a, b in zip(across, within, strict=True))
+
+
+def _check_two_examples(z1, axis_name) -> None:
+    if z1.ndim == 2 and global_size(len(z1), axis_name) < 2:
+        raise ValueError(
+            f"The batch has {len(z1)} example, which leaves no negatives; pass at least two."
+        )

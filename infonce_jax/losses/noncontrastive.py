@@ -1,0 +1,231 @@
+"""Objectives without negatives, for comparison, and the two properties InfoNCE balances.
+
+All are O(batch · dim²) or less but `uniformity`, which sums over pairs and tiles as `infonce` does.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, Num
+
+from infonce_jax.losses.common import (
+    Reduction,
+    check_floating,
+    check_pair,
+    reduce,
+    safe_normalize,
+    widen,
+)
+from infonce_jax.losses.tiles import Implementation, make_plan, self_lse
+
+
+def alignment(
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    *,
+    exponent: float = 2.0,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    """Wang and Isola's alignment, E ‖u - v‖^α of positive pairs on the unit sphere.
+
+    Args:
+        z1: representations of the first view.
+        z2: representations of the second view.
+        exponent: α > 0.
+        reduction: "mean", "sum" or "none".
+
+    References:
+        Wang, Isola, `Understanding Contrastive Representation Learning through Alignment and
+        Uniformity on the Hypersphere <https://arxiv.org/abs/2005.10242>`_, 2020, eq. 6.
+    """
+    check_pair(z1, z2)
+    difference = widen(safe_normalize(z1)) - widen(safe_normalize(z2))
+    square = jnp.sum(difference**2, axis=1)
+    if exponent == 2:
+        return reduce(square, reduction)
+    # The power has no finite slope at 0 for α < 2; equal rows get a zero gradient.
+    equal = square == 0
+    power = jnp.where(equal, 1, square) ** (exponent / 2)
+    return reduce(jnp.where(equal, 0, power), reduction)
+
+
+def uniformity(
+    z: Float[Array, "batch dim"],
+    *,
+    t: float = 2.0,
+    implementation: Implementation = "auto",
+    axis_name: str | None = None,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, ""]:
+    """Wang and Isola's uniformity, log E exp(-t ‖u - v‖²) over distinct rows on the unit sphere.
+
+    Args:
+        z: representations, at least two rows.
+        t: inverse width of the Gaussian potential.
+        implementation: see `infonce`.
+        axis_name: see `infonce`.
+        tile: see `infonce`.
+
+    References:
+        Wang, Isola, 2020, eq. 7; see `alignment`.
+    """
+    check_pair(z, z, ("z", "z"))
+    u = safe_normalize(z)
+    n_all = len(z) if axis_name is None else len(z) * lax.axis_size(axis_name)
+    if n_all < 2:
+        raise ValueError(f"z has shape {z.shape}; uniformity needs at least two rows.")
+    plan = make_plan(implementation, len(z), n_all, axis_name, tile)
+    # On the sphere -t‖u - v‖² = 2t u·v - t(‖u‖² + ‖v‖²), and the norms are 1.
+    per_row = self_lse(u, 2.0 * t, plan)
+    if axis_name is not None:
+        per_row = lax.all_gather(per_row, axis_name, axis=0, tiled=True)
+    total = jax.nn.logsumexp(per_row)
+    if axis_name is not None:
+        total = lax.pmean(total, axis_name)
+    return total - 2 * t - jnp.log(n_all) - jnp.log(n_all - 1)
+
+
+def negative_cosine(
+    prediction: Float[Array, "batch dim"],
+    target: Float[Array, "batch dim"],
+    *,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    """The term of SimSiam and BYOL, -p·z / (‖p‖ ‖z‖), the target held fixed.
+
+    SimSiam's loss is the mean of `negative_cosine(p1, z2)` and `negative_cosine(p2, z1)`; BYOL's
+    is 2 + 2 times it, for targets of its slow network.
+
+    Args:
+        prediction: the predictor's output for one view.
+        target: the other view's projection, through which no gradient passes.
+        reduction: "mean", "sum" or "none".
+
+    References:
+        Chen, He, `Exploring Simple Siamese Representation Learning
+        <https://arxiv.org/abs/2011.10566>`_, 2020, eq. 1; Grill et al., `Bootstrap Your Own Latent
+        <https://arxiv.org/abs/2006.07733>`_, 2020, eq. 2.
+    """
+    check_pair(prediction, target, ("prediction", "target"))
+    target = lax.stop_gradient(target)
+    cosine = jnp.sum(widen(safe_normalize(prediction)) * widen(safe_normalize(target)), axis=1)
+    return reduce(-cosine, reduction)
+
+
+def barlow_twins(
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    *,
+    off_diagonal_weight: Num[Array, ""] | float = 5e-3,
+    epsilon: float = 1e-5,
+) -> Float[Array, ""]:
+    """Barlow Twins: the cross-correlation of the two views is to be the identity.
+
+        L = Σ_k (1 - C_kk)² + λ Σ_{k≠l} C_kl²,   C = Ẑ1ᵀ Ẑ2 / batch,
+
+    with Ẑ centred and divided by sqrt(variance + ε) along the batch, as batch normalisation does.
+
+    Args:
+        z1: representations of the first view.
+        z2: representations of the second view.
+        off_diagonal_weight: λ.
+        epsilon: ε, which keeps constant coordinates finite.
+
+    References:
+        Zbontar, Jing, Misra, LeCun, Deny, `Barlow Twins <https://arxiv.org/abs/2103.03230>`_, 2021,
+        eq. 1-2.
+    """
+    check_pair(z1, z2)
+    unit1, unit2 = (_batch_normalize(widen(z), epsilon) for z in (z1, z2))
+    correlation = _product(unit1.T, unit2) / len(z1)
+    diagonal = jnp.diagonal(correlation)
+    off_diagonal = jnp.sum(_without_diagonal(correlation) ** 2)
+    return jnp.sum((1 - diagonal) ** 2) + off_diagonal_weight * off_diagonal
+
+
+def vicreg(
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    *,
+    invariance_weight: Num[Array, ""] | float = 25.0,
+    variance_weight: Num[Array, ""] | float = 25.0,
+    covariance_weight: Num[Array, ""] | float = 1.0,
+    epsilon: float = 1e-4,
+) -> Float[Array, ""]:
+    """VICReg: invariance, variance and covariance.
+
+        L = λ mean (z1 - z2)² + μ (v(z1) + v(z2)) / 2 + ν (c(z1) + c(z2)),
+        v(z) = mean_k max(0, 1 - sqrt(Var z_k + ε)),   c(z) = Σ_{k≠l} Cov(z)_kl² / dim,
+
+    with unbiased variances and covariances, and the factor ½ of the authors' code.
+
+    Args:
+        z1: representations of the first view; at least two rows.
+        z2: representations of the second view.
+        invariance_weight: λ.
+        variance_weight: μ.
+        covariance_weight: ν.
+        epsilon: ε, which keeps the root's gradient finite.
+
+    References:
+        Bardes, Ponce, LeCun, `VICReg <https://arxiv.org/abs/2105.04906>`_, 2022, eq. 1-6.
+    """
+    check_pair(z1, z2)
+    if len(z1) < 2:
+        raise ValueError(f"z1 has shape {z1.shape}; a variance needs at least two rows.")
+    z1, z2 = widen(z1), widen(z2)
+
+    def variance_and_covariance(z):
+        centred = z - jnp.mean(z, axis=0)
+        covariance = _product(centred.T, centred) / (len(z) - 1)
+        deviation = jnp.sqrt(jnp.diagonal(covariance) + epsilon)
+        off_diagonal = jnp.sum(_without_diagonal(covariance) ** 2)
+        return jnp.mean(jnp.maximum(0, 1 - deviation)), off_diagonal / z.shape[1]
+
+    (variance1, covariance1), (variance2, covariance2) = map(variance_and_covariance, (z1, z2))
+    return (
+        invariance_weight * jnp.mean((z1 - z2) ** 2)
+        + variance_weight * (variance1 + variance2) / 2
+        + covariance_weight * (covariance1 + covariance2)
+    )
+
+
+def cross_entropy(
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, "batch"],
+    *,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    """Supervised cross-entropy in nats, ℓ_i = -s_{i,label_i} + log Σ_c exp(s_ic).
+
+    Args:
+        logits: s, one column per class.
+        labels: class of each row, in [0, classes). A label outside gives NaN.
+        reduction: "mean", "sum" or "none".
+    """
+    check_floating(logits=logits)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits has shape {logits.shape} and labels {labels.shape}; they must be "
+            "[batch, classes] and [batch]."
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels has dtype {labels.dtype}; pass the class of each row, an integer.")
+    logits = widen(logits)
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1, mode="fill", fill_value=jnp.nan)
+    in_range = labels >= 0
+    own = jnp.where(in_range, own[:, 0], jnp.nan)
+    return reduce(jax.nn.logsumexp(logits, axis=1) - own, reduction)
+
+
+def _batch_normalize(z, epsilon):
+    centred = z - jnp.mean(z, axis=0)
+    return centred * lax.rsqrt(jnp.mean(centred**2, axis=0) + epsilon)
+
+
+def _product(a, b):
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _without_diagonal(matrix):
+    return jnp.where(jnp.eye(len(matrix), dtype=bool), 0, matrix)

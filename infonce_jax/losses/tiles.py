@@ -1,0 +1,720 @@
+"""Sums over all pairs of rows, dense or in tiles: what the pairwise objectives are made of.
+
+Every contrastive loss here needs, of the logits s_ij = scale · x_i·y_j, only sums along rows and
+columns: log Σ_j exp(s_ij), or Σ_j softplus(s_ij). The tiled form makes them, and their gradients,
+from tiles of s that are thrown away, so memory is O(batch · dim) and not O(batch²).
+"""
+
+import functools
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Num
+
+Implementation = Literal["auto", "dense", "tiled", "ring"]
+
+# Logits within ±40 are exponentiated as they are: e^40 times 10^20 candidates stays below the
+# largest float32, and e^-40 times a cotangent of 10^-20 above the smallest normal one. One
+# exponential then serves rows and columns alike.
+_UNSHIFTED_LIMIT = 40.0
+
+# Up to here the dense matrix is the faster one (measured, benchmarks/README.md).
+_DENSE_PAIRS = {"cpu": 1024 * 1024}
+_DENSE_PAIRS_ELSEWHERE = 2048 * 2048
+
+# Rows and columns of a tile, its float32 logits 2 MiB on a CPU and 32 MiB elsewhere.
+_TILE = {"cpu": (512, 1024)}
+_TILE_ELSEWHERE = (2048, 4096)
+
+# Logits in a strip of rows that sees all columns at once: 4 MiB on a CPU, 128 MiB elsewhere.
+_STRIP_ELEMENTS = {"cpu": 2**20}
+_STRIP_ELEMENTS_ELSEWHERE = 2**25
+
+
+class Plan(NamedTuple):
+    """How a sum over pairs is made; static under `jax.jit`.
+
+    Attributes:
+        tiled: in tiles rather than from the whole matrix.
+        columns: sums along columns are wanted too.
+        triangle: the columns are the rows themselves, and only pairs i < j are summed.
+        tile: rows and columns of a tile; (0, 0) for the backend's own.
+        axis_name: mapped axis over which the rows of x and of y are sharded.
+        ring: pass y round the devices instead of gathering it.
+    """
+
+    tiled: bool = False
+    columns: bool = False
+    triangle: bool = False
+    tile: tuple[int, int] = (0, 0)
+    axis_name: str | None = None
+    ring: bool = False
+
+
+def make_plan(
+    implementation: Implementation,
+    n_rows: int,
+    n_columns: int,
+    axis_name: str | None,
+    tile: tuple[int, int] | None = None,
+) -> Plan:
+    """The plan that `implementation` asks for; "auto" goes by the number of pairs and the backend.
+
+    Raises:
+        ValueError: for an unknown implementation, a ring without an axis, or a tile below 1 x 1.
+    """
+    if tile is not None and min(tile) < 1:
+        raise ValueError(f"tile is {tile}; it must hold at least one row and one column.")
+    if implementation == "ring" and axis_name is None:
+        raise ValueError(
+            "implementation='ring' passes negatives round the devices of a mapped axis; call the "
+            "loss inside jax.shard_map and name that axis in axis_name."
+        )
+    if implementation == "auto":
+        dense_pairs = _DENSE_PAIRS.get(jax.default_backend(), _DENSE_PAIRS_ELSEWHERE)
+        many = n_rows * n_columns > dense_pairs
+        implementation = "tiled" if many else "dense"
+    if implementation not in ("dense", "tiled", "ring"):
+        raise ValueError(
+            f"implementation is {implementation!r}; use 'auto', 'dense', 'tiled' or 'ring'."
+        )
+    return Plan(
+        tiled=implementation != "dense",
+        tile=tile or (0, 0),
+        axis_name=axis_name,
+        ring=implementation == "ring",
+    )
+
+
+def row_and_column_lse(
+    x: Float[Array, "n dim"],
+    y: Float[Array, "m dim"],
+    scale: Num[Array, ""] | float,
+    plan: Plan,
+    exclude: tuple[Int[Array, "n"], Int[Array, "m"]] | Bool[Array, "n m"] | None = None,
+) -> tuple[Float[Array, "n"], Float[Array, "m"]]:
+    """log Σ_j exp(s_ij) for every row and log Σ_i exp(s_ij) for every column, s = scale · x yᵀ.
+
+    Args:
+        x: rows.
+        y: columns. Under `plan.axis_name` the rows of x and y held by all devices take part.
+        scale: multiplies the inner products; differentiable.
+        plan: see `Plan`.
+        exclude: pairs left out: an id for each row and each column, those with the same id being
+            left out, or a mask that is True there. With every candidate left out the sum is -inf
+            and its gradient zero.
+    """
+    return _row_and_column(plan._replace(columns=True), x, y, scale, exclude)
+
+
+def row_lse(
+    x: Float[Array, "n dim"],
+    y: Float[Array, "m dim"],
+    scale: Num[Array, ""] | float,
+    plan: Plan,
+    exclude: tuple[Int[Array, "n"], Int[Array, "m"]] | Bool[Array, "n m"] | None = None,
+) -> Float[Array, "n"]:
+    """log Σ_j exp(s_ij) for every row; see `row_and_column_lse`."""
+    return _row_and_column(plan._replace(columns=False), x, y, scale, exclude)[0]
+
+
+def self_lse(
+    z: Float[Array, "n dim"],
+    scale: Num[Array, ""] | float,
+    plan: Plan,
+    exclude: Int[Array, "n"] | Bool[Array, "n n"] | None = None,
+) -> Float[Array, "n"]:
+    """log Σ_{j≠i} exp(s_ij) for every row of s = scale · z zᵀ; tiles below the diagonal are spared.
+
+    Args:
+        z: rows.
+        scale: multiplies the inner products; differentiable.
+        plan: see `Plan`.
+        exclude: further pairs left out: an id for each row, or a symmetric mask.
+    """
+    if plan.axis_name is not None:
+        own = _global_index(z.shape[0], plan.axis_name)
+        return row_lse(z, z, scale, plan, (own, own) if exclude is None else (exclude, exclude))
+    if exclude is not None and exclude.ndim == 1:
+        exclude = (exclude, exclude)
+    plan = plan._replace(columns=True, triangle=True)
+    above, below = _row_and_column(plan, z, None, scale, exclude)
+    return safe_logaddexp(above, below)
+
+
+def weighted_row_lse(
+    x: Float[Array, "n dim"],
+    y: Float[Array, "m dim"],
+    scale: Num[Array, ""] | float,
+    weights: Float[Array, "n"],
+    plan: Plan,
+) -> Float[Array, ""]:
+    """Σ_i w_i log Σ_j exp(s_ij), its gradient made in the same pass as its value.
+
+    One strip of rows sees all its candidates at once, so three products of a strip make value and
+    gradient (6 n m dim flops) where a gradient made later needs the logits again (8 n m dim).
+    """
+    if not plan.tiled or plan.ring:
+        return jnp.sum(weights * row_lse(x, y, scale, plan))
+    x, y, scale, zero = _common(plan, x, y, scale, 0.0)
+    return _weighted_rows("exp", plan, x, y, scale, zero, _vary(weights, x, y))
+
+
+def row_softplus(
+    x: Float[Array, "n dim"],
+    y: Float[Array, "m dim"],
+    scale: Num[Array, ""] | float,
+    bias: Num[Array, ""] | float,
+    weights: Float[Array, "n"] | None,
+    plan: Plan,
+) -> Float[Array, "..."]:
+    """Σ_j log(1 + exp(s_ij + bias)) for every row, or their weighted sum if weights are given."""
+    x, y, scale, bias = _common(plan, x, y, scale, bias)
+    if plan.tiled and weights is not None:
+        return _weighted_rows("softplus", plan, x, y, scale, bias, _vary(weights, x, y))
+    if plan.tiled:
+        per_row = _tiled_row_softplus(plan, x, y, scale, bias)
+    else:
+        per_row = jnp.sum(jax.nn.softplus(scale * _dot(x, _gather(y, plan)) + bias), axis=1)
+    return per_row if weights is None else jnp.sum(weights * per_row)
+
+
+def own_pairs(
+    exclude: Int[Array, "n"] | Bool[Array, "n candidates"], n_local: int, axis_name: str | None
+) -> tuple[Int[Array, "n"], Int[Array, "n"]] | Bool[Array, "n candidates"]:
+    """`exclude` with each row's own partner, column i of row i, left out as well.
+
+    Raises:
+        ValueError: where `exclude` is neither an integer per row nor a mask of rows by candidates.
+    """
+    n_all = n_local if axis_name is None else n_local * lax.axis_size(axis_name)
+    if exclude.shape == (n_local,) and jnp.issubdtype(exclude.dtype, jnp.integer):
+        return exclude, exclude
+    if exclude.shape == (n_local, n_all) and exclude.dtype == jnp.bool_:
+        own = jnp.arange(n_local) if axis_name is None else _global_index(n_local, axis_name)
+        return exclude | (own[:, None] == jnp.arange(n_all))
+    raise ValueError(
+        f"exclude has shape {exclude.shape} and dtype {exclude.dtype}; pass an integer per row "
+        f"[{n_local}] or a boolean mask [{n_local}, {n_all}]."
+    )
+
+
+def safe_logaddexp(a: Float[Array, "*n"], b: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """log(exp a + exp b), with a zero gradient where both are -inf."""
+    nothing = jnp.isneginf(a) & jnp.isneginf(b)
+    total = jnp.logaddexp(jnp.where(nothing, 0, a), jnp.where(nothing, 0, b))
+    return jnp.where(nothing, -jnp.inf, total)
+
+
+# Below: x, y and the scalars in the dtypes of the computation.
+
+
+def _common(plan, x, y, scale, bias):
+    """Rows in one dtype (bfloat16 stays, float16 would underflow), scalars in its accumulator's."""
+    others = [] if y is None else [y]
+    dtype = jnp.result_type(x, *others)
+    if dtype == jnp.float16:
+        dtype = jnp.float32
+    accumulator = jnp.promote_types(dtype, jnp.float32)
+    x, y = x.astype(dtype), None if y is None else y.astype(dtype)
+    # Scalars are made to vary over the mapped axes before they enter a custom rule, so that the
+    # sum of their gradient over devices is taken by the transposition of this cast.
+    scale, bias = (_vary(jnp.asarray(a, accumulator), x, *others) for a in (scale, bias))
+    return x, y, scale, bias
+
+
+def _row_and_column(plan, x, y, scale, exclude):
+    x, y, scale, _ = _common(plan, x, y, scale, 0.0)
+    if plan.tiled:
+        return _tiled_lse(plan, x, y, scale, exclude)
+    if plan.axis_name is None:
+        logits = _masked(scale * _dot(x, x if y is None else y), plan, exclude)
+        columns = _safe_lse(logits, 0) if plan.columns else None
+        return _safe_lse(logits, 1), columns
+    rows = _safe_lse(
+        _masked(scale * _dot(x, _gather(y, plan)), plan, _gather_ids(plan, exclude)), 1
+    )
+    if not plan.columns:
+        return rows, None
+    swapped = _gather_ids(plan, exclude, swapped=True)
+    columns = _masked(scale * _dot(y, _gather(x, plan)), plan, swapped)
+    return rows, _safe_lse(columns, 1)
+
+
+def _dot(a, b):
+    """a bᵀ, accumulated in float32 or wider.
+
+    The accelerators' default for float32 products (TF32, bfloat16 passes) errs by 1e-3, which a
+    temperature of 0.01 turns into 0.1 in the exponent.
+    """
+    return _contract("id,jd->ij", a, b)
+
+
+def _contract(formula, a, b):
+    accumulator = jnp.promote_types(a.dtype, jnp.float32)
+    return jnp.einsum(
+        formula, a, b, precision=lax.Precision.HIGHEST, preferred_element_type=accumulator
+    )
+
+
+def _masked(logits, plan, exclude):
+    if plan.triangle:
+        n, m = logits.shape
+        logits = jnp.where(jnp.arange(n)[:, None] < jnp.arange(m), logits, -jnp.inf)
+    if exclude is None:
+        return logits
+    mask = exclude[0][:, None] == exclude[1] if isinstance(exclude, tuple) else exclude
+    return jnp.where(mask, -jnp.inf, logits)
+
+
+def _safe_lse(logits, axis):
+    # Rows without a candidate are replaced before the logarithm: a `where` after it would still
+    # leave NaN in the gradient.
+    nothing = jnp.all(jnp.isneginf(logits), axis=axis, keepdims=True)
+    total = jax.nn.logsumexp(jnp.where(nothing, 0, logits), axis=axis)
+    return jnp.where(jnp.squeeze(nothing, axis), -jnp.inf, total)
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+
+def _vary(value, *others):
+    """`value` marked as varying over the mapped axes that any of `others` varies over."""
+    axes = frozenset().union(*(_varying(other) for other in others)) - _varying(value)
+    return lax.pcast(value, tuple(sorted(axes)), to="varying") if axes else value
+
+
+def _varying(value) -> frozenset:
+    return jax.typeof(value).manual_axis_type.varying
+
+
+def _global_index(n_local, axis_name):
+    return lax.axis_index(axis_name) * n_local + jnp.arange(n_local)
+
+
+def _gather(value, plan):
+    if plan.axis_name is None:
+        return value
+    return lax.all_gather(value, plan.axis_name, axis=0, tiled=True)
+
+
+def _gather_ids(plan, exclude, swapped=False):
+    """Ids with those of all columns, or of all rows where `swapped`; a mask spans all columns."""
+    if isinstance(exclude, tuple):
+        rows, columns = exclude[::-1] if swapped else exclude
+        return rows, _gather(columns, plan)
+    if exclude is None or not swapped:
+        return exclude
+    mask = _gather(exclude, plan)
+    n = len(exclude)
+    return lax.dynamic_slice_in_dim(mask, lax.axis_index(plan.axis_name) * n, n, axis=1).T
+
+
+def _scatter_sum(value, plan):
+    if plan.axis_name is None:
+        return value
+    return lax.psum_scatter(value, plan.axis_name, scatter_dimension=0, tiled=True)
+
+
+def _scatter_lse(value, plan):
+    if plan.axis_name is None:
+        return value
+    top = _finite(lax.pmax(value, plan.axis_name))
+    total = jnp.log(_scatter_sum(jnp.exp(value - top), plan))
+    start = lax.axis_index(plan.axis_name) * total.shape[0]
+    return total + lax.dynamic_slice_in_dim(top, start, total.shape[0])
+
+
+def _round_the_ring(plan, step, staying, travelling):
+    """`step` with every device's `travelling` in turn; what travels ends on the device it is of."""
+    size = lax.axis_size(plan.axis_name)
+    next_device = [(k, (k + 1) % size) for k in range(size)]
+
+    def body(_, state):
+        staying, travelling = step(*state)
+        return staying, lax.ppermute(travelling, plan.axis_name, next_device)
+
+    return lax.fori_loop(0, size, body, (staying, travelling))
+
+
+# --- log-sum-exp, its logits made anew for the gradient ------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _tiled_lse(plan, x, y, scale, exclude):
+    return _lse_forward(plan, x, y, scale, exclude)[0]
+
+
+def _lse_forward(plan, x, y, scale, exclude):
+    if plan.ring:
+        rows, columns = _ring_lse(plan, x, y, scale, exclude)
+    else:
+        pairs = _gather_ids(plan, exclude)
+        rows, columns = _lse(plan, x, None if y is None else _gather(y, plan), scale, pairs)
+        if plan.columns and not plan.triangle:
+            columns = _scatter_lse(columns, plan)
+    return (rows, columns), (x, y, scale, exclude, rows, columns)
+
+
+def _lse_backward(plan, residuals, cotangents):
+    x, y, scale, exclude, rows, columns = residuals
+    # -inf is the sum over nothing, of which the gradient sees nothing either; any number will do.
+    by_row = (_finite(rows), cotangents[0])
+    by_column = (_finite(columns), cotangents[1]) if plan.columns else None
+    if plan.triangle:
+        # Every pair has been entered at both of its ends.
+        g = _lse_gradient(plan, x, None, scale, exclude, by_row, by_column)
+        g_scale = jnp.sum(g * x) / 2
+        return (scale * g).astype(x.dtype), None, g_scale, None
+    if plan.ring:
+        gx, gy = _ring_lse_gradient(plan, x, y, scale, exclude, by_row, by_column)
+    else:
+        pairs, by_column = (
+            _gather_ids(plan, exclude),
+            jax.tree.map(lambda value: _gather(value, plan), by_column),
+        )
+        gx, gy = _lse_gradient(plan, x, _gather(y, plan), scale, pairs, by_row, by_column)
+        gy = _scatter_sum(gy, plan)
+    g_scale = jnp.sum(gx * x)
+    return (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype), g_scale, None
+
+
+_tiled_lse.defvjp(_lse_forward, _lse_backward)
+
+
+def _ring_lse(plan, x, y, scale, exclude):
+    def step(rows, travelling):
+        y, ids, columns = travelling
+        pairs = None if ids is None else (exclude[0], ids)
+        more, more_columns = _lse(plan, x, y, scale, pairs)
+        if plan.columns:
+            columns = safe_logaddexp(columns, more_columns)
+        return safe_logaddexp(rows, more), (y, ids, columns)
+
+    rows, columns = (_vary(jnp.full(len(z), -jnp.inf, scale.dtype), x, y, scale) for z in (x, y))
+    ids = None if exclude is None else exclude[1]
+    rows, (_, _, columns) = _round_the_ring(plan, step, rows, (y, ids, columns))
+    return rows, columns if plan.columns else None
+
+
+def _ring_lse_gradient(plan, x, y, scale, exclude, by_row, by_column):
+    def step(gx, travelling):
+        y, ids, by_column, gy = travelling
+        pairs = None if ids is None else (exclude[0], ids)
+        more_x, more_y = _lse_gradient(plan, x, y, scale, pairs, by_row, by_column)
+        return gx + more_x, (y, ids, by_column, gy + more_y)
+
+    gx, gy = (_vary(jnp.zeros(z.shape, scale.dtype), x, y, scale) for z in (x, y))
+    ids = None if exclude is None else exclude[1]
+    gx, (_, _, _, gy) = _round_the_ring(plan, step, gx, (y, ids, by_column, gy))
+    return gx, gy
+
+
+def _lse(plan, x, y, scale, exclude):
+    """Log-sum-exps along rows and, where wanted, columns of scale · x yᵀ."""
+    tiles = _tiles(plan, x, y, exclude)
+    n, m = tiles.n_rows, tiles.n_columns
+
+    def unshifted():
+        def step(sums, i, j):
+            exponential = jnp.exp(_tile_logits(tiles, scale, i, j))
+            rows = _add_at(sums[0], i, jnp.sum(exponential, axis=1))
+            if not plan.columns:
+                return rows, None
+            return rows, _add_at(sums[1], j, jnp.sum(exponential, axis=0))
+
+        zeros = (
+            _zeros(tiles, scale, len(tiles.x)),
+            _zeros(tiles, scale, len(tiles.y)) if plan.columns else None,
+        )
+        return jax.tree.map(jnp.log, _sweep(tiles, step, zeros))
+
+    def shifted():
+        def step(sums, i, j):
+            logits = _tile_logits(tiles, scale, i, j)
+            rows = _fold_in(sums[0], i, logits, axis=1)
+            return rows, _fold_in(sums[1], j, logits, axis=0) if plan.columns else None
+
+        def nothing(length):
+            zeros = _zeros(tiles, scale, length)
+            return zeros - jnp.inf, zeros
+
+        start = nothing(len(tiles.x)), nothing(len(tiles.y)) if plan.columns else None
+        rows, columns = _sweep(tiles, step, start)
+        lse = [None if s is None else _finite(s[0]) + jnp.log(s[1]) for s in (rows, columns)]
+        return tuple(lse)
+
+    rows, columns = lax.cond(_is_bounded(x, y, scale), unshifted, shifted)
+    return rows[:n], columns[:m] if plan.columns else None
+
+
+def _lse_gradient(plan, x, y, scale, exclude, by_row, by_column):
+    """Gradient for x and y of Σ_i w_i rows_i + Σ_j v_j columns_j, short of the factor `scale`.
+
+    `by_row` is (rows, w) and `by_column` (columns, v). For a triangle the one array holds both
+    gradients.
+    """
+    tiles = _tiles(plan, x, y, exclude)
+    rows, row_weight = (_padded(a, len(tiles.x)) for a in by_row)
+    if plan.columns:
+        columns, column_weight = (_padded(a, len(tiles.y)) for a in by_column)
+
+    def accumulate(weights_of_tile):
+        def step(gradient, i, j):
+            weights = weights_of_tile(i, j).astype(x.dtype)
+            x_tile, y_tile = _at(tiles.x, i), _at(tiles.y, j)
+            to_x = _contract("ij,jd->id", weights, y_tile)
+            to_y = _contract("ij,id->jd", weights, x_tile)
+            if plan.triangle:
+                return _add_at(_add_at(gradient, i, to_x), j, to_y)
+            return _add_at(gradient[0], i, to_x), _add_at(gradient[1], j, to_y)
+
+        zeros = _zeros(tiles, scale, *tiles.x.shape)
+        if not plan.triangle:
+            zeros = zeros, _zeros(tiles, scale, *tiles.y.shape)
+        return _sweep(tiles, step, zeros)
+
+    def unshifted():
+        row_factor = row_weight * jnp.exp(-rows)
+        column_factor = column_weight * jnp.exp(-columns) if plan.columns else None
+
+        def weights_of_tile(i, j):
+            exponential = jnp.exp(_tile_logits(tiles, scale, i, j))
+            factor = _at(row_factor, i)[:, None]
+            return exponential * (factor + _at(column_factor, j) if plan.columns else factor)
+
+        return accumulate(weights_of_tile)
+
+    def shifted():
+        def weights_of_tile(i, j):
+            logits = _tile_logits(tiles, scale, i, j)
+            weights = _at(row_weight, i)[:, None] * jnp.exp(logits - _at(rows, i)[:, None])
+            if plan.columns:
+                weights += _at(column_weight, j) * jnp.exp(logits - _at(columns, j))
+            return weights
+
+        return accumulate(weights_of_tile)
+
+    gradient = lax.cond(_is_bounded(x, y, scale), unshifted, shifted)
+    if plan.triangle:
+        return gradient[: len(x)]
+    return gradient[0][: len(x)], gradient[1][: len(y)]
+
+
+def _is_bounded(x, y, scale):
+    """Whether no logit leaves ±_UNSHIFTED_LIMIT, by the Cauchy-Schwarz inequality."""
+    wide = [z.astype(scale.dtype) for z in (x, x if y is None else y)]
+    largest = [jnp.max(jnp.sum(z * z, axis=1)) for z in wide]
+    return jnp.abs(scale) * jnp.sqrt(largest[0]) * jnp.sqrt(largest[1]) <= _UNSHIFTED_LIMIT
+
+
+def _fold_in(sums, at, logits, axis):
+    """Running maximum and sum of exponentials less it, with one more tile."""
+    top, total = _at(sums[0], at), _at(sums[1], at)
+    new_top = jnp.maximum(top, jnp.max(logits, axis=axis))
+    shift = _finite(new_top)
+    more = jnp.sum(jnp.exp(logits - jnp.expand_dims(shift, axis)), axis=axis)
+    total = total * jnp.exp(top - shift) + more
+    return _put_at(sums[0], at, new_top), _put_at(sums[1], at, total)
+
+
+# --- weighted sum over rows, with its gradient in the same pass -----------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _weighted_rows(kind, plan, x, y, scale, bias, weights):
+    if kind == "exp":
+        per_row = _lse_forward(plan, x, y, scale, None)[0][0]
+    else:
+        per_row = _softplus_forward(plan, x, y, scale, bias)[0]
+    return jnp.sum(weights * per_row)
+
+
+def _weighted_rows_forward(kind, plan, x, y, scale, bias, weights):
+    per_row, gx, gy, g_bias = _value_and_gradient(kind, plan, x, y, scale, bias, weights)
+    g_scale = jnp.sum(gx * x)
+    gx, gy = (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype)
+    return jnp.sum(weights * per_row), (gx, gy, g_scale, g_bias, per_row)
+
+
+def _weighted_rows_backward(kind, plan, gradients, cotangent):
+    return tuple((cotangent * g).astype(g.dtype) for g in gradients)
+
+
+_weighted_rows.defvjp(_weighted_rows_forward, _weighted_rows_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _tiled_row_softplus(plan, x, y, scale, bias):
+    return _softplus_forward(plan, x, y, scale, bias)[0]
+
+
+def _softplus_forward(plan, x, y, scale, bias):
+    # XLA drops the gradient's products, which nothing uses.
+    nothing = jnp.zeros(len(x), scale.dtype)
+    per_row = _value_and_gradient("softplus", plan, x, y, scale, bias, nothing)[0]
+    return per_row, (x, y, scale, bias)
+
+
+def _softplus_backward(plan, residuals, cotangent):
+    x, y, scale, _ = residuals
+    _, gx, gy, g_bias = _value_and_gradient("softplus", plan, *residuals, cotangent)
+    g_scale = jnp.sum(gx * x)
+    return (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype), g_scale, g_bias
+
+
+_tiled_row_softplus.defvjp(_softplus_forward, _softplus_backward)
+
+
+def _value_and_gradient(kind, plan, x, y, scale, bias, weights):
+    """Sums along rows and the gradient of their weighted sum, over all devices."""
+    if not plan.ring:
+        per_row, gx, gy, g_bias = _strips(kind, plan, x, _gather(y, plan), scale, bias, weights)
+        return per_row, gx, _scatter_sum(gy, plan), g_bias
+
+    def step(staying, travelling):
+        y, gy = travelling
+        per_row, gx, more_y, g_bias = _strips(kind, plan, x, y, scale, bias, weights)
+        staying = jax.tree.map(jnp.add, staying, (per_row, gx, g_bias))
+        return staying, (y, gy + more_y)
+
+    shapes = [(len(x),), x.shape, (), y.shape]
+    *staying, gy = (_vary(jnp.zeros(s, scale.dtype), x, y, scale) for s in shapes)
+    (per_row, gx, g_bias), (_, gy) = _round_the_ring(plan, step, tuple(staying), (y, gy))
+    return per_row, gx, gy, g_bias
+
+
+def _strips(kind, plan, x, y, scale, bias, weights):
+    rows = plan.tile[0] or _strip_rows(len(y))
+    n, rows = len(x), min(rows, len(x))
+    strips = -(-n // rows)
+    x_strips = _padded(x, strips * rows).reshape(strips, rows, -1)
+    weight_strips = _padded(weights, strips * rows).reshape(strips, rows)
+
+    def step(state, strip):
+        gy, g_bias = state
+        x_strip, weight = strip
+        logits = scale * _dot(x_strip, y) + bias
+        if kind == "exp":
+            top = jnp.max(logits, axis=1)
+            weights_of_strip = jnp.exp(logits - top[:, None])
+            total = jnp.sum(weights_of_strip, axis=1)
+            per_row, factor = top + jnp.log(total), weight / total
+        else:
+            # One exponential serves softplus and its derivative, the logistic function.
+            decay = jnp.exp(-jnp.abs(logits))
+            weights_of_strip = jnp.where(logits > 0, 1, decay) / (1 + decay)
+            per_row = jnp.sum(jnp.maximum(logits, 0) + jnp.log1p(decay), axis=1)
+            factor = weight
+            g_bias = g_bias + jnp.sum(factor * jnp.sum(weights_of_strip, axis=1))
+        weights_of_strip = weights_of_strip.astype(x.dtype)
+        # The factor of a row multiplies dim numbers here, and m in the weights.
+        gx = factor[:, None] * _contract("ij,jd->id", weights_of_strip, y)
+        weighted_x = (factor[:, None] * x_strip).astype(x.dtype)
+        gy = gy + _contract("ij,id->jd", weights_of_strip, weighted_x)
+        return (gy, g_bias), (per_row, gx)
+
+    zeros = [_vary(jnp.zeros(s, scale.dtype), x, y, scale, weights) for s in (y.shape, ())]
+    (gy, g_bias), (per_row, gx) = lax.scan(step, tuple(zeros), (x_strips, weight_strips))
+    return per_row.reshape(-1)[:n], gx.reshape(-1, x.shape[1])[:n], gy, g_bias
+
+
+def _strip_rows(n_columns):
+    elements = _STRIP_ELEMENTS.get(jax.default_backend(), _STRIP_ELEMENTS_ELSEWHERE)
+    return min(max(elements // n_columns, 64), 1024)
+
+
+# --- tiles ----------------------------------------------------------------------------------------
+
+
+class _Tiles(NamedTuple):
+    """Padded rows and columns, the shape of a tile, and which pairs count."""
+
+    x: Array
+    y: Array
+    exclude: tuple[Array, Array] | Array | None
+    n_rows: int
+    n_columns: int
+    tile: tuple[int, int]
+    triangle: bool
+
+
+def _tiles(plan, x, y, exclude):
+    n, m = len(x), len(x if y is None else y)
+    rows, columns = plan.tile if plan.tile[0] else _TILE.get(jax.default_backend(), _TILE_ELSEWHERE)
+    # As many tiles as the size asks for, but even, so that little of the last one is padding.
+    rows, columns = (-(-n // -(-n // rows)), -(-m // -(-m // columns)))
+    if plan.triangle:
+        columns = max(columns // rows, 1) * rows
+        n_padded = -(-n // columns) * columns
+        x = y = _padded(x, n_padded)
+    else:
+        x, y = _padded(x, -(-n // rows) * rows), _padded(y, -(-m // columns) * columns)
+    if isinstance(exclude, tuple):
+        exclude = tuple(_padded(ids, len(z)) for ids, z in zip(exclude, (x, y), strict=True))
+    elif exclude is not None and exclude.shape != (len(x), len(y)):
+        exclude = jnp.pad(exclude, [(0, len(x) - n), (0, len(y) - m)])
+    return _Tiles(x, y, exclude, n, m, (rows, columns), plan.triangle)
+
+
+def _sweep(tiles, step, state):
+    """Folds `step(state, row start, column start)` over the tiles."""
+    rows, columns = tiles.tile
+    starts = [
+        (i, j)
+        for i in range(0, len(tiles.x), rows)
+        for j in range(0, len(tiles.y), columns)
+        if not tiles.triangle or j + columns > i
+    ]
+    return lax.scan(
+        lambda state, start: (step(state, (start[0], rows), (start[1], columns)), None),
+        state,
+        jnp.asarray(starts, jnp.int32),
+    )[0]
+
+
+def _tile_logits(tiles, scale, i, j):
+    """One tile of logits, -inf where the pair does not count."""
+    logits = scale * _dot(_at(tiles.x, i), _at(tiles.y, j))
+    row, column = (start + jnp.arange(size) for start, size in (i, j))
+    out = []
+    if tiles.n_rows < len(tiles.x):
+        out.append((row >= tiles.n_rows)[:, None])
+    if tiles.n_columns < len(tiles.y):
+        out.append(column >= tiles.n_columns)
+    if tiles.triangle:
+        out.append(row[:, None] >= column)
+    if isinstance(tiles.exclude, tuple):
+        out.append(_at(tiles.exclude[0], i)[:, None] == _at(tiles.exclude[1], j))
+    elif tiles.exclude is not None:
+        out.append(lax.dynamic_slice(tiles.exclude, (i[0], j[0]), (i[1], j[1])))
+    if not out:
+        return logits
+    return jnp.where(functools.reduce(jnp.logical_or, out), -jnp.inf, logits)
+
+
+def _padded(value, length):
+    short = length - value.shape[0]
+    return jnp.pad(value, [(0, short)] + [(0, 0)] * (value.ndim - 1)) if short else value
+
+
+def _zeros(tiles, scale, *shape):
+    return _vary(jnp.zeros(shape, scale.dtype), tiles.x, tiles.y, scale)
+
+
+def _at(value, at):
+    return lax.dynamic_slice_in_dim(value, *at)
+
+
+def _put_at(value, at, part):
+    return lax.dynamic_update_slice_in_dim(value, part, at[0], 0)
+
+
+def _add_at(value, at, part):
+    return _put_at(value, at, _at(value, at) + part)
+
+
+def _finite(value):
+    return jnp.where(jnp.isneginf(value), 0, value)

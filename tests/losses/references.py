@@ -1,0 +1,170 @@
+"""The objectives in float64 NumPy, written from the papers' formulas and not from the package."""
+
+import numpy as np
+
+
+def unit(z):
+    norm = np.linalg.norm(z, axis=1, keepdims=True)
+    return z / np.where(norm == 0, 1, norm)
+
+
+def log_sum(values):
+    if len(values) == 0:
+        return -np.inf
+    top = np.max(values)
+    return top + np.log(np.sum(np.exp(values - top)))
+
+
+def similarities(a, b, normalize, kind="inner_product"):
+    if normalize:
+        a, b = unit(a), unit(b)
+    if kind == "inner_product":
+        return a @ b.T
+    return -((a[:, None] - b[None]) ** 2).sum(-1)
+
+
+def infonce(
+    a, b, *, temperature, symmetric=True, normalize=True, similarity="inner_product", exclude=None
+):
+    s = similarities(a, b, normalize, similarity) / temperature
+    n = len(a)
+    out = np.zeros(n)
+    for i in range(n):
+        kept = [j for j in range(n) if j == i or exclude is None or not exclude[i, j]]
+        forward = log_sum(s[i, kept]) - s[i, i]
+        kept = [j for j in range(n) if j == i or exclude is None or not exclude[j, i]]
+        backward = log_sum(s[kept, i]) - s[i, i]
+        out[i] = (forward + backward) / 2 if symmetric else forward
+    return out
+
+
+def clip(a, b, *, logit_scale, logit_bias=0.0):
+    logits = logit_scale * unit(a) @ unit(b).T + logit_bias
+    n = len(a)
+    rows = [-np.log(np.exp(logits[i, i]) / np.exp(logits[i]).sum()) for i in range(n)]
+    columns = [-np.log(np.exp(logits[i, i]) / np.exp(logits[:, i]).sum()) for i in range(n)]
+    return (np.array(rows) + np.array(columns)) / 2
+
+
+def _views(a, b, normalize=True):
+    v = np.concatenate([a, b])
+    s = similarities(v, v, normalize)
+    n = len(a)
+    return s, np.concatenate([np.arange(n, 2 * n), np.arange(n)])
+
+
+def _mean_of_views(per_view):
+    return per_view.reshape(2, -1).mean(0)
+
+
+def nt_xent(a, b, *, temperature, normalize=True):
+    s, partner = _views(a, b, normalize)
+    s = s / temperature
+    out = [log_sum(np.delete(s[i], i)) - s[i, partner[i]] for i in range(len(s))]
+    return _mean_of_views(np.array(out))
+
+
+def dcl(a, b, *, temperature):
+    s, partner = _views(a, b)
+    s = s / temperature
+    out = [log_sum(np.delete(s[i], [i, partner[i]])) - s[i, partner[i]] for i in range(len(s))]
+    return _mean_of_views(np.array(out))
+
+
+def debiased_infonce(a, b, *, temperature, positive_prior, hardness=0.0):
+    s, partner = _views(a, b)
+    out = []
+    for i in range(len(s)):
+        positive = np.exp(s[i, partner[i]] / temperature)
+        negative = np.exp(np.delete(s[i], [i, partner[i]]) / temperature)
+        n = len(negative)
+        weight = negative**hardness
+        weighted = (weight * negative).sum() / weight.mean()
+        g = (weighted - positive_prior * n * positive) / (1 - positive_prior)
+        g = max(g, n * np.exp(-1 / temperature))
+        out.append(-np.log(positive / (positive + g)))
+    return _mean_of_views(np.array(out))
+
+
+def sup_con(z, positives, *, temperature):
+    s = similarities(z, z, True) / temperature
+    out = np.zeros(len(z))
+    for i in range(len(z)):
+        partners = [p for p in range(len(z)) if p != i and positives[i, p]]
+        if partners:
+            total = log_sum(np.delete(s[i], i))
+            out[i] = np.mean([total - s[i, p] for p in partners])
+    return out
+
+
+def moco(q, k, negatives, *, temperature):
+    q, k, negatives = unit(q), unit(k), unit(negatives)
+    out = []
+    for query, key in zip(q, k, strict=True):
+        logits = np.concatenate([[query @ key], negatives @ query]) / temperature
+        out.append(log_sum(logits) - logits[0])
+    return np.array(out)
+
+
+def siglip(a, b, *, logit_scale, logit_bias):
+    logits = logit_scale * unit(a) @ unit(b).T + logit_bias
+    sign = 2 * np.eye(len(a)) - 1
+    return np.log1p(np.exp(-sign * logits)).sum(1)
+
+
+def alignment(a, b, *, exponent=2.0):
+    return np.linalg.norm(unit(a) - unit(b), axis=1) ** exponent
+
+
+def uniformity(z, *, t=2.0):
+    z = unit(z)
+    pairs = [(i, j) for i in range(len(z)) for j in range(i)]
+    return np.log(np.mean([np.exp(-t * ((z[i] - z[j]) ** 2).sum()) for i, j in pairs]))
+
+
+def negative_cosine(a, b):
+    return np.array(
+        [-(x @ y) / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)]
+    )
+
+
+def barlow_twins(a, b, *, off_diagonal_weight=5e-3, epsilon=1e-5):
+    a, b = ((z - z.mean(0)) / np.sqrt(z.var(0) + epsilon) for z in (a, b))
+    c = a.T @ b / len(a)
+    total = 0.0
+    for k in range(len(c)):
+        for m in range(len(c)):
+            total += (1 - c[k, k]) ** 2 if k == m else off_diagonal_weight * c[k, m] ** 2
+    return total
+
+
+def vicreg(a, b):
+    def parts(z):
+        covariance = np.cov(z.T)
+        hinge = np.maximum(0, 1 - np.sqrt(np.diag(covariance) + 1e-4)).mean()
+        return hinge, (covariance**2).sum() / z.shape[1] - (np.diag(covariance) ** 2).sum() / len(
+            covariance
+        )
+
+    (v1, c1), (v2, c2) = parts(a), parts(b)
+    return 25 * ((a - b) ** 2).mean() + 25 * (v1 + v2) / 2 + c1 + c2
+
+
+def cross_entropy(logits, labels):
+    return np.array([log_sum(row) - row[k] for row, k in zip(logits, labels, strict=True)])
+
+
+def jacobian(function, arguments, step=1e-5):
+    """Central differences in float64: for every argument, its shape and then the function's."""
+    out = []
+    for position, argument in enumerate(arguments):
+        slope = np.zeros(argument.shape + np.shape(function(*arguments)))
+        for index in np.ndindex(argument.shape):
+            values = []
+            for sign in (1, -1):
+                moved = [a.copy() for a in arguments]
+                moved[position][index] += sign * step
+                values.append(function(*moved))
+            slope[index] = (values[0] - values[1]) / (2 * step)
+        out.append(slope)
+    return out

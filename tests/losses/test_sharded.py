@@ -1,0 +1,39 @@
+"""Batches sharded over four virtual devices give what one device gives."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def lines():
+    script = Path(__file__).with_name("on_four_devices.py")
+    # Compilation is most of the time, and unoptimised code takes half of it.
+    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    path = os.pathsep.join([str(script.parents[2]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_value_and_gradients_equal_those_of_one_device(lines):
+    errors = {line["case"]: line["error"] for line in lines if "case" in line}
+    assert len(errors) == 17
+    for case, error in errors.items():
+        # Logits of ±200 carry a rounding of 1e-5 into the exponent.
+        assert error < (1e-5 if "cold" in case else 1e-6), f"{case}: {error:.1e}"
+
+
+def test_memory_per_device_falls_with_their_number(lines):
+    (memory,) = (line["memory_bytes"] for line in lines if "memory_bytes" in line)
+    # One device sends nothing; from two on, what is sent and received lies beside what is kept.
+    assert memory["4"] < 0.55 * memory["2"] < 0.55 * memory["1"]
