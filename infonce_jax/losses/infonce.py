@@ -18,6 +18,7 @@ from infonce_jax.losses.common import (
 )
 from infonce_jax.losses.tiles import (
     Implementation,
+    dot,
     make_plan,
     own_pairs,
     row_and_column_lse,
@@ -169,6 +170,10 @@ def infonce_terms(
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
     scale = 1 / temperature
+    if not plan.tiled and axis_name is None and similarity == "inner_product":
+        # The very numbers that are summed, so that a lone or overwhelming positive cancels to zero
+        # whatever its size; XLA makes the product once.
+        positive = jnp.diagonal(dot(x, y))
     if exclude is None and not symmetric and reduction != "none":
         weights = jnp.full(n, 1 / n if reduction == "mean" else 1.0, positive.dtype)
         total = weighted_row_lse(x, y, scale, weights, plan)

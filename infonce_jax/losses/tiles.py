@@ -177,7 +177,7 @@ def row_softplus(
     if plan.tiled:
         per_row = _tiled_row_softplus(plan, x, y, scale, bias)
     else:
-        per_row = jnp.sum(jax.nn.softplus(scale * _dot(x, _gather(y, plan)) + bias), axis=1)
+        per_row = jnp.sum(jax.nn.softplus(scale * dot(x, _gather(y, plan)) + bias), axis=1)
     return per_row if weights is None else jnp.sum(weights * per_row)
 
 
@@ -230,20 +230,18 @@ def _row_and_column(plan, x, y, scale, exclude):
     if plan.tiled:
         return _tiled_lse(plan, x, y, scale, exclude)
     if plan.axis_name is None:
-        logits = _masked(scale * _dot(x, x if y is None else y), plan, exclude)
+        logits = _masked(scale * dot(x, x if y is None else y), plan, exclude)
         columns = _safe_lse(logits, 0) if plan.columns else None
         return _safe_lse(logits, 1), columns
-    rows = _safe_lse(
-        _masked(scale * _dot(x, _gather(y, plan)), plan, _gather_ids(plan, exclude)), 1
-    )
+    rows = _safe_lse(_masked(scale * dot(x, _gather(y, plan)), plan, _gather_ids(plan, exclude)), 1)
     if not plan.columns:
         return rows, None
     swapped = _gather_ids(plan, exclude, swapped=True)
-    columns = _masked(scale * _dot(y, _gather(x, plan)), plan, swapped)
+    columns = _masked(scale * dot(y, _gather(x, plan)), plan, swapped)
     return rows, _safe_lse(columns, 1)
 
 
-def _dot(a, b):
+def dot(a, b):
     """a bᵀ, accumulated in float32 or wider.
 
     The accelerators' default for float32 products (TF32, bfloat16 passes) errs by 1e-3, which a
@@ -596,7 +594,7 @@ def _strips(kind, plan, x, y, scale, bias, weights):
     def step(state, strip):
         gy, g_bias = state
         x_strip, weight = strip
-        logits = scale * _dot(x_strip, y) + bias
+        logits = scale * dot(x_strip, y) + bias
         if kind == "exp":
             top = jnp.max(logits, axis=1)
             weights_of_strip = jnp.exp(logits - top[:, None])
@@ -677,7 +675,7 @@ def _sweep(tiles, step, state):
 
 def _tile_logits(tiles, scale, i, j):
     """One tile of logits, -inf where the pair does not count."""
-    logits = scale * _dot(_at(tiles.x, i), _at(tiles.y, j))
+    logits = scale * dot(_at(tiles.x, i), _at(tiles.y, j))
     row, column = (start + jnp.arange(size) for start, size in (i, j))
     out = []
     if tiles.n_rows < len(tiles.x):

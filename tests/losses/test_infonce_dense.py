@@ -42,10 +42,8 @@ def test_agrees_with_its_definition(symmetric, normalize, temperature):
     want = reference(z1, z2, temperature, symmetric, normalize)
     options = {"temperature": temperature, "symmetric": symmetric, "normalize": normalize}
     got = infonce(z1, z2, **options, reduction="none")
-    # A loss is a difference of scores, each rounded to an ulp of the largest.
-    rows = safe_normalize(z1) if normalize else z1
-    largest = float(jnp.max(jnp.sum(rows**2, axis=1))) / temperature * 1.5
-    np.testing.assert_allclose(got, want, rtol=2e-5, atol=2 * np.finfo(np.float32).eps * largest)
+    # Scores reach 60 here, and float32 holds them to 4e-6.
+    np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-5)
     np.testing.assert_allclose(infonce(z1, z2, **options), want.mean(), rtol=1e-5, atol=1e-6)
     total = infonce(z1, z2, **options, reduction="sum")
     np.testing.assert_allclose(total, want.sum(), rtol=1e-5, atol=1e-5)
