@@ -37,7 +37,6 @@ HYPERPARAMETERS = (
 
 OBJECTIVES = ("infonce", "supervised")
 EMBEDDINGS = ("encoder", "head")
-STAGES = ("train", "embed", "evaluate", "report")
 
 
 class Member(NamedTuple):
