@@ -48,40 +48,53 @@ def digest(workdir):
     return found
 
 
+def logged(workdir):
+    metrics = workdir / "metrics.jsonl"
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+
+def kill_at(command_line, workdir, line, delay_s):
+    """Starts the run and kills it `delay_s` after `line` lines of metrics are there.
+
+    Returns the lines that it had written, or None where it finished first.
+    """
+    process = subprocess.Popen(
+        command_line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and logged(workdir) < line:
+        time.sleep(0.002)
+    try:
+        process.wait(delay_s)
+        return None
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return logged(workdir)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         undisturbed, disturbed = Path(folder, "undisturbed"), Path(folder, "disturbed")
-        began = time.perf_counter()
         subprocess.run(
             command(undisturbed, options.steps), cwd=ROOT, check=True, capture_output=True
         )
-        whole_s = time.perf_counter() - began
-        kills = 0
-        for attempt in range(options.kills):
-            process = subprocess.Popen(
-                command(disturbed, options.steps),
-                cwd=ROOT,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+        lines, kills = logged(undisturbed), 0
+        # Moments of training, not of the clock: most of a short run's time is start-up, where
+        # there is nothing to lose.
+        for moment in sorted(rng.uniform(0, 0.95) for _ in range(options.kills)):
+            delay_s = rng.uniform(0, 0.05)
+            reached = kill_at(
+                command(disturbed, options.steps), disturbed, int(moment * lines), delay_s
             )
-            # The first seconds go to start-up, where there is nothing to lose.
-            moment_s = rng.uniform(whole_s / 3, whole_s)
-            try:
-                process.wait(moment_s)
-                print(f"attempt {attempt}: finished before {moment_s:.1f} s")
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                kills += 1
-                metrics = disturbed / "metrics.jsonl"
-                lines = len(metrics.read_text().splitlines()) if metrics.exists() else 0
-                print(f"attempt {attempt}: killed after {moment_s:.1f} s, {lines} lines of metrics")
+            kills += reached is not None
+            said = "finished first" if reached is None else f"killed at line {reached} of {lines}"
+            print(f"{moment:.0%} of the way: {said}", flush=True)
         subprocess.run(command(disturbed, options.steps), cwd=ROOT, check=True, capture_output=True)
         one, other = digest(undisturbed), digest(disturbed)
         differing = [name for name in one | other if one.get(name) != other.get(name)]
