@@ -226,6 +226,11 @@ def _common(plan, x, y, scale, bias):
 
 
 def _row_and_column(plan, x, y, scale, exclude):
+    if plan.ring and exclude is not None and not isinstance(exclude, tuple):
+        raise ValueError(
+            "implementation='ring' takes an integer per row in exclude, which travels with the "
+            "rows; a mask spans the columns of all devices. Pass integers, or use 'tiled'."
+        )
     x, y, scale, _ = _common(plan, x, y, scale, 0.0)
     if plan.tiled:
         return _tiled_lse(plan, x, y, scale, exclude)
