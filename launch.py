@@ -11,6 +11,7 @@ The same command again continues a run that was stopped. This is the only file t
 
 import ast
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -36,6 +37,18 @@ _WORKDIR = flags.DEFINE_string(
 _STAGE = flags.DEFINE_enum("stage", None, STAGES, "Run this stage alone, from what is on disk.")
 _SWEEP = flags.DEFINE_bool(
     "sweep", None, "Run every variant of the config's sweep(). [default: if it defines one]"
+)
+_SWEEP_INDEX = flags.DEFINE_integer(
+    "sweep_index",
+    None,
+    "Which share of the sweep to do, from 0. [default: Slurm's array index, where there is one]",
+)
+_SWEEP_COUNT = flags.DEFINE_integer("sweep_count", None, "Into how many shares it is divided.")
+_SUBMITIT = flags.DEFINE_enum(
+    "submitit", None, ("local", "slurm"), "Submit the shares as jobs, and follow them."
+)
+_SUBMITIT_OPTIONS = flags.DEFINE_string(
+    "submitit_options", "{}", "submitit's parameters of a job, as JSON: '{\"timeout_min\": 60}'."
 )
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Print the resolved config, parameters, memory and steps, and stop."
@@ -76,8 +89,66 @@ def main(argv: list[str]) -> None:
     if variants is None:
         run_lib.run(config, workdir, stages=stages, command=command)
     else:
-        run_lib.run_sweep(config, variants, workdir, stages=stages, command=command)
+        _keep_compiled_programs(workdir)
+        if _SUBMITIT.value:
+            _submit(workdir)
+            # What is left to this process is to gather.
+            only, stages = (), [stage for stage in stages if stage in ("evaluate", "report")]
+        else:
+            only = sweep_lib.share(variants, *_share_of_sweep())
+        sweep_lib.run_sweep(config, variants, workdir, stages=stages, only=only, command=command)
     print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
+
+
+def _keep_compiled_programs(workdir: Path) -> None:
+    """Lets the processes and restarts of a sweep share what one of them has compiled."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(workdir.resolve() / ".compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _submit(workdir: Path) -> None:
+    from infonce_jax.submit import submit_shares
+
+    if _SWEEP_COUNT.value is None:
+        raise ValueError("--submitit needs --sweep_count, the number of jobs.")
+    try:
+        options = json.loads(_SUBMITIT_OPTIONS.value)
+    except ValueError as error:
+        raise ValueError(f"--submitit_options is not JSON ({error}).") from None
+    ours = ("--submitit", "--submitit_options", "--sweep_count")
+    arguments, rest = [], iter(sys.argv[1:])
+    for argument in rest:
+        if argument in ours:
+            next(rest)
+        elif argument.split("=")[0] not in ours:
+            arguments.append(argument)
+    failed = submit_shares(
+        [sys.executable, sys.argv[0], *arguments],
+        _SWEEP_COUNT.value,
+        cluster=_SUBMITIT.value,
+        options=options,
+        folder=workdir / "jobs",
+    )
+    for job in failed:
+        print(f"failed: {job}", file=sys.stderr)
+
+
+def _share_of_sweep() -> tuple[int, int]:
+    """Index and count of the share to do, from the flags or from the Slurm array job around."""
+    index, count = _SWEEP_INDEX.value, _SWEEP_COUNT.value
+    if (index is None) != (count is None):
+        raise ValueError("--sweep_index and --sweep_count go together; give both, or neither.")
+    if index is not None:
+        return index, count
+    if "SLURM_ARRAY_TASK_ID" in os.environ:
+        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0))
+        step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", 1))
+        index = (int(os.environ["SLURM_ARRAY_TASK_ID"]) - first) // step
+        return index, int(os.environ["SLURM_ARRAY_TASK_COUNT"])
+    return 0, 1
 
 
 def _run_or_explain(argv: list[str]) -> None:

@@ -1,8 +1,8 @@
 """The losses side by side with one another and with their peers, in one run.
 
-    python benchmarks/losses.py                  # everything, about ten minutes on two cores
-    python benchmarks/losses.py --only headline  # the ratios alone
-    python benchmarks/losses.py --only gpu       # on an accelerator: bfloat16, N = 65,536, d = 512
+    python -m benchmarks.losses                  # everything, about fifteen minutes on two cores
+    python -m benchmarks.losses --only headline  # the ratios alone
+    python -m benchmarks.losses --only gpu       # on an accelerator: bfloat16, N = 65,536, d = 512
 
 Every case runs forward and backward and is compiled beforehand; the cases of a table are run in
 turn, `--repeats` times, and the fastest run of each counts, so that a disturbance of the machine
@@ -270,7 +270,10 @@ def scaling(repeats):
 def large():
     """N = 65,536, d = 256 in a process of its own: its largest resident memory."""
     done = subprocess.run(
-        [sys.executable, __file__, "--only", "large-child"], capture_output=True, text=True
+        [sys.executable, "-m", "benchmarks.losses", "--only", "large-child"],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
     )
     return json.loads(done.stdout) if done.returncode == 0 else {"failed": done.stderr[-500:]}
 

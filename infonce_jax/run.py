@@ -11,6 +11,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ from infonce_jax.metrics import MetricsFile, TensorBoard, Terminal, WandB
 # end is an argument, so this changes neither the program nor its result.
 _CHUNK_S = 1.0
 
+# Columns of runs and settings that a terminal can show side by side.
+_MOST_SHOWN = 12
+
 
 class Interrupted(Exception):
     """A signal stopped the run after it had been saved."""
@@ -59,6 +63,10 @@ class Interrupted(Exception):
 
 class NonFiniteLoss(ValueError):
     """A loss or gradient was not finite."""
+
+
+class Busy(ValueError):
+    """Another process is working on the folder."""
 
 
 def run(
@@ -79,51 +87,38 @@ def run(
         Interrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
     validate(config)
-    functions: dict[str, Callable] = {
-        "train": train,
-        "embed": embed,
-        "evaluate": evaluate,
-        "report": write_report,
-    }
     claim(config, workdir)
     with _lock(workdir):
-        for stage in stages:
-            started = time.perf_counter()
-            functions[stage](config, workdir)
-            _record(workdir, stage, time.perf_counter() - started, command)
+        _run_stages(config, workdir, stages, command)
 
 
-def run_sweep(
-    config: config_dict.ConfigDict,
-    variants: Mapping[str, config_dict.ConfigDict],
-    workdir: Path,
-    *,
-    stages: Sequence[str],
-    command: str = "",
-) -> None:
-    """Carries out the variants of a sweep, with one evaluation table and one report for all.
+def run_unfinished(
+    config: config_dict.ConfigDict, workdir: Path, *, stages: Sequence[str], command: str = ""
+) -> bool:
+    """`run`, unless these stages are done already.
 
-    Args:
-        config: what the variants have in common; its `report` section holds for the whole.
-        variants: a configuration for each subfolder of `workdir`.
-        workdir: the sweep's folder.
-        stages: as for `run`.
-        command: what the user typed, for the report.
+    Returns:
+        Whether there was anything to do.
+
+    Raises:
+        Busy: where another process is working on the folder.
     """
-    folders = {name: workdir / name for name in variants}
-    # All are looked at before the first is started: an hour in is too late to hear of a misspelling.
-    for name, variant in variants.items():
-        validate(variant)
-        claim(variant, folders[name])
-    for name, variant in variants.items():
-        own = [stage for stage in stages if stage != "report"]
-        run(variant, folders[name], stages=own, command=command)
-    if "evaluate" in stages:
-        files = [folder / "evaluation.json" for folder in folders.values()]
-        rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
-        evaluation.write(rows, workdir, {"runs": list(variants)})
-    if "report" in stages:
-        _report(list(folders.values()), workdir, config.report)
+    claim(config, workdir)
+    with _lock(workdir):
+        if is_finished(config, workdir, stages):
+            return False
+        _run_stages(config, workdir, stages, command)
+    return True
+
+
+def is_finished(config: config_dict.ConfigDict, workdir: Path, stages: Sequence[str]) -> bool:
+    """Whether stages were carried out for this configuration, and their result is there."""
+    if "evaluate" in stages and not (workdir / "evaluation.json").exists():
+        return False
+    done = _read_record(workdir)["stages"]
+    return all(
+        done.get(stage, {}).get("fingerprint") == _fingerprint(config, stage) for stage in stages
+    )
 
 
 def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
@@ -150,7 +145,7 @@ def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
                 f"{workdir} holds a run of another configuration ({shown}). Choose another --workdir, "
                 "or delete that folder to start over."
             )
-    elif workdir.is_dir() and any(workdir.iterdir()):
+    elif workdir.is_dir() and any(not f.name.startswith(".") for f in workdir.iterdir()):
         raise ValueError(
             f"{workdir} is not empty and holds no config.json, so it is not a run. Choose another "
             "--workdir."
@@ -318,7 +313,7 @@ def evaluate(config: config_dict.ConfigDict, workdir: Path) -> None:
 
 def write_report(config: config_dict.ConfigDict, workdir: Path) -> None:
     """Writes report.html and prints the table."""
-    _report([workdir], workdir, config.report)
+    write_joint_report([workdir], workdir, config.report)
 
 
 def dry_run(config: config_dict.ConfigDict, workdir: Path) -> str:
@@ -390,10 +385,16 @@ def code_version() -> str:
     return f"{infonce_jax.__version__}+{commit}" if commit else infonce_jax.__version__
 
 
-def _report(folders: Sequence[Path], output: Path, settings: config_dict.ConfigDict) -> None:
+def write_joint_report(
+    folders: Sequence[Path], output: Path, settings: config_dict.ConfigDict
+) -> None:
+    """Writes one report.html on several runs into `output`, and prints their table."""
     page = report.write_report(folders, output, title=settings.title or None)
     table = report.build_table(folders, n=settings.sample_size)
-    print(report.format_terminal(table))
+    if len(table.groups) <= _MOST_SHOWN:
+        print(report.format_terminal(table))
+    else:
+        print(f"{len(table.groups)} settings, too many for a terminal; the page has their table.")
     print(f"\n{page}")
 
 
@@ -404,7 +405,7 @@ def _lock(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(
+            raise Busy(
                 f"{workdir} is being worked on by another process. Wait for it, or choose another "
                 "--workdir."
             ) from None
@@ -576,19 +577,57 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _record(workdir: Path, stage: str, wall_s: float, command: str) -> None:
-    """Adds a stage's seconds, the machine and the command to run.json."""
-    file = workdir / "run.json"
-    content: dict[str, Any] = {"stages": {}}
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        content = json.loads(file.read_text())
+def _run_stages(config, workdir: Path, stages: Sequence[str], command: str) -> None:
+    functions: dict[str, Callable] = {
+        "train": train,
+        "embed": embed,
+        "evaluate": evaluate,
+        "report": write_report,
+    }
+    for stage in stages:
+        started = time.perf_counter()
+        functions[stage](config, workdir)
+        _record(config, workdir, stage, time.perf_counter() - started, command)
+
+
+def _record(config, workdir: Path, stage: str, wall_s: float, command: str) -> None:
+    """Adds a stage's seconds and what it was done for, the machine and the command to run.json."""
+    content = _read_record(workdir)
     content["machine"] = machine()
     content["command"] = command or shlex.join(sys.argv)
-    content["stages"][stage] = {"wall_s": round(wall_s, 2)}
-    _write_json(file, content)
+    content["stages"][stage] = {
+        "wall_s": round(wall_s, 2),
+        "fingerprint": _fingerprint(config, stage),
+    }
+    _write_json(workdir / "run.json", content)
+
+
+def _read_record(workdir: Path) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        content = json.loads((workdir / "run.json").read_text())
+    return {**content, "stages": content.get("stages", {})}
+
+
+def _fingerprint(config: config_dict.ConfigDict, stage: str) -> str:
+    """What decides the result of a stage, as a short hash."""
+    if stage in ("train", "embed"):
+        return config_hash(config)
+    settings = json.dumps(plain(config)[stage], sort_keys=True)
+    return hashlib.sha256(f"{config_hash(config)} {settings}".encode()).hexdigest()[:16]
 
 
 def _write_json(path: Path, content: Any) -> None:
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A scratch file that takes the place of `path` once it is written, whole or not at all."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(scratch, path)
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,44 +1,176 @@
-"""A family of runs from one config file: variants with a name each, and what they have in common.
+"""A family of runs from one config file: how to write one, carry it out, and gather what came of it.
 
-A config file may define `sweep()` beside `get_config()`. It returns the variants as a mapping from a
-name, fit for a folder, to the fields that differ:
+A config file may define `sweep()` beside `get_config()`. It returns the fields in which its runs
+differ, written out under names of their own
 
     def sweep():
         return {"narrow": {"encoder.embedding_dim": 32}, "wide": {"encoder.embedding_dim": 512}}
+
+or made by `grid`, `zipped`, `product` and `chain`, which name a run by its fields:
+
+    def sweep():
+        return grid({"encoder.embedding_dim": (32, 512), "loss.temperature": (0.1, 0.5)})
+
+Values of `seeds` and of the scalars in `config.HYPERPARAMETERS` stay lists within a run: its members
+are trained side by side in one program. Other fields make a run each, for they change shapes.
 """
 
+import contextlib
 import copy
+import csv
+import errno
+import fcntl
+import hashlib
 import importlib.util
+import itertools
+import json
 import re
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import config_dict
 
-Variants = Mapping[str, Mapping[str, Any]]
+from infonce_jax import evaluation
+from infonce_jax import run as run_lib
+from infonce_jax.config import HYPERPARAMETERS, validate
+
+Fields = Mapping[str, Any]
+Variants = Mapping[str, Fields]
 
 _NAME = re.compile(r"[\w.,=+-]+")
+_UNFIT = re.compile(r"[^\w.+-]+")
+_LONGEST_NAME = 120
+# How often a process looks whether a run that another one is working on has come free.
+_POLL_S = 1.0
+
+
+class SweepFailed(ValueError):
+    """Some runs of a sweep failed; the others are finished and gathered."""
+
+
+# --- writing one ----------------------------------------------------------------------------------
+
+
+def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values of every field.
+
+    Axes over `seeds` and over the scalars that may be lists become lists within each run.
+
+    Example:
+        >>> grid({"encoder.embedding_dim": (8, 32), "loss.temperature": (0.1, 0.5)})
+        [{'encoder.embedding_dim': 8, 'loss.temperature': (0.1, 0.5)}, \
+{'encoder.embedding_dim': 32, 'loss.temperature': (0.1, 0.5)}]
+
+    Raises:
+        ValueError: for an axis without values.
+    """
+    for name, values in axes.items():
+        if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
+            raise ValueError(f"The axis {name!r} is {values!r}; give a list of values.")
+    members = {name: tuple(axes[name]) for name in axes if _is_of_members(name)}
+    apart = [name for name in axes if name not in members]
+    return [
+        dict(zip(apart, values, strict=True)) | members
+        for values in itertools.product(*(axes[name] for name in apart))
+    ]
+
+
+def zipped(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The first values of all fields together, then the second ones, and so on.
+
+    Raises:
+        ValueError: where the axes differ in length.
+    """
+    lengths = {name: len(values) for name, values in axes.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"zipped() was given axes of unequal length: {lengths}.")
+    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
+
+
+def product(*sweeps: Iterable[Fields]) -> list[dict[str, Any]]:
+    """Every point of each sweep with every point of the others; later ones win where both set a field.
+
+    A sweep is what `grid`, `zipped`, `product` or `chain` returns, or a list of fields.
+    """
+    return [
+        {name: value for fields in points for name, value in fields.items()}
+        for points in itertools.product(*map(list, sweeps))
+    ]
+
+
+def chain(*sweeps: Iterable[Fields]) -> list[dict[str, Any]]:
+    """The points of one sweep after those of another; a point that comes twice is kept once."""
+    points = []
+    for point in itertools.chain(*sweeps):
+        if dict(point) not in points:
+            points.append(dict(point))
+    return points
+
+
+def name_of(fields: Fields) -> str:
+    """A name for a run, fit for a folder, from the fields that make it.
+
+    It depends on these alone, so that a run keeps its name, and what it has computed, when the sweep
+    grows. Lists over members are not part of it.
+    """
+    last_parts = [name.rsplit(".", 1)[-1] for name in fields]
+    parts = []
+    for name, value in fields.items():
+        if _is_of_members(name) and isinstance(value, Sequence):
+            continue
+        last = name.rsplit(".", 1)[-1]
+        short = name if last == "name" or last_parts.count(last) > 1 else last
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        parts.append(f"{short}={_UNFIT.sub('_', shown)}")
+    whole = ",".join(parts) or "all"
+    if len(whole) <= _LONGEST_NAME:
+        return whole
+    return f"{whole[:_LONGEST_NAME]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def load_variants(config_file: Path | str) -> Variants | None:
-    """What the file's `sweep()` returns, or None where it defines none.
+    """What the file's `sweep()` returns, by name, or None where it defines none.
 
     Raises:
-        ValueError: where a name is not fit for a folder.
+        ValueError: where a name is not fit for a folder, or two runs have the same.
     """
     # Flags may append ":argument" to the file for its get_config.
-    path = Path(str(config_file).split(":")[0])
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    path, _, argument = str(config_file).partition(":")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "sweep"):
         return None
-    variants = module.sweep()
+    return named(module.sweep(argument) if argument else module.sweep(), path)
+
+
+def named(points: Variants | Iterable[Fields], where: str = "sweep()") -> Variants:
+    """The points of a sweep by name.
+
+    Raises:
+        ValueError: where a name is not fit for a folder, two runs have the same, or there are none.
+    """
+    if isinstance(points, Mapping):
+        variants = dict(points)
+    else:
+        variants = {}
+        for fields in points:
+            name = name_of(fields)
+            if name in variants:
+                raise ValueError(
+                    f"{where} makes two runs of the name {name!r}; return a mapping from names of "
+                    "your own to fields."
+                )
+            variants[name] = fields
+    if not variants:
+        raise ValueError(f"{where} makes no runs.")
     for name in variants:
         if not _NAME.fullmatch(name):
             raise ValueError(
-                f"{path} names a variant {name!r}; use letters, digits and any of . , = + - _ alone."
+                f"{where} names a variant {name!r}; use letters, digits and any of . , = + - _ alone."
             )
     return variants
 
@@ -46,7 +178,7 @@ def load_variants(config_file: Path | str) -> Variants | None:
 def variant_config(
     config: config_dict.ConfigDict,
     name: str,
-    fields: Mapping[str, Any],
+    fields: Fields,
     overrides: Mapping[str, Any],
 ) -> config_dict.ConfigDict:
     """The configuration of one variant.
@@ -66,3 +198,242 @@ def variant_config(
     variant.update_from_flattened_dict({"name": name, **fields})
     variant.update_from_flattened_dict(dict(overrides))
     return variant
+
+
+def share(variants: Mapping[str, Any], index: int, count: int) -> dict[str, Any]:
+    """Every `count`-th run from the `index`-th on: what one of `count` jobs is to do.
+
+    Raises:
+        ValueError: where the index is not below the count.
+    """
+    if not 0 <= index < count:
+        raise ValueError(
+            f"--sweep_index is {index} and --sweep_count {count}; the index counts from 0 and is less "
+            "than the count."
+        )
+    return dict(itertools.islice(variants.items(), index, None, count))
+
+
+# --- carrying it out ------------------------------------------------------------------------------
+
+
+def run_sweep(
+    config: config_dict.ConfigDict,
+    variants: Mapping[str, config_dict.ConfigDict],
+    workdir: Path,
+    *,
+    stages: Sequence[str],
+    only: Iterable[str] | None = None,
+    command: str = "",
+) -> None:
+    """Carries out the runs of a sweep, and gathers them into one table and one report.
+
+    Finished runs are left as they are. A run that fails is noted, the others go on, and the next
+    call tries it again. Any number of processes may work on one folder: each run is locked by the
+    one that does it, and a killed one's lock is gone with it.
+
+    Args:
+        config: what the variants have in common; its `report` section holds for the whole.
+        variants: a configuration for each subfolder of `workdir`.
+        workdir: the sweep's folder.
+        stages: as for `run`.
+        only: names of the runs to do, of all by default.
+        command: what the user typed, for the report.
+
+    Raises:
+        SweepFailed: after everything else is done, where runs failed.
+        Interrupted: after SIGINT or SIGTERM, with a checkpoint of the run in flight.
+        ValueError: for an impossible configuration, before anything is started.
+    """
+    folders = {name: workdir / name for name in variants}
+    todo = list(variants if only is None else only)
+    # All are looked at before the first is started: an hour in is too late to hear of a misspelling.
+    for name, variant in variants.items():
+        validate(variant)
+        run_lib.claim(variant, folders[name])
+    own = [stage for stage in stages if stage != "report"]
+
+    def attempt(name: str) -> bool:
+        return run_lib.run_unfinished(variants[name], folders[name], stages=own, command=command)
+
+    failures = _do_all(todo, attempt) if own else {}
+    with _lock(workdir):
+        finished = {
+            name: folders[name]
+            for name, variant in variants.items()
+            if run_lib.is_finished(variant, folders[name], ("evaluate",))
+        }
+        _write_failures(workdir, failures, cleared={*todo, *finished})
+        if "evaluate" in stages and finished:
+            files = [folder / "evaluation.json" for folder in finished.values()]
+            rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+            evaluation.write(rows, workdir, {"runs": list(finished)})
+            write_table(gather(finished, config.report.sample_size), workdir)
+        if "report" in stages and finished:
+            run_lib.write_joint_report(list(finished.values()), workdir, config.report)
+    missing = [name for name in variants if name not in finished]
+    if failures:
+        shown = "; ".join(f"{name}: {why}" for name, why in list(failures.items())[:5])
+        raise SweepFailed(
+            f"{len(failures)} of {len(todo)} runs failed ({shown}"
+            f"{'; ...' if len(failures) > 5 else ''}). {len(finished)} are finished and gathered. The "
+            "same command tries the failed ones again."
+        )
+    if missing and "evaluate" in stages:
+        print(f"{len(missing)} of {len(variants)} runs are still to do.", file=sys.stderr)
+
+
+def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, str]:
+    """Calls `attempt` for every name; comes back to those that another process is working on.
+
+    Returns:
+        The reasons of those that failed.
+    """
+    waiting, failures = list(names), {}
+    started, worked, done = time.perf_counter(), 0, 0
+    while waiting:
+        busy = []
+        for name in waiting:
+            try:
+                worked += attempt(name)
+                outcome = "done"
+            except run_lib.Busy:
+                busy.append(name)
+                continue
+            except OSError as error:
+                # On a full disk every further run would fail as this one did.
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                failures[name] = outcome = _reason(error)
+            except (ValueError, TypeError, KeyError, RuntimeError) as error:
+                failures[name] = outcome = _reason(error)
+            done += 1
+            if worked or name in failures:
+                each_s = (time.perf_counter() - started) / max(worked + len(failures), 1)
+                left_s = each_s * (len(names) - done)
+                what = outcome if outcome == "done" else f"failed: {outcome}"
+                print(
+                    f"[{done}/{len(names)}] {name}  {what}  {_clock(left_s)} left",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        if len(busy) == len(waiting):
+            time.sleep(_POLL_S)
+        waiting = busy
+    return failures
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+# --- gathering ------------------------------------------------------------------------------------
+
+
+def gather(folders: Mapping[str, Path], n: int) -> list[dict[str, Any]]:
+    """One row for every run and member: its configuration, last metrics, and last evaluation.
+
+    Columns are `run`, `member` and `seed`; `config.*`, every field of the configuration, with a
+    member's own value where it is one of a list; `metric.*`, the last line of metrics.jsonl; and
+    `raw.*` and `normalized.*`, the statistics of the last embedding set's test split at the largest
+    evaluated sample size up to `n`, which is `n`. Nothing in it depends on the clock.
+
+    Args:
+        folders: finished runs by name.
+        n: sample size.
+    """
+    rows = []
+    for name, folder in folders.items():
+        config = json.loads((folder / "config.json").read_text())
+        found = json.loads((folder / "evaluation.json").read_text())["rows"]
+        last = max(row["step"] for row in found)
+        found = [row for row in found if row["step"] == last and row["split"] in ("test", None)]
+        sizes = sorted({row["n"] for row in found})
+        size = max((s for s in sizes if s <= n), default=sizes[0])
+        metrics = _last_line(folder / "metrics.jsonl")
+        fields = _flat({k: v for k, v in config.items() if k not in ("members", "name", "seeds")})
+        for index, member in enumerate(config["members"]):
+            row = {"run": name, "member": member["name"], "seed": member["seed"], "step": last}
+            row |= {f"config.{key}": value for key, value in fields.items()}
+            row |= {f"config.{key}": value for key, value in member["hyperparameters"].items()}
+            row["n"] = size
+            for key, value in metrics.items():
+                if isinstance(value, list):
+                    row[f"metric.{key}"] = value[index]
+            for item in found:
+                if item["member"] == member["name"] and item["n"] == size:
+                    row[f"{item['representation']}.{item['statistic']}"] = item["value"]
+            rows.append(row)
+    return rows
+
+
+def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Writes sweep.csv and, where pyarrow is installed, sweep.parquet."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with run_lib.replacing(folder / "sweep.csv") as scratch, scratch.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return
+    table = pyarrow.table({name: _column([row.get(name) for row in rows]) for name in columns})
+    with run_lib.replacing(folder / "sweep.parquet") as scratch:
+        pyarrow.parquet.write_table(table, scratch)
+
+
+def _column(values: Sequence[Any]) -> Sequence[Any]:
+    """Values of one type: numbers as floats where they differ, anything else mixed as text."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) <= 1 and not kinds & {list, dict}:
+        return values
+    if kinds <= {int, float}:
+        return [None if value is None else float(value) for value in values]
+    return [None if value is None else str(value) for value in values]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves |= _flat(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = json.dumps(value) if isinstance(value, list) else value
+    return leaves
+
+
+def _last_line(file: Path) -> dict[str, Any]:
+    lines = file.read_text().splitlines() if file.exists() else []
+    return json.loads(lines[-1]) if lines else {}
+
+
+def _write_failures(workdir: Path, failures: Mapping[str, str], cleared: set[str]) -> None:
+    """failed.json: why runs failed when they were last tried; absent where none did."""
+    file = workdir / "failed.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    known = {name: why for name, why in known.items() if name not in cleared} | dict(failures)
+    if known:
+        with run_lib.replacing(file) as scratch:
+            scratch.write_text(json.dumps(known, indent=1) + "\n")
+    else:
+        file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(workdir: Path) -> Iterator[None]:
+    """Lets one process at a time gather."""
+    with open(workdir / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_of_members(name: str) -> bool:
+    return name == "seeds" or name in HYPERPARAMETERS

@@ -5,6 +5,8 @@ together; nothing else does: which rows a step sees and how they are augmented f
 and the step number, so a run continues from its state alone, to the bit.
 """
 
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -102,8 +104,11 @@ def hyper_arrays(members: Sequence[Member]) -> Hyper:
     return arrays | {"seed": jnp.asarray([m.seed for m in members], jnp.uint32)}
 
 
-def make_mesh(config: config_dict.ConfigDict) -> Mesh:
-    """The local devices that share a batch, as a mesh with the one axis "batch".
+def make_mesh(config: config_dict.ConfigDict, member_count: int = 1) -> Mesh:
+    """The local devices as a mesh with the axes "members" and "batch".
+
+    Members need no word from each other, so they are spread first, as far as their number divides
+    among the devices; devices that are left over share every batch.
 
     Raises:
         ValueError: where there are not that many devices, or the batch does not divide among them.
@@ -115,12 +120,15 @@ def make_mesh(config: config_dict.ConfigDict) -> Mesh:
             f"config.train.devices is {count} but this machine has {len(devices)} "
             f"{devices[0].platform} device(s); use at most that many, or 0 for all."
         )
-    if config.train.batch_size % count:
+    across_members = math.gcd(member_count, count)
+    across_batch = count // across_members
+    if config.train.batch_size % across_batch:
         raise ValueError(
             f"config.train.batch_size is {config.train.batch_size}, which does not divide among "
-            f"{count} devices; use a multiple of {count}, or set config.train.devices."
+            f"{across_batch} devices; use a multiple of {across_batch}, or set config.train.devices."
         )
-    return Mesh(np.array(devices[:count]), ("batch",), axis_types=(AxisType.Auto,))
+    grid = np.array(devices[:count]).reshape(across_members, across_batch)
+    return Mesh(grid, ("members", "batch"), axis_types=(AxisType.Auto,) * 2)
 
 
 def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
@@ -154,9 +162,9 @@ def make_program(
 ) -> Program:
     """Compiles a configuration into functions of arrays.
 
-    Every batch is shared among the devices of the mesh, but it is one batch: negatives and the
-    statistics of BatchNorm come from all of it, so the result does not depend on how many devices
-    there are, up to rounding.
+    Members, and where there are more devices each batch, are spread over the mesh. A batch on several
+    devices is still one batch: negatives and the statistics of BatchNorm come from all of it, so the
+    result does not depend on how many devices there are, up to rounding.
 
     Args:
         config: a validated configuration.
@@ -167,8 +175,9 @@ def make_program(
     Raises:
         ValueError: for combinations that cannot be trained.
     """
-    mesh = mesh or make_mesh(config)
+    mesh = mesh or make_mesh(config, len(members))
     replicated = NamedSharding(mesh, PartitionSpec())
+    per_member = NamedSharding(mesh, PartitionSpec("members"))
     encoder = make_encoder(config)
     is_supervised = config.objective == "supervised"
     classifier = None
@@ -186,7 +195,8 @@ def make_program(
     view = make_view(config, data.spec)
     batch = make_batch(config, data)
     trained_output = "encoder" if config.encoder.head == "none" else "head"
-    hyper = jax.device_put(hyper_arrays(members), replicated)
+    hyper = jax.device_put(hyper_arrays(members), per_member)
+    state_sharding = TrainState(replicated, replicated, per_member)
     regularised = any(m.hyperparameters["loss.beta"] > 0 for m in members)
     moments = (jnp.asarray(data.mean), jnp.asarray(data.std))
 
@@ -205,7 +215,7 @@ def make_program(
         return (rows - mean) / std
 
     def shard(rows):
-        if mesh.size == 1 or rows.shape[0] % mesh.size:
+        if mesh.shape["batch"] == 1 or rows.shape[0] % mesh.shape["batch"]:
             return rows
         spec = PartitionSpec("batch", *[None] * (rows.ndim - 1))
         return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, spec))
@@ -302,7 +312,9 @@ def make_program(
 
     # One member runs without the batch axis of vmap, which would turn its convolutions into grouped
     # ones.
-    over_members = jax.vmap if len(members) > 1 else _unbatched
+    over_members = _unbatched
+    if len(members) > 1:
+        over_members = functools.partial(jax.vmap, spmd_axis_name="members")
 
     def init(hyper, arrays) -> TrainState:
         member_state = over_members(init_member)(hyper)
@@ -348,14 +360,12 @@ def make_program(
     arrays = None if config.data.fresh else (data.train, data.train_labels)
     if not _is_abstract(arrays):
         arrays = jax.device_put(arrays, replicated)
-    jitted_advance = jax.jit(advance, out_shardings=replicated)
-    abstract = jax.eval_shape(init, hyper, arrays)
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), abstract
-    )
+    jitted_advance = jax.jit(advance, out_shardings=(state_sharding, replicated))
+    jitted_init = jax.jit(init, out_shardings=state_sharding)
+    abstract = jitted_init.eval_shape(hyper, arrays)
     jitted_represent = jax.jit(represent, out_shardings=replicated)
     return Program(
-        init=lambda: jax.jit(init, out_shardings=replicated)(hyper, arrays),
+        init=lambda: jitted_init(hyper, arrays),
         advance=lambda state, stop: jitted_advance(state, hyper, arrays, jnp.int32(stop)),
         represent=lambda state, rows, first_row: jitted_represent(
             state.members.params, state.members.batch_stats, rows, first_row, hyper

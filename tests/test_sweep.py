@@ -1,0 +1,180 @@
+"""Sweeps: how they are written, and what becomes of them when runs fail, are killed, or compete."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet
+import pytest
+
+from infonce_jax import sweep
+from tests.conftest import ROOT
+
+
+def test_combinators_make_the_points_they_say():
+    dims = sweep.grid({"encoder.embedding_dim": (4, 8), "train.batch_size": (16, 32)})
+    assert [tuple(p.values()) for p in dims] == [(4, 16), (4, 32), (8, 16), (8, 32)]
+    pairs = sweep.zipped({"encoder.embedding_dim": (4, 8), "loss.temperature": (0.1, 0.2)})
+    assert pairs[1] == {"encoder.embedding_dim": 8, "loss.temperature": 0.2}
+    both = sweep.product(pairs, [{"data.source": "laplace"}, {"data.source": "mixture"}])
+    assert len(both) == 4 and both[3]["data.source"] == "mixture"
+    assert sweep.chain(dims, dims[:1], pairs) == dims + pairs
+
+
+def test_scalars_that_may_be_lists_stay_within_one_run():
+    points = sweep.grid({"seeds": (0, 1), "loss.temperature": (0.1, 0.5), "data.dim": (8, 16)})
+    assert points[0] == {"data.dim": 8, "seeds": (0, 1), "loss.temperature": (0.1, 0.5)}
+    assert list(sweep.named(points)) == ["dim=8", "dim=16"]
+
+
+def test_names_stay_when_a_sweep_grows_and_are_fit_for_folders():
+    few = sweep.named(sweep.grid({"data.dim": (8,)}))
+    more = sweep.named(sweep.grid({"data.dim": (4, 8)}))
+    assert set(few) < set(more)
+    assert sweep.name_of({"data.source": "a/b c", "loss.temperature": 0.25}) == (
+        "source=a_b_c,temperature=0.25"
+    )
+    # A last part that two fields share does not tell them apart.
+    assert sweep.name_of({"data.seed": 1, "evaluate.seed": 2}) == "data.seed=1,evaluate.seed=2"
+    assert len(sweep.name_of({"data.path": "x" * 300})) < 150
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sweep.grid({"data.dim": 8}), "give a list of values"),
+        (lambda: sweep.grid({"data.dim": ()}), "give a list of values"),
+        (lambda: sweep.zipped({"a": (1, 2), "b": (1,)}), "unequal length"),
+        (lambda: sweep.named([{"loss.temperature": (0.1,)}, {"seeds": (1,)}]), "two runs"),
+        (lambda: sweep.named([]), "makes no runs"),
+        (lambda: sweep.named({"a/b": {}}), "names a variant 'a/b'"),
+        (lambda: sweep.share({"a": 1}, 2, 2), "less than the count"),
+    ],
+)
+def test_impossible_sweeps_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_shares_divide_the_runs():
+    runs = dict.fromkeys("abcde")
+    shares = [list(sweep.share(runs, i, 3)) for i in range(3)]
+    assert shares == [["a", "d"], ["b", "e"], ["c"]]
+
+
+@pytest.fixture
+def sweep_file(tiny_config_file):
+    """Four runs of two members each."""
+    with tiny_config_file.open("a") as file:
+        file.write(
+            "\n\ndef sweep():\n"
+            "    from infonce_jax.sweep import grid\n"
+            "    return grid({'encoder.embedding_dim': (4, 6), 'data.seed': (0, 1),\n"
+            "                 'loss.temperature': (0.2, 0.5), 'seeds': (3,)})\n"
+        )
+    return tiny_config_file
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
+        cwd=ROOT,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def sets_written(stderr):
+    """Training's own lines, per run."""
+    names = [line.split()[0] for line in stderr.splitlines() if "embedding set written" in line]
+    return {name: names.count(name) for name in names}
+
+
+RUNS = [f"embedding_dim={d},seed={s}" for d in (4, 6) for s in (0, 1)]
+
+
+@pytest.fixture
+def finished(sweep_file, launch, tmp_path):
+    """A sweep carried out without a disturbance."""
+    workdir = tmp_path / "undisturbed"
+    done = launch(f"--config={sweep_file}", f"--workdir={workdir}", check=True)
+    assert sets_written(done.stderr) == dict.fromkeys(RUNS, 3)
+    return workdir
+
+
+def test_kills_competition_and_shares_end_in_the_table_of_an_undisturbed_sweep(
+    sweep_file, finished, launch, tmp_path
+):
+    expected = (finished / "sweep.csv").read_text()
+    rows = list(csv.DictReader(expected.splitlines()))
+    assert [row["run"] for row in rows] == [name for name in RUNS for _ in range(2)]
+    assert {row["config.loss.temperature"] for row in rows} == {"0.2", "0.5"}
+    assert all(float(row["raw.ad_mean"]) > 0 and float(row["metric.loss"]) > 0 for row in rows)
+    table = pyarrow.parquet.read_table(finished / "sweep.parquet").to_pylist()
+    assert [row["metric.loss"] for row in table] == [float(row["metric.loss"]) for row in rows]
+
+    # A finished sweep has nothing to do, and says so by doing it fast and leaving the files alone.
+    before = (finished / RUNS[0] / "evaluation.json").stat().st_mtime_ns
+    again = launch(f"--config={sweep_file}", f"--workdir={finished}", check=True)
+    assert sets_written(again.stderr) == {}
+    assert (finished / RUNS[0] / "evaluation.json").stat().st_mtime_ns == before
+
+    # One process is killed within its second run; then two go on at once.
+    workdir = tmp_path / "disturbed"
+    arguments = (f"--config={sweep_file}", f"--workdir={workdir}")
+    victim = start(*arguments)
+    while not (workdir / RUNS[1] / "metrics.jsonl").exists():
+        assert victim.poll() is None, victim.stderr.read()
+        time.sleep(0.01)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    pair = [start(*arguments) for _ in range(2)]
+    outputs = [process.communicate(timeout=200)[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    one, other = map(sets_written, outputs)
+    assert not set(one) & set(other)
+    assert RUNS[0] not in {**one, **other}
+    assert (workdir / "sweep.csv").read_text() == expected
+
+
+def test_a_failed_run_is_named_the_others_go_on_and_it_is_tried_again(
+    tiny_config_file, launch, tmp_path
+):
+    with tiny_config_file.open("a") as file:
+        file.write(
+            "\n\ndef sweep():\n"
+            "    wild = {'optimizer.learning_rate': 1e30, 'optimizer.name': 'sgd',\n"
+            "            'encoder.name': 'mlp'}\n"
+            "    return {'wild': wild, 'tame': {}}\n"
+        )
+    workdir = tmp_path / "sweep"
+    for _ in range(2):
+        done = launch(f"--config={tiny_config_file}", f"--workdir={workdir}")
+        assert done.returncode == 2
+        assert "1 of 2 runs failed (wild: The loss" in done.stderr.replace("gradient", "loss")
+        assert list(json.loads((workdir / "failed.json").read_text())) == ["wild"]
+        rows = list(csv.DictReader((workdir / "sweep.csv").read_text().splitlines()))
+        assert {row["run"] for row in rows} == {"tame"}
+
+
+def test_jobs_of_a_scheduler_share_a_sweep(sweep_file, launch, tmp_path):
+    workdir = tmp_path / "sweep"
+    done = launch(
+        f"--config={sweep_file}",
+        f"--workdir={workdir}",
+        "--submitit=local",
+        "--sweep_count=2",
+        '--submitit_options={"timeout_min": 5}',
+        "--config.encoder.embedding_dim=4",
+        check=True,
+    )
+    assert "share 1" in done.stderr
+    rows = list(csv.DictReader((workdir / "sweep.csv").read_text().splitlines()))
+    assert len(rows) == 8
+    assert {row["config.encoder.embedding_dim"] for row in rows} == {"4"}
