@@ -174,6 +174,29 @@ def test_batch_bias_vanishes_as_one_over_the_batch_with_the_stated_constant():
     assert theory.expected_batch_uniformity(dim, alpha, 1) == pytest.approx(0, abs=1e-9)
 
 
+def test_detectable_sample_size_is_where_half_the_tests_reject():
+    from infonce_jax.evaluation import anderson_darling, dagostino_pearson
+
+    dim, rng = 6, np.random.default_rng(0)
+    for name in ("anderson_darling", "dagostino_pearson"):
+        n = round(sphere.detectable_sample_size(dim, name))
+        x = np.sqrt(dim) * (2 * rng.beta(2.5, 2.5, (n, 2000)) - 1)
+        if name == "anderson_darling":
+            rejected = anderson_darling(x).statistic > 0.752
+        else:
+            rejected = dagostino_pearson(x).pvalue < 0.05
+        # 0.011 is the standard error; the rest is what the asymptotic law misses at this n.
+        assert rejected.mean() == pytest.approx(0.5, abs=0.08), name
+    # The level itself, where there is nothing to detect.
+    weights, shifts = sphere._anderson_darling_modes(100_000)
+    assert weights.sum() == pytest.approx(0.384, abs=0.01)
+    assert sphere._tail_of_quadratic_form(0.752, weights, 0 * shifts) == pytest.approx(
+        0.05, abs=2e-3
+    )
+    ratio = sphere.detectable_sample_size(256) / sphere.detectable_sample_size(128)
+    assert ratio == pytest.approx(4, rel=0.05)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="from dimension 2"):
         sphere.cdf(1, 0.0)
@@ -185,6 +208,10 @@ def test_bad_input_is_named():
         sphere.norm_cv(np.array([1.0, -1.0]))
     with pytest.raises(ValueError, match="at least 1"):
         sphere.norm_cv(0)
+    with pytest.raises(ValueError, match="dagostino_pearson"):
+        sphere.detectable_sample_size(8, "lilliefors")
+    with pytest.raises(ValueError, match=r"power is 0\.01"):
+        sphere.detectable_sample_size(8, power=0.01)
     with pytest.raises(ValueError, match="temperatures"):
         theory.expected_batch_uniformity(8, 1000.0, 10)
     with pytest.raises(ValueError, match="cosine"):
