@@ -20,7 +20,14 @@ from ml_collections import config_dict
 
 from infonce_jax import encoders, losses, theory
 from infonce_jax.config import HYPERPARAMETERS, Member
-from infonce_jax.data import Dataset, DataSpec, make_batch, make_view, to_float
+from infonce_jax.data import (
+    Dataset,
+    DataSpec,
+    law_parameters,
+    make_batch,
+    make_view,
+    to_float,
+)
 from infonce_jax.optimizers import make_optimizer, unit_schedule
 
 Hyper = Mapping[str, Num[Array, "..."]]
@@ -102,6 +109,25 @@ def hyper_arrays(members: Sequence[Member]) -> Hyper:
     values = {n: [m.hyperparameters[n] for m in members] for n in HYPERPARAMETERS}
     arrays = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
     return arrays | {"seed": jnp.asarray([m.seed for m in members], jnp.uint32)}
+
+
+def member_mildness(
+    config: config_dict.ConfigDict, members: Sequence[Member]
+) -> Float[np.ndarray, "members"] | None:
+    """η₂ of each member's channel, or None where the theory does not know it for all of them.
+
+    It is that of the source's law. Rows that are seen over and over can be learnt by heart, and
+    alignment on them may then exceed the bound of the law that they were drawn from.
+    """
+    law = law_parameters(config)
+    by_strength = {
+        strength: theory.mildness.synthetic(
+            config.data.source, config.channel.name, strength, dim=config.data.dim, **law
+        )
+        for strength in {m.hyperparameters["channel.strength"] for m in members}
+    }
+    values = [by_strength[m.hyperparameters["channel.strength"]] for m in members]
+    return None if None in values else np.array(values)
 
 
 def make_mesh(config: config_dict.ConfigDict, member_count: int = 1) -> Mesh:
@@ -195,7 +221,13 @@ def make_program(
     view = make_view(config, data.spec)
     batch = make_batch(config, data)
     trained_output = "encoder" if config.encoder.head == "none" else "head"
-    hyper = jax.device_put(hyper_arrays(members), per_member)
+    hyper = hyper_arrays(members)
+    eta2 = None
+    if not is_supervised and config.loss.normalize:
+        eta2 = member_mildness(config, members)
+    if eta2 is not None:
+        hyper |= {"eta2": jnp.asarray(eta2, jnp.float32)}
+    hyper = jax.device_put(hyper, per_member)
     state_sharding = TrainState(replicated, replicated, per_member)
     regularised = any(m.hyperparameters["loss.beta"] > 0 for m in members)
     moments = (jnp.asarray(data.mean), jnp.asarray(data.std))
@@ -265,6 +297,11 @@ def make_program(
         )
         loss = terms.loss
         metrics = terms._asdict() | _geometry(z)
+        if "eta2" in h:
+            bound = theory.batch_alignment_bound(
+                h["eta2"], metrics["mean_resultant"], terms.alignment, z.shape[0] // 2
+            )
+            metrics |= {"alignment_bound": bound, "alignment_share": terms.alignment / bound}
         if config.loss.learn_temperature:
             metrics["temperature"] = temperature
         if regularised:

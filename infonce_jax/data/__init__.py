@@ -17,7 +17,7 @@ from ml_collections import config_dict
 
 from infonce_jax.data.batches import batch_index
 from infonce_jax.data.channels import CHANNELS
-from infonce_jax.data.synthetic import SOURCES
+from infonce_jax.data.synthetic import SOURCES, mixture_means
 
 CIFAR10_SIZES = (50_000, 10_000)
 SOURCE_NAMES = (*sorted(SOURCES), "cifar10", "array")
@@ -233,6 +233,22 @@ def _law(config: config_dict.ConfigDict) -> Callable:
         return SOURCES[d.source](key, n, d.dim, **settings)
 
     return draw
+
+
+def law_parameters(config: config_dict.ConfigDict) -> dict[str, float | np.ndarray]:
+    """What a synthetic source's law depends on beside its name and dimension.
+
+    Returns:
+        "probability" of a one for the binary source, the component "means" [components, dim] for the
+        mixture, nothing for the others.
+    """
+    d = config.data
+    if d.source == "binary":
+        return {"probability": d.binary_active / d.dim}
+    if d.source == "mixture":
+        means = mixture_means(_data_keys(d).law, d.mixture_components, d.dim, d.mixture_separation)
+        return {"means": np.asarray(means)}
+    return {}
 
 
 def _data_keys(d: config_dict.ConfigDict) -> _DataKeys:

@@ -45,9 +45,16 @@ def mixture(
     separation·√(2 dim) apart on average, in standard deviations of a component.
     """
     label_key, noise_key = jax.random.split(key)
-    means = separation * jax.random.normal(law_key, (components, dim))
+    means = mixture_means(law_key, components, dim, separation)
     labels = jax.random.randint(label_key, (n,), 0, components)
     return means[labels] + jax.random.normal(noise_key, (n, dim)), labels
+
+
+def mixture_means(
+    law_key: Key[Array, ""], components: int, dim: int, separation: float
+) -> Float[Array, "components dim"]:
+    """The component means of `mixture`."""
+    return separation * jax.random.normal(law_key, (components, dim))
 
 
 def binary(key: Key[Array, ""], n: int, dim: int, *, active: float) -> Sample:

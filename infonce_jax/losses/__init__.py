@@ -23,6 +23,7 @@ from infonce_jax.losses.noncontrastive import (
 from infonce_jax.losses.regulariser import (
     ENTROPY_ESTIMATORS,
     gaussian_entropy,
+    kernel_entropy,
     knn_entropy,
     norm_entropy_regulariser,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "gaussian_entropy",
     "infonce",
     "infonce_terms",
+    "kernel_entropy",
     "knn_entropy",
     "microbatched",
     "moco",

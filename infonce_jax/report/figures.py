@@ -107,10 +107,12 @@ class Logged(NamedTuple):
     Attributes:
         label: the name of the axis, with its unit.
         values: [lines, members].
+        bound: what the values cannot exceed, [lines, members]; dashed, its mean over each setting.
     """
 
     label: str
     values: Float[np.ndarray, "lines members"]
+    bound: Float[np.ndarray, "lines members"] | None = None
 
 
 def step_colours(count: int) -> list[str]:
@@ -295,6 +297,9 @@ def training(
                 axes.plot(x[known], column[known], color=colour, linewidth=0.5, alpha=0.55)
             mean = np.nanmean(values[known], axis=1)
             axes.plot(x[known], mean, color=colour, linewidth=1.5, label=label)
+            if metric.bound is not None:
+                limit = np.nanmean(metric.bound[:, list(members)][known], axis=1)
+                axes.plot(x[known], limit, color=colour, linewidth=0.9, dashes=(4, 2))
         # Above the axes, where it leaves room for tick labels of any width.
         axes.set_title(metric.label, loc="left", fontsize="medium", pad=3)
         axes.margins(x=0.01)

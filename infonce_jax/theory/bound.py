@@ -1,0 +1,162 @@
+"""The bound on alignment, and the weight below which the regulariser cannot be bought off."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+Scalar = Num[Array, ""] | float
+
+
+def alignment_bound(
+    eta2: Num[Array, "*#shape"] | float, mean_resultant: Num[Array, "*#shape"] | float = 0.0
+) -> Float[Array, "*shape"]:
+    """The highest alignment an encoder can reach: E_π[u·v] ≤ η₂ + (1-η₂) ‖m(μ)‖².
+
+    Each coordinate of u less its mean is a feature of the view, whose correlation between two views
+    of a sample is at most η₂; the mean is shared by both views.
+
+    Args:
+        eta2: mildness η₂ in [0, 1] of the augmentation.
+        mean_resultant: ‖m(μ)‖ = ‖E u‖ in [0, 1]; 0 at uniformity.
+
+    Returns:
+        The bound, in [0, 1].
+
+    Raises:
+        ValueError: where a value is known and outside [0, 1].
+
+    References:
+        Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
+        <https://arxiv.org/abs/2602.24012>`_, 2026, Proposition 1.
+    """
+    for name, value in (("eta2", eta2), ("mean_resultant", mean_resultant)):
+        if not isinstance(value, jax.core.Tracer) and not bool(
+            jnp.all((jnp.asarray(value) >= 0) & (jnp.asarray(value) <= 1))
+        ):
+            raise ValueError(f"{name} is {value}; it lies in [0, 1].")
+    eta2, mean_resultant = jnp.asarray(eta2), jnp.asarray(mean_resultant)
+    return eta2 + (1 - eta2) * mean_resultant**2
+
+
+def batch_alignment_bound(
+    eta2: Num[Array, ""] | float,
+    batch_resultant: Float[Array, ""],
+    alignment: Float[Array, ""],
+    batch: int,
+) -> Float[Array, ""]:
+    """`alignment_bound` from one batch of pairs, without the bias of its mean.
+
+    The mean of the 2N directions of N independent pairs has
+    E‖m̂‖² = (1-1/N) ‖m‖² + (1 + E_π[u·v])/(2N), most of it noise where ‖m‖ is small; this is solved
+    for ‖m‖². Averages over batches are unbiased; a single value may lie below η₂.
+
+    Args:
+        eta2: mildness η₂ of the augmentation.
+        batch_resultant: ‖m̂‖ over both views of the batch.
+        alignment: mean cosine of the batch's positive pairs.
+        batch: number N ≥ 2 of pairs.
+
+    Returns:
+        The bound.
+
+    Raises:
+        ValueError: where N < 2.
+    """
+    if batch < 2:
+        raise ValueError(f"batch is {batch}; the mean's noise is taken out from 2 pairs on.")
+    square = (batch_resultant**2 - (1 + alignment) / (2 * batch)) * (batch / (batch - 1))
+    return eta2 + (1 - eta2) * square
+
+
+def vanishing_beta(
+    dim: int, temperature: Num[Array, ""] | float, eta2: Num[Array, ""] | float = 0.0
+) -> Float[Array, ""] | float:
+    """A regulariser weight under which uniformity is the global minimum: β₀ = 2(1-η₂) / (τ d).
+
+    The paper proves β₀ = α(1-η₂) / (C(d-1)) with α = 1/τ and an unstated constant C. Writing m for
+    the mean of the normalised representation, the alignment bound lets the loss gain at most
+    α(1-η₂)‖m‖² by moving away from uniformity, while KL(μ‖σ) ≥ (d/2)‖m‖² is what the regulariser
+    charges for it (von Mises-Fisher laws are the extremal ones, since A_d(κ) ≤ κ/d). Hence
+    C = d/(2(d-1)). It vanishes as the dimension grows.
+
+    Args:
+        dim: dimension d of the representation.
+        temperature: τ > 0.
+        eta2: mildness η₂ of the augmentation in [0, 1]. The default, 0, gives the largest β₀, which
+            suffices for every augmentation.
+
+    Returns:
+        β₀.
+
+    Raises:
+        ValueError: where `dim` < 2: the sphere has no uniform density to spread over.
+
+    References:
+        Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
+        <https://arxiv.org/abs/2602.24012>`_, 2026.
+    """
+    if dim < 2:
+        raise ValueError(f"dim is {dim}; the regulariser's weight is defined from dimension 2 on.")
+    return 2 * (1 - eta2) / (temperature * dim)
+
+
+def vanishing_beta_schedule(
+    dim: int,
+    temperature: Callable[[Num[Array, ""]], Num[Array, ""]] | Scalar,
+    eta2: Scalar = 0.0,
+    multiple: Scalar = 1.0,
+) -> Callable[[Num[Array, ""]], Float[Array, ""]]:
+    """β₀ as a schedule `step -> β`, following the temperature's own.
+
+    Args:
+        dim: dimension d of the representation.
+        temperature: τ, or a schedule `step -> τ`.
+        eta2: mildness η₂ of the augmentation.
+        multiple: β/β₀; 1 is the least weight that is known to suffice.
+
+    Returns:
+        The schedule, to be called with a step that may be traced.
+
+    Raises:
+        ValueError: where `dim` < 2.
+    """
+    vanishing_beta(dim, 1.0)
+
+    def schedule(step: Num[Array, ""]) -> Float[Array, ""]:
+        tau = temperature(step) if callable(temperature) else temperature
+        return multiple * vanishing_beta(dim, tau, eta2)
+
+    return schedule
+
+
+def local_beta(
+    dim: int, temperature: Num[Array, ""] | float, eta2: Num[Array, ""] | float = 0.0
+) -> Float[Array, ""]:
+    """The weight from which uniformity is stable against a small common drift of all directions.
+
+    Along von Mises-Fisher laws of small κ the potential itself rises,
+    Φ(μ) - Φ(σ) = d A (1 - A/2) ‖m‖² + o(‖m‖²) with A = A_d(α), which `vanishing_beta` leaves out.
+    Uniformity is a local minimum along them, for an encoder that attains the alignment bound, from
+
+        β_loc = max(0, (2/d) [α (1-η₂) - d A (1 - A/2)])
+
+    on. It is below β₀, and 0 where η₂ exceeds about α/(2d): there InfoNCE alone holds the mean at 0.
+
+    Args:
+        dim: dimension d ≥ 2.
+        temperature: τ = 1/α > 0.
+        eta2: mildness η₂ of the augmentation.
+
+    Returns:
+        β_loc.
+
+    Raises:
+        ValueError: where `dim` < 2.
+    """
+    from infonce_jax.theory.vmf import mean_resultant_length
+
+    ratio = mean_resultant_length(dim, 1 / jnp.asarray(temperature, jnp.result_type(float)))
+    gain = vanishing_beta(dim, temperature, eta2)
+    return jnp.maximum(gain - 2 * ratio * (1 - ratio / 2), 0)
