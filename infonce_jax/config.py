@@ -35,7 +35,10 @@ HYPERPARAMETERS = (
     "optimizer.weight_decay",
 )
 
-OBJECTIVES = ("infonce", "supervised")
+OBJECTIVES = (
+    *("infonce", "nt_xent", "dcl", "siglip", "sup_con", "barlow_twins", "vicreg"),
+    "supervised",
+)
 EMBEDDINGS = ("encoder", "head")
 
 
@@ -66,7 +69,8 @@ def default_config() -> config_dict.ConfigDict:
     c.name = "run"
     # One run per seed, trained side by side.
     c.seeds = (0, 1, 2, 3, 4)
-    # "infonce", or "supervised": cross-entropy of a linear classifier on the embedding.
+    # infonce; for comparison nt_xent, dcl, siglip, sup_con (needs labels), barlow_twins, vicreg; or
+    # supervised: cross-entropy of a linear classifier on the embedding.
     c.objective = "infonce"
 
     c.data = d = config_dict.ConfigDict()
@@ -139,8 +143,11 @@ def default_config() -> config_dict.ConfigDict:
     # Learn the temperature, starting from the value above and never below the minimum.
     s.learn_temperature = False
     s.temperature_min = 0.01
+    # InfoNCE in both directions; the others are symmetric by themselves.
     s.symmetric = True
     s.normalize = True
+    # The bias that SigLIP's paper starts from.
+    s.siglip_bias = -10.0
     # Weight β of the regulariser -H(ρ) + λE‖z‖². With beta_unit "vanishing" it counts multiples of
     # the theory's β₀ = 2(1-η₂)/(τ·dim) instead.
     s.beta = _each(0.0)
@@ -270,10 +277,10 @@ def validate(config: config_dict.ConfigDict) -> None:
             f"{config.train.epochs}; give a positive number of steps, or steps=0 and a positive number "
             "of epochs."
         )
-    if config.objective == "infonce" and config.train.batch_size < 2:
+    if config.objective != "supervised" and config.train.batch_size < 2:
         raise ValueError(
-            f"config.train.batch_size is {config.train.batch_size}; InfoNCE needs at least 2 pairs, "
-            "else there are no negatives."
+            f"config.train.batch_size is {config.train.batch_size}; {config.objective} needs at least 2 "
+            "pairs to set apart."
         )
     if config.embed.output == "head" and config.encoder.head == "none":
         raise ValueError(

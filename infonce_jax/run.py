@@ -519,11 +519,12 @@ def _suspect(config, member: Member, bad: set[str]) -> str:
         )
 
     temperature = member.hyperparameters["loss.temperature"]
-    if config.objective == "infonce" and temperature < 1e-3:
+    has_temperature = config.objective not in ("supervised", "barlow_twins", "vicreg")
+    if has_temperature and temperature < 1e-3:
         return field("loss.temperature", "similarities divided by it overflow; 0.05 to 1 is usual")
-    if "regulariser" in bad and "infonce" not in bad:
-        return field("loss.beta", "the regulariser is not finite while InfoNCE is")
-    if config.objective == "infonce" and not config.loss.normalize:
+    if "regulariser" in bad and "objective" not in bad:
+        return field("loss.beta", "the regulariser is not finite while the objective is")
+    if has_temperature and not config.loss.normalize:
         return field("loss.normalize", "raw inner products grow without bound")
     if config.train.compute_dtype == "bfloat16":
         return field("train.compute_dtype", "try float32")

@@ -28,6 +28,7 @@ from infonce_jax.data import (
     make_view,
     to_float,
 )
+from infonce_jax.objectives import TWO_VIEW_OBJECTIVES, objective_terms
 from infonce_jax.optimizers import make_optimizer, unit_schedule
 
 Hyper = Mapping[str, Num[Array, "..."]]
@@ -207,12 +208,13 @@ def make_program(
     encoder = make_encoder(config)
     is_supervised = config.objective == "supervised"
     classifier = None
+    needs_labels = is_supervised or TWO_VIEW_OBJECTIVES[config.objective].needs_labels
+    if needs_labels and data.spec.num_classes is None:
+        raise ValueError(
+            f"config.objective is {config.objective!r}, which needs labels, but config.data.source = "
+            f"{config.data.source!r} has none; use mixture, cifar10 or an array with labels."
+        )
     if is_supervised:
-        if data.spec.num_classes is None:
-            raise ValueError(
-                f"config.objective is 'supervised', which needs labels, but config.data.source = "
-                f"{config.data.source!r} has none; use mixture, cifar10 or an array with labels."
-            )
         classifier = encoders.make_classifier(data.spec.num_classes)
     steps = total_steps(config, data.spec)
     # Raised here, before anything is compiled, rather than from inside a trace.
@@ -281,27 +283,24 @@ def make_program(
         variables = {"params": params["encoder"], "batch_stats": batch_stats}
         return encoders.apply(encoder, variables, shard(standardise(rows)), train=train)
 
-    def infonce_objective(params, batch_stats, key, rows, labels, h, step):
-        del labels
+    def two_view_objective(params, batch_stats, key, rows, labels, h, step):
         outputs, batch_stats = encode(params, batch_stats, two_views(key, rows, h), train=True)
         z = getattr(outputs, trained_output)
         temperature = h["loss.temperature"]
         if config.loss.learn_temperature:
             temperature = jnp.exp(-params["log_inverse_temperature"])
             temperature = jnp.maximum(temperature, config.loss.temperature_min)
-        terms = losses.infonce_terms(
-            *jnp.split(z, 2),
-            temperature=temperature,
-            symmetric=config.loss.symmetric,
-            normalize=config.loss.normalize,
+        terms = objective_terms(
+            config.objective, *jnp.split(z, 2), labels, temperature, config.loss
         )
-        loss = terms.loss
-        metrics = terms._asdict() | _geometry(z)
+        loss = terms["loss"]
+        metrics = terms | _geometry(z)
         if "eta2" in h:
             bound = theory.batch_alignment_bound(
-                h["eta2"], metrics["mean_resultant"], terms.alignment, z.shape[0] // 2
+                h["eta2"], metrics["mean_resultant"], terms["alignment"], z.shape[0] // 2
             )
-            metrics |= {"alignment_bound": bound, "alignment_share": terms.alignment / bound}
+            share = terms["alignment"] / bound
+            metrics |= {"alignment_bound": bound, "alignment_share": share}
         if config.loss.learn_temperature:
             metrics["temperature"] = temperature
         if regularised:
@@ -312,7 +311,8 @@ def make_program(
                 z, norm_weight=h["loss.norm_weight"], entropy=config.loss.entropy
             )
             loss += beta * penalty
-            metrics |= {"loss": loss, "infonce": terms.loss, "regulariser": penalty, "beta": beta}
+            metrics |= {"loss": loss, "objective": terms["loss"]}
+            metrics |= {"regulariser": penalty, "beta": beta}
         return loss, (batch_stats, metrics)
 
     def supervised_objective(params, batch_stats, key, rows, labels, h, step):
@@ -326,7 +326,7 @@ def make_program(
         accuracy = jnp.mean((jnp.argmax(logits, axis=1) == labels).astype(jnp.float32))
         return loss, (batch_stats, {"loss": loss, "accuracy": accuracy, **_geometry(z)})
 
-    objective = supervised_objective if is_supervised else infonce_objective
+    objective = supervised_objective if is_supervised else two_view_objective
 
     def step_member(step, state: MemberState, h: Hyper, arrays):
         keys = member_keys(h["seed"])

@@ -13,7 +13,7 @@ import pytest
 from infonce_jax import data as data_lib
 from infonce_jax import theory
 from infonce_jax import train as train_lib
-from infonce_jax.config import members
+from infonce_jax.config import OBJECTIVES, members
 
 
 def program_of(config):
@@ -109,8 +109,25 @@ def test_supervised_training_learns_the_labels(tiny_config):
     assert (accuracy > 0.8).all()
 
 
-def test_supervised_training_needs_labels(tiny_config):
-    tiny_config.objective = "supervised"
+@pytest.mark.parametrize("name", [n for n in OBJECTIVES if n not in ("infonce", "supervised")])
+def test_every_objective_is_minimised(tiny_config, name):
+    tiny_config.objective = name
+    tiny_config.seeds = (0,)
+    tiny_config.data.source = "mixture"
+    tiny_config.optimizer.learning_rate = 0.01
+    tiny_config.train.steps = 60
+    program = program_of(tiny_config)
+    start = program.init()
+    early, _ = program.advance(start, 5)
+    late, _ = program.advance(start, 60)
+    early, late = (np.asarray(s.members.metric_sums["loss"]) for s in (early, late))
+    # Sums since the start: the mean of the last 55 steps lies below that of the first 5.
+    assert ((late - early) / 55 < early / 5).all()
+
+
+@pytest.mark.parametrize("name", ["supervised", "sup_con"])
+def test_training_on_labels_needs_labels(tiny_config, name):
+    tiny_config.objective = name
     with pytest.raises(ValueError, match="'laplace' has none; use mixture"):
         program_of(tiny_config)
 

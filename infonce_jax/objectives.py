@@ -1,0 +1,94 @@
+"""What a run minimises: objectives of two views, under one signature for the training program."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num
+from ml_collections import config_dict
+
+from infonce_jax import losses
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class Objective(NamedTuple):
+    """An objective of two views.
+
+    Attributes:
+        terms: `(z1, z2, labels, temperature, loss_config) -> metrics`, of which "loss" is minimised.
+        needs_labels: whether it uses the labels.
+    """
+
+    terms: Callable[..., Metrics]
+    needs_labels: bool = False
+
+
+def _infonce(z1, z2, labels, temperature, c: config_dict.ConfigDict) -> Metrics:
+    del labels
+    return losses.infonce_terms(
+        z1, z2, temperature=temperature, symmetric=c.symmetric, normalize=c.normalize
+    )._asdict()
+
+
+def _nt_xent(z1, z2, labels, temperature, c) -> Metrics:
+    del labels
+    return losses.nt_xent_terms(z1, z2, temperature=temperature, normalize=c.normalize)._asdict()
+
+
+def _dcl(z1, z2, labels, temperature, c) -> Metrics:
+    del labels
+    return {"loss": losses.dcl(z1, z2, temperature=temperature, normalize=c.normalize)}
+
+
+def _siglip(z1, z2, labels, temperature, c) -> Metrics:
+    del labels
+    scale, bias = 1 / temperature, c.siglip_bias
+    loss = losses.siglip(z1, z2, logit_scale=scale, logit_bias=bias, normalize=c.normalize)
+    return {"loss": loss}
+
+
+def _sup_con(z1, z2, labels, temperature, c) -> Metrics:
+    z, labels = jnp.concatenate([z1, z2]), jnp.concatenate([labels, labels])
+    loss = losses.sup_con(z, labels, temperature=temperature, normalize=c.normalize)
+    return {"loss": loss}
+
+
+def _barlow_twins(z1, z2, labels, temperature, c) -> Metrics:
+    del labels, temperature, c
+    return {"loss": losses.barlow_twins(z1, z2)}
+
+
+def _vicreg(z1, z2, labels, temperature, c) -> Metrics:
+    del labels, temperature, c
+    return {"loss": losses.vicreg(z1, z2)}
+
+
+TWO_VIEW_OBJECTIVES: dict[str, Objective] = {
+    "infonce": Objective(_infonce),
+    "nt_xent": Objective(_nt_xent),
+    "dcl": Objective(_dcl),
+    "siglip": Objective(_siglip),
+    "sup_con": Objective(_sup_con, needs_labels=True),
+    "barlow_twins": Objective(_barlow_twins),
+    "vicreg": Objective(_vicreg),
+}
+
+
+def objective_terms(
+    name: str,
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    labels: Int[Array, "batch"] | None,
+    temperature: Num[Array, ""],
+    loss_config: config_dict.ConfigDict,
+) -> Metrics:
+    """The loss of a batch and its parts; alignment, the mean cosine of positives, is always there.
+
+    Barlow Twins and VICReg have no temperature and weigh their terms as their papers do.
+    """
+    terms = TWO_VIEW_OBJECTIVES[name].terms(z1, z2, labels, temperature, loss_config)
+    if "alignment" not in terms:
+        cosine = jnp.sum(losses.safe_normalize(z1) * losses.safe_normalize(z2), axis=1)
+        terms["alignment"] = jnp.mean(cosine)
+    return terms
