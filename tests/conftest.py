@@ -5,6 +5,12 @@ from pathlib import Path
 
 import pytest
 
+# Most of the suite's time would go into optimising programs that then run for a moment. What a user
+# runs is optimised: the fixture `launch` sets its own flags.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+).strip()
+
 from infonce_jax.config import default_config
 
 ROOT = Path(__file__).parent.parent

@@ -251,7 +251,8 @@ print(json.dumps({
 
 
 def test_four_devices_give_the_gradients_of_one():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+    environment = os.environ | {"XLA_FLAGS": flags}
     done = subprocess.run(
         [sys.executable, "-c", _FOUR_DEVICES], env=environment, capture_output=True, text=True
     )
