@@ -3,10 +3,12 @@
     python -m infonce_jax.report.theory --runs runs/theory --output docs/theory
 
 The closed forms are simulated here; the experiments are read from the run folders that
-configs/theory/*.py wrote. What has no run folder is left out and named.
+configs/theory/*.py wrote. What has no run folder is left out and named. Tables are printed, and set in
+the page.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/theory"))
     parser.add_argument("--output", type=Path, default=Path("docs/theory"))
+    parser.add_argument(
+        "--page", type=Path, default=Path("docs/theory.md"), help="whose tables to set"
+    )
     parser.add_argument("--only", nargs="*", choices=sorted(EXHIBITS), help="draw these alone")
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -65,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 svg = figures.to_svg(drawn.figure, name)
                 (arguments.output / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
         if drawn.table:
-            (arguments.output / f"{name}.md").write_text(drawn.table, encoding="utf-8")
-        print(f"{arguments.output / name}", flush=True)
+            print(f"\n{name}\n{drawn.table}", flush=True)
+            _set_table(arguments.page, name, drawn.table)
     return 0
 
 
@@ -583,6 +588,17 @@ def _dotted(config: dict):
     from ml_collections import config_dict
 
     return config_dict.ConfigDict(config)
+
+
+def _set_table(page: Path, name: str, table: str) -> None:
+    """Puts a table between <!-- name --> and <!-- end -->, where the page has these lines."""
+    if not page.is_file():
+        return
+    text = page.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    page.write_text(
+        pattern.sub(lambda m: m[1] + "\n" + table + "\n" + m[2], text), encoding="utf-8"
+    )
 
 
 def _markdown(rows: Sequence[Sequence[object]]) -> str:
