@@ -434,7 +434,7 @@ def draw_rates(runs: Path) -> Drawn:
     rows = [["against", "quantity", "measured slope", "predicted"]]
     panel = iter(grid)
     for axis, (chosen, slope) in sweeps.items():
-        values = {"Φ − Φ(σ)": [], "AD − 0.384": [], "at σ": []}
+        values = {"Φ − Φ(σ)": [], "AD − 0.384": []}
         x = []
         for run in chosen:
             held = embeddings.read(run.embeddings[max(run.embeddings)])
