@@ -123,7 +123,7 @@ def draw_sphere(_: Path) -> Drawn:
     rng = np.random.default_rng(0)
     simulated = []
     for dim in (2, 4, 8, 16, 32, 64):
-        x = np.sort(np.sqrt(dim) * (2 * rng.beta((dim - 1) / 2, (dim - 1) / 2, 4_000_000) - 1))
+        x = np.sort(np.sqrt(dim) * (2 * rng.beta((dim - 1) / 2, (dim - 1) / 2, 1_000_000) - 1))
         edges = np.linspace(-4.5, 4.5, 91)
         ranks = np.arange(1, x.size + 1) / x.size
         gap = np.abs(ranks - ndtr(x)).max()
@@ -205,6 +205,7 @@ def draw_radius(_: Path) -> Drawn:
             pr = values.sum() ** 2 / (values**2).sum()
             axes.plot(pr, norm.std() / norm.mean(), "o", color=colour, markersize=3)
     axes.set(xscale="log", yscale="log", xlabel="participation ratio", ylabel="CV of the norm")
+    figures._log_ticks(axes.yaxis, [0.03, 0.1, 0.3])
     figures._legend_above(axes, columns=2)
     return Drawn("radius", figure, "")
 
@@ -353,7 +354,9 @@ def tabulate_entropy(_: Path) -> Drawn:
 def draw_alignment(runs: Path) -> Drawn:
     """Alignment reached against the bound, at every strength of four channels."""
     names = ("gaussian", "laplace", "mixture", "binary")
-    figure, grid = figures._figure(1.0, rows=len(names), legend_lines=1, gap_inch=0.3)
+    figure, grid = figures._figure(
+        0.95, rows=len(names), legend_lines=2, gap_inch=0.4, share_x=False
+    )
     rows = [["source", "strength", "η₂", "‖m‖", "bound", "alignment", "share of the bound"]]
     from infonce_jax import data
 
@@ -427,10 +430,10 @@ def draw_rates(runs: Path) -> Drawn:
         raise Absent(_missing(runs / "rates"))
     of = [_open(folder.parent) for folder in folders]
     sweeps = {
-        "dimension d": ([r for r in of if r.config["train"]["batch_size"] == 512], -1.0),
+        "dimension d": ([r for r in of if r.config["train"]["batch_size"] == 256], -1.0),
         "batch N": ([r for r in of if r.config["encoder"]["embedding_dim"] == 32], -0.5),
     }
-    figure, grid = figures._figure(1.15, rows=4, legend_lines=1, gap_inch=0.5)
+    figure, grid = figures._figure(1.05, rows=4, legend_lines=2, gap_inch=0.55, share_x=False)
     rows = [["against", "quantity", "measured slope", "predicted"]]
     panel = iter(grid)
     for axis, (chosen, slope) in sweeps.items():
@@ -481,7 +484,7 @@ def draw_beta(runs: Path) -> Drawn:
         (_open(folder.parent) for folder in folders),
         key=lambda run: run.config["encoder"]["embedding_dim"],
     )
-    metrics = ("‖m‖", "norm CV", "entropy less Gaussian's", "AD average", "alignment")
+    metrics = ("‖m‖", "norm CV", "entropy deficit", "AD average", "alignment")
     figure, grid = figures._figure(0.85, rows=len(metrics), legend_lines=2, gap_inch=0.26)
     rows = [["d", "β/β₀", "β", *metrics, "Φ − Φ(σ)"]]
     for run, colour in zip(of, _COLOURS, strict=False):
@@ -496,7 +499,7 @@ def draw_beta(runs: Path) -> Drawn:
             for member in members:
                 z = np.asarray(held.array(member, "test", "view1"), np.float64)[:2000]
                 cosines, resultant = _cosines(run, member)
-                # Of the shape alone: at equal covariance scale, how far from an isotropic Gaussian.
+                # At unit mean variance, less the isotropic Gaussian's, which is the largest.
                 scale = np.sqrt(np.mean(np.var(z, axis=0)))
                 entropy = float(losses.gaussian_entropy((z / scale).astype(np.float32)))
                 found.append(
