@@ -486,15 +486,16 @@ def draw_beta(runs: Path) -> Drawn:
     )
     metrics = ("‖m‖", "norm CV", "entropy deficit", "AD average", "alignment")
     figure, grid = figures._figure(0.85, rows=len(metrics), legend_lines=2, gap_inch=0.26)
-    rows = [["d", "β/β₀", "β", *metrics, "Φ − Φ(σ)"]]
+    rows = [["d", "β_loc/β₀", "β/β₀", "β", *metrics, "Φ − Φ(σ)"]]
     for run, colour in zip(of, _COLOURS, strict=False):
         dim, loss = run.config["encoder"]["embedding_dim"], run.config["loss"]
         held = embeddings.read(run.embeddings[max(run.embeddings)])
         alpha = 1 / loss["temperature"]
         floor = theory.expected_batch_uniformity(dim, alpha, 1999)
+        limit = theory.vanishing_beta(dim, loss["temperature"], loss["eta2"])
+        local = float(theory.local_beta(dim, loss["temperature"], loss["eta2"])) / limit
         table = {}
         for multiple, members in _by(run, "loss.beta").items():
-            beta = multiple * theory.vanishing_beta(dim, loss["temperature"], loss["eta2"])
             found = []
             for member in members:
                 z = np.asarray(held.array(member, "test", "view1"), np.float64)[:2000]
@@ -516,7 +517,7 @@ def draw_beta(runs: Path) -> Drawn:
             table[multiple] = found
             mean, error = found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(len(found))
             cells = (f"{m:.3f} ± {e:.3f}" for m, e in zip(mean, error, strict=True))
-            rows.append([dim, f"{multiple:g}", f"{beta:.3g}", *cells])
+            rows.append([dim, f"{local:.2f}", f"{multiple:g}", f"{multiple * limit:.3g}", *cells])
         x = np.arange(len(table))
         for index, (axes, name) in enumerate(zip(grid, metrics, strict=True)):
             y = np.array([table[k][:, index] for k in sorted(table)])
