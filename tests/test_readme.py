@@ -31,7 +31,14 @@ def test_files_that_the_readme_names_exist():
         assert (ROOT / file).exists(), file
 
 
-@pytest.mark.parametrize("name", ["infonce_jax.losses.infonce", "infonce_jax.losses.regulariser"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "infonce_jax.losses.infonce",
+        "infonce_jax.losses.regulariser",
+        "infonce_jax.theory.uniformity",
+    ],
+)
 def test_docstring_examples(name):
     # By name: the package's attribute infonce is the function, not the module.
     result = doctest.testmod(importlib.import_module(name))

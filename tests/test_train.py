@@ -167,6 +167,45 @@ def test_vanishing_beta_is_the_theorys(tiny_config):
     np.testing.assert_allclose(beta, 3 * theory.vanishing_beta(8, 0.5, 0.25), rtol=1e-5)
 
 
+def test_the_alignment_bound_is_logged_where_the_mildness_is_known(tiny_config):
+    tiny_config.channel.strength = (0.3, 1.5)
+    metrics = metrics_of(trained(tiny_config, steps=1))
+    eta2 = [
+        theory.mildness.laplace_noise(m.hyperparameters["channel.strength"])
+        for m in members(tiny_config)
+    ]
+    want = theory.batch_alignment_bound(
+        jnp.array(eta2), metrics["mean_resultant"], metrics["alignment"], 16
+    )
+    np.testing.assert_allclose(metrics["alignment_bound"], want, rtol=1e-5)
+    share = metrics["alignment"] / metrics["alignment_bound"]
+    np.testing.assert_allclose(metrics["alignment_share"], share, rtol=1e-5)
+
+
+def test_no_alignment_bound_where_the_mildness_is_not_known(tiny_config):
+    tiny_config.data.source = "sphere"
+    tiny_config.channel.name = "erasure"
+    assert not {"alignment_bound", "alignment_share"} & set(metrics_of(trained(tiny_config, 1)))
+
+
+@pytest.mark.parametrize(
+    ("source", "channel", "eta2"),
+    [
+        ("binary", "bit_flip", 0.640),
+        ("mixture", "gaussian_noise", 1.0),
+        ("gaussian", "erasure", 0.8),
+    ],
+)
+def test_mildness_follows_from_the_configuration(tiny_config, source, channel, eta2):
+    tiny_config.data.source = source
+    tiny_config.data.binary_active = 12.0
+    tiny_config.data.mixture_components = 2
+    tiny_config.channel.name = channel
+    tiny_config.channel.strength = {"bit_flip": 0.1, "gaussian_noise": 0.5, "erasure": 0.2}[channel]
+    got = train_lib.member_mildness(tiny_config, members(tiny_config))
+    np.testing.assert_allclose(got, [eta2, eta2], atol=1e-9)
+
+
 def test_bfloat16_keeps_parameters_and_embeddings_in_float32(tiny_config):
     exact = metrics_of(trained(tiny_config))["loss"]
     tiny_config.train.compute_dtype = "bfloat16"

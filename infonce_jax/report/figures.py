@@ -406,6 +406,7 @@ def _figure(
     columns: int = 1,
     legend_lines: int = 0,
     gap_inch: float = _GAP_INCH,
+    share_x: bool = True,
 ):
     """Axes in the same place of every panel, so that panels line up whatever their tick labels.
 
@@ -425,7 +426,7 @@ def _figure(
         hspace=gap_inch / row_inch,
         wspace=gap_inch / ((inner_inch - (columns - 1) * gap_inch) / columns),
     )
-    grid = list(figure.subplots(rows, columns, sharex=True, squeeze=False).ravel())
+    grid = list(figure.subplots(rows, columns, sharex=share_x, squeeze=False).ravel())
     for axes in grid[::columns]:
         axes.yaxis.set_label_coords(-0.39 / (inner_inch / columns), 0.5)
     return figure, grid

@@ -3,10 +3,12 @@
     python -m infonce_jax.report.theory --runs runs/theory --output docs/theory
 
 The closed forms are simulated here; the experiments are read from the run folders that
-configs/theory/*.py wrote. What has no run folder is left out and named.
+configs/theory/*.py wrote. What has no run folder is left out and named. Tables are printed, and set in
+the page.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/theory"))
     parser.add_argument("--output", type=Path, default=Path("docs/theory"))
+    parser.add_argument(
+        "--page", type=Path, default=Path("docs/theory.md"), help="whose tables to set"
+    )
     parser.add_argument("--only", nargs="*", choices=sorted(EXHIBITS), help="draw these alone")
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -65,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 svg = figures.to_svg(drawn.figure, name)
                 (arguments.output / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
         if drawn.table:
-            (arguments.output / f"{name}.md").write_text(drawn.table, encoding="utf-8")
-        print(f"{arguments.output / name}", flush=True)
+            print(f"\n{name}\n{drawn.table}", flush=True)
+            _set_table(arguments.page, name, drawn.table)
     return 0
 
 
@@ -118,7 +123,7 @@ def draw_sphere(_: Path) -> Drawn:
     rng = np.random.default_rng(0)
     simulated = []
     for dim in (2, 4, 8, 16, 32, 64):
-        x = np.sort(np.sqrt(dim) * (2 * rng.beta((dim - 1) / 2, (dim - 1) / 2, 4_000_000) - 1))
+        x = np.sort(np.sqrt(dim) * (2 * rng.beta((dim - 1) / 2, (dim - 1) / 2, 1_000_000) - 1))
         edges = np.linspace(-4.5, 4.5, 91)
         ranks = np.arange(1, x.size + 1) / x.size
         gap = np.abs(ranks - ndtr(x)).max()
@@ -157,8 +162,8 @@ def draw_power(_: Path) -> Drawn:
     for (test, label), colour in zip(_TESTS.items(), _COLOURS, strict=False):
         sizes = [theory.sphere.detectable_sample_size(dim, test, p) for p in levels]
         axes.plot(sizes, levels, color=colour, label=label)
-        for n in (250, 1000, 2000, 4000, 8000):
-            x = 2 * rng.beta((dim - 1) / 2, (dim - 1) / 2, (n, 1000)) - 1
+        for n in (250, 1000, 2000, 4000):
+            x = 2 * rng.beta((dim - 1) / 2, (dim - 1) / 2, (n, 600)) - 1
             if test == "anderson_darling":
                 rejected = evaluation.anderson_darling(x).statistic > 0.752
             else:
@@ -200,6 +205,7 @@ def draw_radius(_: Path) -> Drawn:
             pr = values.sum() ** 2 / (values**2).sum()
             axes.plot(pr, norm.std() / norm.mean(), "o", color=colour, markersize=3)
     axes.set(xscale="log", yscale="log", xlabel="participation ratio", ylabel="CV of the norm")
+    figures._log_ticks(axes.yaxis, [0.03, 0.1, 0.3])
     figures._legend_above(axes, columns=2)
     return Drawn("radius", figure, "")
 
@@ -281,26 +287,26 @@ _LABELS = {
     "mixture": "mixture + noise",
     "bits": "bits, flipped",
 }
-_MIXTURE = np.array([[0.0, 0.0], [2.0, 2.0]])
+_MIXTURE = np.array([[0.0], [3.0]])
 _PAIRS: dict[str, tuple[Callable, Callable, tuple[float, ...]]] = {
     "gaussian": (
         theory.mildness.gaussian_noise,
-        lambda rng, n: rng.standard_normal((n, 2)),
+        lambda rng, n: rng.standard_normal((n, 1)),
         (0.3, 0.7, 1.5),
     ),
     "laplace": (
         theory.mildness.laplace_noise,
-        lambda rng, n: rng.laplace(size=(n, 2)) / np.sqrt(2),
+        lambda rng, n: rng.laplace(size=(n, 1)) / np.sqrt(2),
         (0.3, 0.7, 1.5),
     ),
     "mixture": (
         lambda s: theory.mildness.mixture_noise(_MIXTURE, s),
-        lambda rng, n: _MIXTURE[rng.integers(0, 2, n)] + rng.standard_normal((n, 2)),
+        lambda rng, n: _MIXTURE[rng.integers(0, 2, n)] + rng.standard_normal((n, 1)),
         (0.3, 0.7, 1.5),
     ),
     "bits": (
         lambda p: theory.mildness.bernoulli_flip(0.3, p),
-        lambda rng, n: rng.random((n, 2)) < 0.3,
+        lambda rng, n: rng.random((n, 1)) < 0.3,
         (0.05, 0.15, 0.3),
     ),
 }
@@ -335,12 +341,12 @@ def tabulate_entropy(_: Path) -> Drawn:
     rows = [["law", "d", "n", "true H", *names]]
     for law, (draw, truth) in laws.items():
         for dim in (2, 8, 32, 128):
-            for n in (256, 2048):
-                draws = [draw((n, dim)).astype(np.float32) for _ in range(8)]
+            for n in (256, 1024):
+                draws = [draw((n, dim)).astype(np.float32) for _ in range(4)]
                 bias = []
                 for name in names:
                     values = np.array([float(jitted[name](z)) for z in draws]) - truth(dim)
-                    bias.append(f"{values.mean():+.2f} ± {values.std(ddof=1) / np.sqrt(8):.2f}")
+                    bias.append(f"{values.mean():+.2f} ± {values.std(ddof=1) / 2:.2f}")
                 rows.append([law, dim, f"{n:,}", f"{truth(dim):.2f}", *bias])
     return Drawn("entropy", None, _markdown(rows))
 
@@ -348,7 +354,9 @@ def tabulate_entropy(_: Path) -> Drawn:
 def draw_alignment(runs: Path) -> Drawn:
     """Alignment reached against the bound, at every strength of four channels."""
     names = ("gaussian", "laplace", "mixture", "binary")
-    figure, grid = figures._figure(1.0, rows=len(names), legend_lines=1, gap_inch=0.3)
+    figure, grid = figures._figure(
+        0.95, rows=len(names), legend_lines=2, gap_inch=0.4, share_x=False
+    )
     rows = [["source", "strength", "η₂", "‖m‖", "bound", "alignment", "share of the bound"]]
     from infonce_jax import data
 
@@ -422,14 +430,14 @@ def draw_rates(runs: Path) -> Drawn:
         raise Absent(_missing(runs / "rates"))
     of = [_open(folder.parent) for folder in folders]
     sweeps = {
-        "dimension d": ([r for r in of if r.config["train"]["batch_size"] == 512], -1.0),
+        "dimension d": ([r for r in of if r.config["train"]["batch_size"] == 256], -1.0),
         "batch N": ([r for r in of if r.config["encoder"]["embedding_dim"] == 32], -0.5),
     }
-    figure, grid = figures._figure(1.15, rows=4, legend_lines=1, gap_inch=0.5)
+    figure, grid = figures._figure(1.05, rows=4, legend_lines=2, gap_inch=0.55, share_x=False)
     rows = [["against", "quantity", "measured slope", "predicted"]]
     panel = iter(grid)
     for axis, (chosen, slope) in sweeps.items():
-        values = {"Φ − Φ(σ)": [], "AD − 0.384": [], "at σ": []}
+        values = {"Φ − Φ(σ)": [], "AD − 0.384": []}
         x = []
         for run in chosen:
             held = embeddings.read(run.embeddings[max(run.embeddings)])
@@ -476,22 +484,23 @@ def draw_beta(runs: Path) -> Drawn:
         (_open(folder.parent) for folder in folders),
         key=lambda run: run.config["encoder"]["embedding_dim"],
     )
-    metrics = ("‖m‖", "norm CV", "entropy less Gaussian's", "AD average", "alignment")
+    metrics = ("‖m‖", "norm CV", "entropy deficit", "AD average", "alignment")
     figure, grid = figures._figure(0.85, rows=len(metrics), legend_lines=2, gap_inch=0.26)
-    rows = [["d", "β/β₀", "β", *metrics, "Φ − Φ(σ)"]]
+    rows = [["d", "β_loc/β₀", "β/β₀", "β", *metrics, "Φ − Φ(σ)"]]
     for run, colour in zip(of, _COLOURS, strict=False):
         dim, loss = run.config["encoder"]["embedding_dim"], run.config["loss"]
         held = embeddings.read(run.embeddings[max(run.embeddings)])
         alpha = 1 / loss["temperature"]
         floor = theory.expected_batch_uniformity(dim, alpha, 1999)
+        limit = theory.vanishing_beta(dim, loss["temperature"], loss["eta2"])
+        local = float(theory.local_beta(dim, loss["temperature"], loss["eta2"])) / limit
         table = {}
         for multiple, members in _by(run, "loss.beta").items():
-            beta = multiple * theory.vanishing_beta(dim, loss["temperature"], loss["eta2"])
             found = []
             for member in members:
                 z = np.asarray(held.array(member, "test", "view1"), np.float64)[:2000]
                 cosines, resultant = _cosines(run, member)
-                # Of the shape alone: at equal covariance scale, how far from an isotropic Gaussian.
+                # At unit mean variance, less the isotropic Gaussian's, which is the largest.
                 scale = np.sqrt(np.mean(np.var(z, axis=0)))
                 entropy = float(losses.gaussian_entropy((z / scale).astype(np.float32)))
                 found.append(
@@ -508,7 +517,7 @@ def draw_beta(runs: Path) -> Drawn:
             table[multiple] = found
             mean, error = found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(len(found))
             cells = (f"{m:.3f} ± {e:.3f}" for m, e in zip(mean, error, strict=True))
-            rows.append([dim, f"{multiple:g}", f"{beta:.3g}", *cells])
+            rows.append([dim, f"{local:.2f}", f"{multiple:g}", f"{multiple * limit:.3g}", *cells])
         x = np.arange(len(table))
         for index, (axes, name) in enumerate(zip(grid, metrics, strict=True)):
             y = np.array([table[k][:, index] for k in sorted(table)])
@@ -583,6 +592,17 @@ def _dotted(config: dict):
     from ml_collections import config_dict
 
     return config_dict.ConfigDict(config)
+
+
+def _set_table(page: Path, name: str, table: str) -> None:
+    """Puts a table between <!-- name --> and <!-- end -->, where the page has these lines."""
+    if not page.is_file():
+        return
+    text = page.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    page.write_text(
+        pattern.sub(lambda m: m[1] + "\n" + table + "\n" + m[2], text), encoding="utf-8"
+    )
 
 
 def _markdown(rows: Sequence[Sequence[object]]) -> str:

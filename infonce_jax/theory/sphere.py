@@ -194,8 +194,8 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
     From the tests' asymptotic laws under the alternative, mean and variance estimated:
     Anderson-Darling's A² is Σ λ_i (Z_i + √n c_i)² with λ_i, c_i from the kernel of the empirical
     process and the difference of the distribution functions; D'Agostino-Pearson's K² is χ² with two
-    degrees of freedom and the noncentrality n·(excess kurtosis)²/24. Both grow as d², so that n·1/d²
-    decides: with n below it a uniform direction passes for Gaussian.
+    degrees of freedom and the noncentrality n·(excess kurtosis)²/24. Both sizes grow as d²; with fewer
+    draws a uniform direction passes for Gaussian.
 
     Args:
         dim: dimension d ≥ 2.
@@ -203,7 +203,9 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
         power: probability of rejection, above 0.05 and below 1.
 
     Returns:
-        The sample size; good to a few per cent where it is in the hundreds or more.
+        The sample size. Against simulation in 16 dimensions it is within 15 % for Anderson-Darling,
+        and 10 to 30 % too large for D'Agostino-Pearson, as the kurtosis of a sample of this light-tailed
+        law varies less than the normal's; in few dimensions it is worse.
 
     Raises:
         ValueError: for an unknown test, or a power outside its range.
@@ -220,10 +222,10 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
             return float(ncx2.sf(5.991464547107979, 2, n * excess_kurtosis(dim) ** 2 / 24))
 
     elif test == "anderson_darling":
-        weights, shifts = _anderson_darling_modes(dim)
+        weights, shifts, rest = _anderson_darling_modes(dim)
 
         def rejects(n):
-            return _tail_of_quadratic_form(0.752, weights, n * shifts**2)
+            return _tail_of_quadratic_form(0.752 - rest, weights, n * shifts**2)
 
     else:
         raise ValueError(f"test is {test!r}; use 'anderson_darling' or 'dagostino_pearson'.")
@@ -300,8 +302,11 @@ def _log_gamma_ratio(dim: int, shift: bool = False) -> float:
     return value
 
 
-def _anderson_darling_modes(dim: int) -> tuple[np.ndarray, np.ndarray]:
+def _anderson_darling_modes(dim: int) -> tuple[np.ndarray, np.ndarray, float]:
     """λ_i and c_i of A² = Σ λ_i (Z_i + √n c_i)² for √d·U₁, mean and variance estimated.
+
+    The third number is the sum of the λ_i left out, which are so many and so small that their share
+    of A² hardly varies.
 
     The limiting empirical process of normal data has the covariance
     min(u,v) - uv - φ(x)φ(y)(1 + xy/2), and A² integrates its square over du/(u(1-u)).
@@ -320,18 +325,20 @@ def _anderson_darling_modes(dim: int) -> tuple[np.ndarray, np.ndarray]:
     weights, modes = np.linalg.eigh(kernel * np.outer(root, root))
     weights, modes = weights[::-1][:60], modes[:, ::-1][:, :60]
     drift = cdf(dim, x / np.sqrt(dim)) - lower
-    return weights, (root * drift) @ modes / np.sqrt(weights)
+    rest = float(np.sum(np.diag(kernel) * root**2) - weights.sum())
+    return weights, (root * drift) @ modes / np.sqrt(weights), rest
 
 
 def _tail_of_quadratic_form(x: float, weights: np.ndarray, noncentral: np.ndarray) -> float:
     """P(Σ λ_i χ²_1(δ_i) > x), by Imhof's inversion of the characteristic function."""
-    u = (np.arange(200_000) + 0.5) * 0.002
+    # The integrand's size falls faster than any power: 1e-6 at the end.
+    u = (np.arange(30_000) + 0.5) * 0.005
     angle, log_size = -x * u / 2, np.zeros_like(u)
     for weight, shift in zip(weights, noncentral, strict=True):
         scaled = (weight * u) ** 2
         angle += 0.5 * (np.arctan(weight * u) + shift * weight * u / (1 + scaled))
         log_size += 0.25 * np.log1p(scaled) + 0.5 * shift * scaled / (1 + scaled)
-    return float(0.5 + 0.002 * np.sum(np.sin(angle) * np.exp(-log_size) / u) / np.pi)
+    return float(0.5 + 0.005 * np.sum(np.sin(angle) * np.exp(-log_size) / u) / np.pi)
 
 
 def _check_dim(dim: int) -> None:

@@ -21,7 +21,7 @@ def phi_sigma(
 
     Example:
         >>> round(float(phi_sigma(128, 10.0)), 4)
-        0.3891
+        0.3895
 
     Args:
         dim: dimension d ≥ 2, an integer or integers.

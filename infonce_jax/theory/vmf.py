@@ -140,8 +140,10 @@ def sample(
     cosine_key, tangent_key = jax.random.split(key)
     cosine = _sample_cosine(cosine_key, dim, kappa.astype(mean.dtype), n)
     tangent = jax.random.normal(tangent_key, (n, dim), mean.dtype)
-    tangent -= (tangent @ mean)[:, None] * mean
-    tangent /= jnp.linalg.norm(tangent, axis=1, keepdims=True)
+    for _ in range(2):
+        # Twice, because what is left of a draw near the mean is mostly rounding the first time.
+        tangent -= (tangent @ mean)[:, None] * mean
+        tangent /= jnp.linalg.norm(tangent, axis=1, keepdims=True)
     sine = jnp.sqrt(jnp.maximum((1 - cosine) * (1 + cosine), 0))
     return cosine[:, None] * mean + sine[:, None] * tangent
 

@@ -137,6 +137,17 @@ def test_every_seed_is_drawn():
         assert len(drawn) == 6 + 2
 
 
+def test_the_bound_of_a_metric_is_drawn_for_each_setting():
+    values = np.full((50, 4), 0.5)
+    bound = values + np.array([0.1, 0.1, 0.2, 0.2])
+    settings = {"noise 0.5": [0, 1], "noise 1": [2, 3]}
+    with figures.style():
+        logged = [figures.Logged("alignment", values, bound)]
+        figure = figures.training(np.arange(50.0), "step", logged, settings)
+    drawn = {round(float(line.get_ydata()[0]), 6) for line in figure.axes[0].lines}
+    assert drawn == {0.5, 0.6, 0.7}
+
+
 def test_every_seed_is_drawn_against_the_sample_size():
     values = np.array([[0.4, 0.5, 0.9], [0.3, 0.6, 1.1]])
     curves = [figures.Curve("untrained", figures.UNTRAINED, np.array([100, 1000, 9000]), values)]

@@ -54,6 +54,18 @@ def test_terminal_shows_ours_and_the_papers_number_under_it(runs):
     assert max(map(len, lines)) <= 100
 
 
+def test_alignment_is_set_against_its_bound_where_that_is_logged(runs, tmp_path):
+    run = write_run(tmp_path / "bounded")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = sum(lines[-1]["alignment"]) / 3
+    for line in lines:
+        line["alignment_bound"] = [0.99] * 3
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = " ".join(format_terminal(build_table([run])).split())
+    assert f"Laplace {last:.3f} of 0.990 ({100 * last / 0.99:.0f} %)" in text
+    assert "most that the channel allows" not in format_terminal(build_table(runs))
+
+
 def test_pass_rates_are_percentages(runs):
     table = build_table(runs)
     lines = format_terminal(table).splitlines()

@@ -57,13 +57,13 @@ def test_ends_of_the_range():
 
 @pytest.mark.parametrize("dim", [2, 3, 10, 300])
 def test_moments_agree_with_mpmath_and_with_draws(dim):
-    f = density(dim)
     for order in (2, 4, 6):
         # t = sin θ takes the singularity of the circle's density away.
-        want = mp.quad(
-            lambda a: mp.sin(a) ** order * f(mp.sin(a)) * mp.cos(a),  # noqa: B023
-            [-mp.pi / 2, 0, mp.pi / 2],
+        whole, part = (
+            mp.quad(lambda a: mp.sin(a) ** k * mp.cos(a) ** (dim - 2), [0, mp.pi / 2])  # noqa: B023
+            for k in (0, order)
         )
+        want = part / whole
         assert sphere.moment(dim, order) == pytest.approx(float(want), rel=1e-10)
     assert sphere.moment(dim, 3) == 0
     variance = sphere.moment(dim, 2)
@@ -87,7 +87,9 @@ def test_distances_to_the_normal_agree_with_mpmath(dim):
 
     # Where the densities cross, by bisection on either side of √3, the maximum of their ratio.
     last = root * (1 - mp.mpf(10) ** -40)
-    inner = mp.findroot(difference, (0.3, min(mp.sqrt(3), last)), solver="illinois", tol=1e-45)
+    inner = mp.findroot(
+        difference, (0.3, min(mp.sqrt(3), 0.85 * last)), solver="illinois", tol=1e-45
+    )
     outer = (
         root
         if dim <= 3
@@ -177,22 +179,21 @@ def test_batch_bias_vanishes_as_one_over_the_batch_with_the_stated_constant():
 def test_detectable_sample_size_is_where_half_the_tests_reject():
     from infonce_jax.evaluation import anderson_darling, dagostino_pearson
 
-    dim, rng = 6, np.random.default_rng(0)
+    dim, rng = 24, np.random.default_rng(0)
     for name in ("anderson_darling", "dagostino_pearson"):
         n = round(sphere.detectable_sample_size(dim, name))
-        x = np.sqrt(dim) * (2 * rng.beta(2.5, 2.5, (n, 2000)) - 1)
+        x = np.sqrt(dim) * (2 * rng.beta(11.5, 11.5, (n, 1000)) - 1)
         if name == "anderson_darling":
             rejected = anderson_darling(x).statistic > 0.752
         else:
             rejected = dagostino_pearson(x).pvalue < 0.05
-        # 0.011 is the standard error; the rest is what the asymptotic law misses at this n.
-        assert rejected.mean() == pytest.approx(0.5, abs=0.08), name
+        # 0.016 is the standard error; the rest is what the asymptotic law misses at this n.
+        assert rejected.mean() == pytest.approx(0.5, abs=0.12), name
     # The level itself, where there is nothing to detect.
-    weights, shifts = sphere._anderson_darling_modes(100_000)
-    assert weights.sum() == pytest.approx(0.384, abs=0.01)
-    assert sphere._tail_of_quadratic_form(0.752, weights, 0 * shifts) == pytest.approx(
-        0.05, abs=2e-3
-    )
+    weights, shifts, rest = sphere._anderson_darling_modes(100_000)
+    assert weights.sum() + rest == pytest.approx(0.384, abs=2e-3)
+    level = sphere._tail_of_quadratic_form(0.752 - rest, weights, 0 * shifts)
+    assert level == pytest.approx(0.05, abs=2e-3)
     ratio = sphere.detectable_sample_size(256) / sphere.detectable_sample_size(128)
     assert ratio == pytest.approx(4, rel=0.05)
 

@@ -1,0 +1,45 @@
+"""The command that draws the theory's page."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infonce_jax.report import theory
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "theory.md"
+
+
+def test_draws_what_it_can_and_names_what_is_missing(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    arguments = ["--runs", str(tmp_path), "--output", str(tmp_path / "out"), "--page", str(page)]
+    assert theory.main([*arguments, "--only", "kl", "beta"]) == 0
+    ElementTree.parse(tmp_path / "out" / "kl.svg")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["kl.svg"]
+    assert f"{tmp_path / 'beta'} holds no run" in capsys.readouterr().err
+
+
+def test_a_table_takes_its_place_in_the_page_again_and_again(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "before\n\n<!-- one -->\n<!-- end -->\n\n<!-- two -->\nkept\n<!-- end -->\nafter\n"
+    )
+    for cell in ("1", "2"):
+        theory._set_table(page, "one", theory._markdown([["a", "b"], [cell, "x\\d"]]))
+    text = page.read_text()
+    assert "| 2 | x\\d |" in text and "| 1 |" not in text
+    assert "kept" in text and text.endswith("after\n")
+
+
+def test_slope_of_a_power_law():
+    x = np.array([8.0, 16.0, 32.0, 64.0])
+    y = 3 * x[:, None] ** -0.5 * np.array([1.0, 2.0, 5.0])
+    slope, error = theory._slope(x, y)
+    assert slope == pytest.approx(-0.5) and error == pytest.approx(0, abs=1e-12)
+
+
+def test_the_page_shows_every_exhibit():
+    text = PAGE.read_text()
+    for name in theory.EXHIBITS:
+        assert f"(theory/{name}.svg)" in text or f"<!-- {name} -->" in text, name
