@@ -15,10 +15,9 @@ from jaxtyping import Float
 
 from infonce_jax import embeddings
 from infonce_jax.report import figures
+from infonce_jax.report.pages import Absent, Drawn, draw_page, markdown
 from infonce_jax.report.runs import Key, Run, load_run
-from infonce_jax.report.theory import Absent, Drawn, draw_all, markdown
 
-_COLOURS = figures._SETTINGS
 _NEGATIVES = 2000
 
 
@@ -34,7 +33,7 @@ def draw_cosines(runs: Path) -> Drawn:
     """Figures 2, 7 and 8: cosines of positive and negative pairs against batch size, per dimension."""
     points = _points(runs / "laplace")
     dims = sorted({p.dim for p in points})
-    figure, grid = figures._figure(1.0, rows=len(dims), legend_lines=1, gap_inch=0.3)
+    figure, grid = figures._figure(1.0, rows=len(dims), legend_lines=3, gap_inch=0.42)
     rows = [["d", "batch", "positive pairs", "negative pairs", "1/√d"]]
     for axes, dim in zip(grid, dims, strict=True):
         own = sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
@@ -58,52 +57,56 @@ def draw_cosines(runs: Path) -> Drawn:
         grid[0].plot([], [], color=colour, linewidth=5, alpha=0.6, label=f"{label} pairs")
     dashes = {"color": figures.INK, "linewidth": 0.6, "dashes": (4, 2)}
     grid[0].plot([], [], label="±1/√d", **dashes)
-    figures._legend_above(grid[0], columns=3, raise_inch=0.17)
+    figures._legend_above(grid[0], columns=2, raise_inch=0.17)
     return Drawn("cosines", figure, markdown(rows))
 
 
 def draw_norms(runs: Path) -> Drawn:
-    """Figure 3: norms at d = 32; their CV, and the tests of normality, against batch size."""
+    """Figure 3, left: norms at the smallest dimension, over their mean, for every batch size."""
     points = _points(runs / "laplace")
-    dims = sorted({p.dim for p in points})
-    figure, grid = figures._figure(1.25, rows=4, legend_lines=2, gap_inch=0.5)
-    lowest = sorted((p for p in points if p.dim == dims[0]), key=lambda p: p.batch)
-    for point, colour in zip(lowest, figures._setting_colours(len(lowest)), strict=True):
+    dim = min(p.dim for p in points)
+    own = sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
+    figure, (axes,) = figures._figure(1.6, legend_lines=2)
+    for point, colour in zip(own, figures._setting_colours(len(own)), strict=True):
         norm = np.concatenate([np.linalg.norm(z, axis=1) for z in _clean(point.run)])
-        label = f"batch {point.batch}"
-        grid[0].hist(
-            norm / norm.mean(), 60, (0.4, 1.8), True, histtype="step", color=colour, label=label
-        )
-    grid[0].set(xlabel=f"‖z‖ / mean at d = {dims[0]}", ylabel="density")
-    figures._legend_above(grid[0], columns=3)
+        density, edges = np.histogram(norm / norm.mean(), 60, (0.4, 1.8), density=True)
+        axes.stairs(density, edges, color=colour)
+        axes.plot([], [], color=colour, label=f"batch {point.batch}")
+    axes.set(xlabel=f"‖z‖ / mean at d = {dim}", ylabel="density")
+    figures._legend_above(axes, columns=3)
+    return Drawn("norms", figure, "")
+
+
+def draw_normality(runs: Path) -> Drawn:
+    """Figure 3, right: the norms' CV and the tests of normality against batch size and dimension."""
+    points = _points(runs / "laplace")
+    dims, batches = (sorted({getattr(p, name) for p in points}) for name in ("dim", "batch"))
+    figure, grid = figures._figure(1.2, rows=3, legend_lines=2, gap_inch=0.25)
     rows = [["d", "batch", "CV", "1/√(2d)", "AD average", "AD pass", "DP average p", "DP pass"]]
-    batches = sorted({p.batch for p in points})
     for dim, colour in zip(dims, figures._setting_colours(len(dims)), strict=True):
         own = sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
         names = ("norm_cv", "ad_mean", "ad_pass", "dp_mean_p", "dp_pass")
         values = {name: [_last(p.run, name) for p in own] for name in names}
-        for axes, name in zip(grid[1:], ("norm_cv", "ad_mean", "dp_pass"), strict=True):
-            axes.plot(
-                range(len(own)), values[name], "o-", color=colour, markersize=3, label=f"d = {dim}"
-            )
-        grid[1].axhline((2 * dim) ** -0.5, color=colour, linewidth=0.6, dashes=(4, 2))
+        for axes, name in zip(grid, ("norm_cv", "ad_mean", "dp_pass"), strict=True):
+            label = f"d = {dim}"
+            axes.plot(range(len(own)), values[name], "o-", color=colour, markersize=3, label=label)
+        grid[0].axhline((2 * dim) ** -0.5, color=colour, linewidth=0.6, dashes=(4, 2))
         for i, point in enumerate(own):
             cv, ad, ad_pass, dp, dp_pass = (values[name][i] for name in names)
             cells = f"{cv:.3f}", f"{(2 * dim) ** -0.5:.3f}", f"{ad:.3f}", f"{ad_pass:.0%}"
             rows.append([dim, point.batch, *cells, f"{dp:.3f}", f"{dp_pass:.0%}"])
-    grid[1].set(ylabel="CV")
-    figures._legend_above(grid[1], columns=5)
-    grid[2].axhline(0.752, color=figures.INK, linewidth=0.6, dashes=(4, 2))
-    grid[2].set(ylabel="AD average")
-    grid[3].axhline(0.95, color=figures.INK, linewidth=0.6, dashes=(4, 2))
-    grid[3].set(ylabel="DP pass", xlabel="batch", ylim=(0, 1.03))
-    for axes in grid[1:]:
-        axes.set_xticks(range(len(batches)), labels=[str(b) for b in batches])
-        axes.tick_params(labelbottom=True)
-    return Drawn("norms", figure, markdown(rows))
+    dashes = {"color": figures.INK, "linewidth": 0.6, "dashes": (4, 2)}
+    grid[1].axhline(0.752, **dashes)
+    grid[2].axhline(0.95, **dashes)
+    grid[0].set(ylabel="CV")
+    grid[1].set(ylabel="AD average")
+    grid[2].set(ylabel="DP pass", xlabel="batch", ylim=(0, 1.03))
+    grid[2].set_xticks(range(len(batches)), labels=[str(b) for b in batches])
+    figures._legend_above(grid[0], columns=3)
+    return Drawn("normality", figure, markdown(rows))
 
 
-EXHIBITS = {"cosines": draw_cosines, "norms": draw_norms}
+EXHIBITS = {"cosines": draw_cosines, "norms": draw_norms, "normality": draw_normality}
 
 
 def _points(folder: Path) -> list[_Point]:
@@ -144,7 +147,7 @@ def _last(run: Run, statistic: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    return draw_all(EXHIBITS, "paper_figures", Path("runs/paper"), Path("docs/paper"), argv)
+    return draw_page(EXHIBITS, "paper", __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,9 @@ configs/theory/*.py wrote. What has no run folder is left out and named. Tables 
 the page.
 """
 
-import argparse
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,57 +19,11 @@ from scipy.special import ndtr
 
 from infonce_jax import embeddings, evaluation, losses, theory
 from infonce_jax.report import figures
+from infonce_jax.report.pages import Absent, Drawn, draw_page, markdown
 from infonce_jax.report.runs import Run, load_run
 
 _COLOURS = figures._SETTINGS
 _ALPHA_OF_RATES = 5.0
-
-
-class Drawn(NamedTuple):
-    """A figure with what it shows in numbers.
-
-    Attributes:
-        name: of its file, without .svg.
-        figure: a matplotlib figure, or None for a table alone.
-        table: Markdown, or an empty string.
-    """
-
-    name: str
-    figure: object
-    table: str
-
-
-class Absent(Exception):
-    """Names the run folder that an experiment needs."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m infonce_jax.report.theory", description=__doc__
-    )
-    parser.add_argument("--runs", type=Path, default=Path("runs/theory"))
-    parser.add_argument("--output", type=Path, default=Path("docs/theory"))
-    parser.add_argument(
-        "--page", type=Path, default=Path("docs/theory.md"), help="whose tables to set"
-    )
-    parser.add_argument("--only", nargs="*", choices=sorted(EXHIBITS), help="draw these alone")
-    arguments = parser.parse_args(argv)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for name in arguments.only or EXHIBITS:
-        with figures.style():
-            try:
-                drawn = EXHIBITS[name](arguments.runs)
-            except Absent as reason:
-                print(f"{name}: {reason}", file=sys.stderr)
-                continue
-            if drawn.figure is not None:
-                svg = figures.to_svg(drawn.figure, name)
-                (arguments.output / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
-        if drawn.table:
-            print(f"\n{name}\n{drawn.table}", flush=True)
-            _set_table(arguments.page, name, drawn.table)
-    return 0
 
 
 def draw_phi(_: Path) -> Drawn:
@@ -147,7 +98,7 @@ def draw_sphere(_: Path) -> Drawn:
         rows.append(
             [dim, *(f"{v:.2e}" for v in distance), *(f"{_rounded(size):,}" for size in sizes)]
         )
-    return Drawn("sphere", figure, _markdown(rows))
+    return Drawn("sphere", figure, markdown(rows))
 
 
 _TESTS = {"anderson_darling": "Anderson–Darling", "dagostino_pearson": "D'Agostino–Pearson"}
@@ -278,7 +229,7 @@ def tabulate_estimator(_: Path, repeats: int = 100) -> Drawn:
             spread = f"{estimates.mean():.4f} ± {estimates.std():.4f}"
             cells = (f"{strength:g}", f"{truth:.4f}", spread, f"{worst:.4f}")
             rows.append([_LABELS[label], *cells, f"{below} of {repeats}"])
-    return Drawn("estimator", None, _markdown(rows))
+    return Drawn("estimator", None, markdown(rows))
 
 
 _LABELS = {
@@ -348,7 +299,7 @@ def tabulate_entropy(_: Path) -> Drawn:
                     values = np.array([float(jitted[name](z)) for z in draws]) - truth(dim)
                     bias.append(f"{values.mean():+.2f} ± {values.std(ddof=1) / 2:.2f}")
                 rows.append([law, dim, f"{n:,}", f"{truth(dim):.2f}", *bias])
-    return Drawn("entropy", None, _markdown(rows))
+    return Drawn("entropy", None, markdown(rows))
 
 
 def draw_alignment(runs: Path) -> Drawn:
@@ -401,7 +352,7 @@ def draw_alignment(runs: Path) -> Drawn:
         axes.tick_params(labelbottom=True)
     grid[-1].set_xlabel("strength of the channel")
     figures._legend_above(grid[0], columns=2, raise_inch=0.17)
-    return Drawn("alignment", figure, _markdown(rows))
+    return Drawn("alignment", figure, markdown(rows))
 
 
 def tabulate_cifar10(runs: Path) -> Drawn:
@@ -420,7 +371,7 @@ def tabulate_cifar10(runs: Path) -> Drawn:
         estimate = f"{got.estimate:.3f} ± {got.standard_error:.3f}"
         cells = (f"{cosines.mean():.3f}", f"{resultant:.3f}", f"{bound:.3f}")
         rows.append([f"{crop:g}", estimate, f"{got.lower:.3f}", *cells])
-    return Drawn("cifar10", None, _markdown(rows))
+    return Drawn("cifar10", None, markdown(rows))
 
 
 def draw_rates(runs: Path) -> Drawn:
@@ -472,7 +423,7 @@ def draw_rates(runs: Path) -> Drawn:
             axes.tick_params(labelbottom=True)
             rows.append([axis, name, f"{fitted:.2f} ± {error:.2f}", f"{slope:g} ({rate})"])
     figures._legend_above(grid[0], columns=2, raise_inch=0.17)
-    return Drawn("rates", figure, _markdown(rows))
+    return Drawn("rates", figure, markdown(rows))
 
 
 def draw_beta(runs: Path) -> Drawn:
@@ -527,7 +478,7 @@ def draw_beta(runs: Path) -> Drawn:
             axes.set_xticks(x, labels=[f"{k:g}" for k in sorted(table)])
     grid[-1].set_xlabel("β/β₀")
     figures._legend_above(grid[0], columns=3, raise_inch=0.17)
-    return Drawn("beta", figure, _markdown(rows))
+    return Drawn("beta", figure, markdown(rows))
 
 
 EXHIBITS: dict[str, Callable[[Path], Drawn]] = {
@@ -594,25 +545,9 @@ def _dotted(config: dict):
     return config_dict.ConfigDict(config)
 
 
-def _set_table(page: Path, name: str, table: str) -> None:
-    """Puts a table between <!-- name --> and <!-- end -->, where the page has these lines."""
-    if not page.is_file():
-        return
-    text = page.read_text(encoding="utf-8")
-    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-    page.write_text(
-        pattern.sub(lambda m: m[1] + "\n" + table + "\n" + m[2], text), encoding="utf-8"
-    )
-
-
-def _markdown(rows: Sequence[Sequence[object]]) -> str:
-    def lines() -> Iterator[str]:
-        for index, row in enumerate(rows):
-            yield "| " + " | ".join(map(str, row)) + " |"
-            if index == 0:
-                yield "|" + " --- |" * len(row)
-
-    return "\n".join(lines()) + "\n"
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    return draw_page(EXHIBITS, "theory", __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infonce_jax.report import theory
+from infonce_jax.report import pages, theory
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "theory.md"
 
@@ -26,7 +26,7 @@ def test_a_table_takes_its_place_in_the_page_again_and_again(tmp_path):
         "before\n\n<!-- one -->\n<!-- end -->\n\n<!-- two -->\nkept\n<!-- end -->\nafter\n"
     )
     for cell in ("1", "2"):
-        theory._set_table(page, "one", theory._markdown([["a", "b"], [cell, "x\\d"]]))
+        pages.set_table(page, "one", pages.markdown([["a", "b"], [cell, "x\\d"]]))
     text = page.read_text()
     assert "| 2 | x\\d |" in text and "| 1 |" not in text
     assert "kept" in text and text.endswith("after\n")

@@ -1,0 +1,94 @@
+"""Pages of the documentation whose figures and tables a command makes."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from infonce_jax.report import figures
+
+
+class Drawn(NamedTuple):
+    """A figure with what it shows in numbers.
+
+    Attributes:
+        name: of its file, without .svg.
+        figure: a matplotlib figure, or None for a table alone.
+        table: Markdown, or an empty string.
+    """
+
+    name: str
+    figure: object
+    table: str
+
+
+class Absent(Exception):
+    """Names the run folder that an exhibit needs."""
+
+
+def draw_page(
+    exhibits: Mapping[str, Callable[[Path], Drawn]],
+    topic: str,
+    description: str | None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """A command line that draws the figures of docs/<topic>.md and sets its tables.
+
+    Tables go between the lines `<!-- name -->` and `<!-- end -->` of the page. What needs runs that are
+    not there is named and left as it is.
+
+    Args:
+        exhibits: by name, functions of the folder that holds the runs.
+        topic: of the page; its runs are in runs/<topic>, its figures in docs/<topic>.
+        description: for --help.
+        argv: the arguments, those of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--runs", type=Path, default=Path("runs", topic))
+    parser.add_argument("--output", type=Path, default=Path("docs", topic))
+    parser.add_argument("--page", type=Path, default=Path("docs", f"{topic}.md"))
+    parser.add_argument("--only", nargs="*", choices=sorted(exhibits), help="draw these alone")
+    arguments = parser.parse_args(argv)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only or exhibits:
+        with figures.style():
+            try:
+                drawn = exhibits[name](arguments.runs)
+            except Absent as reason:
+                print(f"{name}: {reason}", file=sys.stderr)
+                continue
+            if drawn.figure is not None:
+                svg = figures.to_svg(drawn.figure, name)
+                (arguments.output / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
+        if drawn.table:
+            print(f"\n{name}\n{drawn.table}", flush=True)
+            set_table(arguments.page, name, drawn.table)
+    return 0
+
+
+def set_table(page: Path, name: str, table: str) -> None:
+    """Puts a table between <!-- name --> and <!-- end -->, where the page has these lines."""
+    if not page.is_file():
+        return
+    text = page.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    page.write_text(
+        pattern.sub(lambda m: m[1] + "\n" + table + "\n" + m[2], text), encoding="utf-8"
+    )
+
+
+def markdown(rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; the first row is its head."""
+
+    def lines() -> Iterator[str]:
+        for index, row in enumerate(rows):
+            yield "| " + " | ".join(map(str, row)) + " |"
+            if index == 0:
+                yield "|" + " --- |" * len(row)
+
+    return "\n".join(lines()) + "\n"
