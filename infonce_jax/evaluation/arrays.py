@@ -4,7 +4,9 @@ Every check here names the array, the sizes or values found, and the remedy. Arr
 floating type they came in (memory-mapped ones stay mapped); blocks are float64.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +17,7 @@ MIN_ROWS = 8
 LARGEST_ENTRY = 1e100
 # Blocks of this many entries keep a pass's temporaries near 10 MiB, whatever the array's size.
 BLOCK_ENTRIES = 2**18
+COLUMN_ENTRIES = 2**15
 
 
 def check_embeddings(
@@ -128,19 +131,41 @@ def row_blocks(
     size = max(64, BLOCK_ENTRIES // x.shape[1])
     for start in range(0, len(x), size):
         rows = slice(start, min(start + size, len(x)))
-        yield rows, np.asarray(x[rows], dtype=dtype)
+        yield rows, np.asarray(x[rows], dtype=dtype, order="C")
 
 
-def column_blocks(x: Float[np.ndarray, "n d"]) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (columns, a contiguous copy [columns, n] in x's type), a few columns at a time.
+def map_columns(x: Float[np.ndarray, "n d"], compute: Callable[[slice, np.ndarray], None]) -> None:
+    """Calls `compute(columns, block)` on contiguous copies [columns, n] in x's type, in threads.
 
     Each coordinate lies along the fast axis, where sorting and summing are several times faster.
+    Sorting and ufuncs release the interpreter lock, so that a thread for each core keeps it busy.
+
+    Args:
+        x: a checked array; a memory-mapped one is read a few columns at a time.
+        compute: stores what it finds; called for disjoint ranges of columns, each once, at a time
+            and in an order of no one's choosing.
     """
-    # Fewer columns than a cache line holds would read every line of x again for each block.
-    size = max(16, BLOCK_ENTRIES // len(x))
-    for start in range(0, x.shape[1], size):
-        columns = slice(start, min(start + size, x.shape[1]))
-        yield columns, np.array(x[:, columns].T, order="C")
+    n, d = x.shape
+    # Fewer columns than a cache line holds would read every line of x again for each copy.
+    wide = max(16, COLUMN_ENTRIES // n)
+    # A quarter of a megabyte for each temporary keeps them in a core's own cache.
+    narrow = max(1, COLUMN_ENTRIES // n)
+
+    def copy_and_compute(start: int) -> None:
+        block = np.array(x[:, start : start + wide].T, order="C")
+        for offset in range(0, len(block), narrow):
+            part = block[offset : offset + narrow]
+            compute(slice(start + offset, start + offset + len(part)), part)
+
+    starts = range(0, d, wide)
+    workers = min(len(starts), os.cpu_count() or 1)
+    if workers == 1:
+        for start in starts:
+            copy_and_compute(start)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(copy_and_compute, starts):
+            pass
 
 
 def row_norms(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:

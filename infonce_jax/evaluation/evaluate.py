@@ -8,8 +8,9 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,16 @@ import numpy as np
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from infonce_jax.evaluation import concentration, normality, uniformity
-from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings, directions
+from infonce_jax.evaluation import (
+    aggregate,
+    controls,
+    multivariate,
+    normality,
+    shape,
+    sphere,
+    uniformity,
+)
+from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings, directions, row_norms
 from infonce_jax.evaluation.load import Embeddings, open_embeddings
 
 SAMPLE_SIZES = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, "all")
@@ -32,11 +41,21 @@ Row = dict[str, Any]
 
 
 class Sample(NamedTuple):
-    """What a statistic sees: some rows of one representation, and views of the same samples."""
+    """What a statistic sees: some rows of one representation, and what belongs to the same samples.
+
+    Attributes:
+        z: the embeddings.
+        view1: one view of the same samples, or None.
+        view2: another, or None.
+        labels: the class of each, or None.
+        tests: the univariate tests asked for.
+    """
 
     z: Float[np.ndarray, "n d"]
     view1: Float[np.ndarray, "n d"] | None = None
     view2: Float[np.ndarray, "n d"] | None = None
+    labels: np.ndarray | None = None
+    tests: tuple[str, ...] = tuple(normality.TESTS)
 
 
 class Statistic(NamedTuple):
@@ -47,41 +66,43 @@ class Statistic(NamedTuple):
         representations: those it is computed for.
         of_directions: whether it depends on z/‖z‖ only, so that one value holds for every
             representation; it is then given the raw sample.
+        deep: whether it is computed at the largest sample size only, and on request.
     """
 
     compute: Callable[[Sample], dict[str, float]]
     representations: tuple[str, ...] = REPRESENTATIONS
     of_directions: bool = False
+    deep: bool = False
 
 
-def _norms(sample: Sample) -> dict[str, float]:
-    ratio = concentration.participation_ratio(sample.z)
-    return {
-        "norm_cv": concentration.norm_cv(sample.z),
-        "norm_cv_gaussian": concentration.norm_cv_gaussian(ratio),
-        "participation_ratio": ratio,
-    }
+def _coordinates(sample: Sample) -> dict[str, float]:
+    """The univariate tests and the effect sizes, from the same pass over the sorted coordinates."""
+    n = len(sample.z)
+    names = tuple(dict.fromkeys((*sample.tests, *shape.STATISTICS)))
+    statistics = normality.statistics(sample.z, names)
+    found: dict[str, float] = {}
+    for test, (statistic, pvalue) in normality.results(statistics, sample.tests, n).items():
+        known = ~np.isnan(statistic)
+        statistic, pvalue = statistic[known], pvalue[known]
+        found[f"{test}_mean"] = _mean(statistic)
+        if test == "ad":
+            modified = normality.stephens_modified(statistic, n)
+            found["ad_pass"] = _mean(modified < normality.AD_CRITICAL_5_PERCENT)
+        if test == "dp":
+            asymptotic = np.exp(-0.5 * statistic)
+            found["dp_mean_p"] = _mean(asymptotic)
+            found["dp_pass"] = _mean(asymptotic > 0.05)
+        found[f"{test}_calibrated_mean_p"] = _mean(pvalue)
+        found[f"{test}_calibrated_pass"] = _mean(pvalue > 0.05)
+        found[f"{test}_bh_rejected"] = _mean(aggregate.benjamini_hochberg(pvalue) <= 0.05)
+        found[f"{test}_by_rejected"] = _mean(aggregate.benjamini_yekutieli(pvalue) <= 0.05)
+    found["constant_coordinates"] = int(np.sum(np.isnan(statistics["skewness"])))
+    return found | shape.effect_sizes(sample.z, statistics)
 
 
-def _spectrum(sample: Sample) -> dict[str, float]:
-    return {"participation_ratio": concentration.participation_ratio(sample.z)}
-
-
-def _anderson_darling(sample: Sample) -> dict[str, float]:
-    statistic = normality.anderson_darling(sample.z).statistic
-    tested = statistic[~np.isnan(statistic)]
-    modified = normality.stephens_modified(tested, len(sample.z))
-    return {
-        "ad_mean": _mean(tested),
-        "ad_pass": _mean(modified < normality.AD_CRITICAL_5_PERCENT),
-        "constant_coordinates": len(statistic) - len(tested),
-    }
-
-
-def _dagostino_pearson(sample: Sample) -> dict[str, float]:
-    pvalue = normality.dagostino_pearson(sample.z).pvalue
-    tested = pvalue[~np.isnan(pvalue)]
-    return {"dp_mean_p": _mean(tested), "dp_pass": _mean(tested > 0.05)}
+def _coordinates_of_directions(sample: Sample) -> dict[str, float]:
+    # All norms are 1 there.
+    return {k: v for k, v in _coordinates(sample).items() if not k.startswith("norm_cv")}
 
 
 def _alignment(sample: Sample) -> dict[str, float]:
@@ -100,14 +121,78 @@ def _uniformity(sample: Sample) -> dict[str, float]:
     }
 
 
+def _classes(sample: Sample) -> dict[str, float]:
+    if sample.labels is None:
+        return {}
+    return shape.class_conditional(sample.z, sample.labels)
+
+
+def _intervals(sample: Sample) -> dict[str, float]:
+    if len(sample.z) < 2 * MIN_ROWS:
+        return {}
+    # Fewer draws where each is dear.
+    draws = 100 if sample.z.shape[1] <= 512 else 25
+    found = shape.intervals(sample.z, draws=draws, rows=1000)
+    ends = {f"{name}_low": interval.low for name, interval in found.items()}
+    return ends | {f"{name}_high": interval.high for name, interval in found.items()}
+
+
+def _global(sample: Sample) -> dict[str, float]:
+    found = aggregate.global_test(sample.z, draws=99)
+    return {
+        "global_mean_p": found.mean_pvalue,
+        "global_smallest_p": found.smallest_pvalue,
+        "global_pass": found.pass_rate,
+        "global_pass_gaussian": found.pass_rate_gaussian,
+        "global_pass_gaussian_std": found.pass_rate_std,
+        "global_rows": found.n,
+    }
+
+
+def _multivariate(sample: Sample) -> dict[str, float]:
+    n, d = sample.z.shape
+    rows = min(n, max(1000, 4 * d))
+    moments = normality.moments(sample.z)[0]
+    if d > DEEP_DIMENSIONS or rows <= 2 * d or np.isnan(moments).any():
+        return {}
+    try:
+        found = multivariate.multivariate(sample.z, draws=99, rows=rows)
+    except ValueError:  # a covariance without full rank has no whitened sample to test
+        return {}
+    values = {f"{test}_statistic": result.statistic for test, result in found.items()}
+    values |= {f"{test}_p": result.pvalue for test, result in found.items()}
+    return values | {"multivariate_rows": rows}
+
+
+def _sphere(sample: Sample) -> dict[str, float]:
+    if sample.z.shape[1] < 2 or np.sum(row_norms(sample.z) > 0) < 2 * MIN_ROWS:
+        return {}
+    found = sphere.sphere(sample.z, draws=99, rows=1000)
+    found["cosine_law"] = sphere.cosine_law(sample.z)
+    values = {f"{test}_statistic": result.statistic for test, result in found.items()}
+    values |= {f"{test}_p": result.pvalue for test, result in found.items()}
+    values |= {
+        f"{test}_uniform": result.uniform
+        for test, result in found.items()
+        if not math.isnan(result.uniform)
+    }
+    return values | {"sphere_rows": min(1000, len(sample.z))}
+
+
 STATISTICS = (
-    Statistic(_norms, representations=("raw",)),
-    Statistic(_spectrum, representations=("normalized",)),
-    Statistic(_anderson_darling),
-    Statistic(_dagostino_pearson),
+    Statistic(_coordinates, representations=("raw",)),
+    Statistic(_coordinates_of_directions, representations=("normalized",)),
     Statistic(_alignment, of_directions=True),
     Statistic(_uniformity, of_directions=True),
+    Statistic(_classes, representations=("raw",)),
+    Statistic(_intervals, representations=("raw",), deep=True),
+    Statistic(_global, deep=True),
+    Statistic(_multivariate, representations=("raw",), deep=True),
+    Statistic(_sphere, of_directions=True, deep=True),
 )
+# Beyond this dimension the pairwise multivariate tests are left out: each of their draws would take
+# seconds.
+DEEP_DIMENSIONS = 512
 
 # What independent coordinates of an exact Gaussian score, for reading the others by.
 GAUSSIAN = {
@@ -116,6 +201,8 @@ GAUSSIAN = {
     "dp_mean_p": 0.5,
     "dp_pass": 0.95,
 }
+GAUSSIAN |= {f"{test}_calibrated_mean_p": 0.5 for test in normality.TESTS}
+GAUSSIAN |= {f"{test}_calibrated_pass": 0.95 for test in normality.TESTS}
 
 
 def evaluate_arrays(
@@ -126,10 +213,17 @@ def evaluate_arrays(
     sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,
     representations: Sequence[str] = REPRESENTATIONS,
+    tests: Sequence[str] = tuple(normality.TESTS),
+    labels: Sequence | np.ndarray | None = None,
+    deep: bool = False,
     name: str = "z",
     identity: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Every statistic of one embedding matrix, at each sample size, as tidy rows.
+
+    `ad_pass`, `dp_mean_p` and `dp_pass` are the paper's criteria with their asymptotic p-values; what
+    has "calibrated" in its name rests on the law at that very n, and so do the shares of coordinates
+    rejected at a false discovery rate of 5 % (`…_bh_rejected`, `…_by_rejected`).
 
     The samples are prefixes of one random order of the rows, so they are nested and a file sorted
     by class misleads nobody. Rows of zeros have no direction; the normalised representation leaves
@@ -144,6 +238,12 @@ def evaluate_arrays(
             passed over.
         seed: of the random order.
         representations: "raw" (z as it is), "normalized" (z/‖z‖), or both.
+        tests: the univariate tests, keys of `TESTS`.
+        labels: the class of each row, for the figures within and between classes.
+        deep: whether to add, at the largest sample size, intervals for the effect sizes, the global
+            test, and the multivariate and spherical tests, with 99 draws each and on the numbers of
+            rows they state. Multivariate tests are left out beyond 512 dimensions, with fewer than
+            2 d rows, and where the covariance has not full rank.
         name: what errors call the array.
         identity: values for the columns that say where it comes from, such as source and seed.
 
@@ -162,19 +262,26 @@ def evaluate_arrays(
             f"unknown representation {', '.join(map(repr, unknown)) or '(none given)'}; "
             f"choose from {', '.join(REPRESENTATIONS)}."
         )
-    full = _check_sample(Sample(z, view1, view2), name)
+    if not tests:
+        raise ValueError(f"no test is asked for; choose from {', '.join(normality.TESTS)}.")
+    full = _check_sample(Sample(z, view1, view2, labels, tuple(tests)), name)
     n, dim = full.z.shape
     origin = dict.fromkeys(_IDENTITY) | {"source": name} | dict(identity or {})
     order = np.random.default_rng(seed).permutation(n)
     rows = []
-    for size in _sizes_within(n, sample_sizes, name):
+    sizes = _sizes_within(n, sample_sizes, name)
+    for size in sizes:
         raw = full if size == n else _take(full, np.sort(order[:size]))
         samples = {"raw": raw}
         if "normalized" in representations:
-            samples["normalized"] = Sample(_normalized(raw.z, name))
+            samples["normalized"] = Sample(_normalized(raw.z, name), tests=raw.tests)
         values: dict[str, dict[str, float]] = {r: {} for r in representations}
         for statistic in STATISTICS:
+            if statistic.deep and not (deep and size == sizes[-1]):
+                continue
             wanted = [r for r in representations if r in statistic.representations]
+            if not wanted:
+                continue
             shared = statistic.compute(raw) if statistic.of_directions else None
             for r in wanted:
                 values[r] |= statistic.compute(samples[r]) if shared is None else shared
@@ -191,6 +298,11 @@ def evaluate_paths(
     seed: int = 0,
     representations: Sequence[str] = REPRESENTATIONS,
     pair: Path | str | None = None,
+    tests: Sequence[str] = tuple(normality.TESTS),
+    labels: Sequence | np.ndarray | None = None,
+    deep: bool = False,
+    controls: Sequence[str] = (),
+    inputs: Path | str | None = None,
 ) -> list[Row]:
     """Evaluates files, embedding folders and runs; see `evaluate_arrays` and `open_embeddings`.
 
@@ -201,25 +313,106 @@ def evaluate_paths(
         representations: as for `evaluate_arrays`.
         pair: a file with a second view of the samples in `paths`, which is then a single file; its
             alignment is that between the two.
+        tests: as for `evaluate_arrays`.
+        labels: the class of each row of a single file.
+        deep: as for `evaluate_arrays`.
+        controls: "gaussian", "permuted" (see `infonce_jax.evaluation.controls`); each set's own,
+            evaluated behind it with the control's name in its source.
+        inputs: a file with the encoder's inputs for the rows of a single file; a random linear map
+            of them to the same dimension is evaluated as the control "projection".
 
     Returns:
         The rows of all, in the order given.
 
     Raises:
         FileNotFoundError: for a path where there is nothing to evaluate.
-        ValueError: for the same embeddings given twice, a pair that fits no single file, and
-            whatever `evaluate_arrays` or `open_embeddings` finds wrong.
+        ValueError: for the same embeddings given twice, a pair, labels or inputs that fit no single
+            file, an unknown control, and whatever `evaluate_arrays` or `open_embeddings` finds wrong.
     """
-    seen: set[tuple[Any, ...]] = set()
-    paths = list(paths)
-    second = None if pair is None else _second_view(pair)
+    found = iterate_paths(
+        paths,
+        sample_sizes=sample_sizes,
+        seed=seed,
+        representations=representations,
+        pair=pair,
+        tests=tests,
+        labels=labels,
+        deep=deep,
+        controls=controls,
+        inputs=inputs,
+    )
+    return [row for _, rows in found for row in rows]
+
+
+def iterate_paths(
+    paths: Iterable[Path | str],
+    *,
+    seed: int = 0,
+    pair: Path | str | None = None,
+    labels: Sequence | np.ndarray | None = None,
+    controls: Sequence[str] = (),
+    inputs: Path | str | None = None,
+    **options: Any,
+) -> Iterator[tuple[str, list[Row]]]:
+    """`evaluate_paths`, one set after the other: yields a set's name, first with no rows, then its rows.
+
+    All sets are opened, and what is wrong with them said, before the first is evaluated.
+    """
+    sets = _open_sets(list(paths), pair, labels, controls, inputs, seed)
+    for name, _ in sets:
+        yield name, []
+
+    def evaluate_set(index: int) -> list[Row]:
+        name, make = sets[index]
+        found = make()
+        return evaluate_arrays(
+            found.z,
+            found.view1,
+            found.view2,
+            labels=labels,
+            seed=seed,
+            name=name,
+            identity=found.identity,
+            **options,
+        )
+
+    if len(sets) == 1:
+        yield sets[0][0], evaluate_set(0)
+        return
+    # Sorting and special functions release the interpreter lock, so one thread for each set keeps
+    # the cores busy; BLAS starting threads of its own in each would keep them waiting.
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with threadpool_limits(1):
+            for (name, _), rows in zip(sets, pool.map(evaluate_set, range(len(sets))), strict=True):
+                yield name, rows
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _open_sets(
+    paths: Sequence[Path | str],
+    pair: Path | str | None,
+    labels: Sequence | np.ndarray | None,
+    wanted: Sequence[str],
+    inputs: Path | str | None,
+    seed: int,
+) -> list[tuple[str, Callable[[], Embeddings]]]:
+    """Name and maker of every set, controls behind their own; the makers keep few arrays in memory."""
+    unknown = [control for control in wanted if control not in controls.CONTROLS]
+    if unknown:
+        raise ValueError(
+            f"unknown control {unknown[0]!r}; choose from {', '.join(controls.CONTROLS)}."
+        )
+    second = None if pair is None else _only_array("--pair", pair)
     if second is not None and (len(paths) != 1 or Path(paths[0]).is_dir()):
         raise ValueError(
             f"--pair {pair} is a second view of one file, but {len(paths)} paths were given "
             f"({', '.join(map(str, paths))}): evaluate one file at a time with it. Embedding "
             f"folders bring views of their own."
         )
-    sets = []
+    seen: set[tuple[Any, ...]] = set()
+    sets: list[tuple[str, Callable[[], Embeddings]]] = []
     for path in paths:
         for found in open_embeddings(path):
             who = found.identity
@@ -232,26 +425,39 @@ def evaluate_paths(
             seen.add(here)
             if second is not None:
                 found = found._replace(view1=found.z, view2=second)
-            sets.append(found)
-
-    def evaluate_set(found: Embeddings) -> list[Row]:
-        return evaluate_arrays(
-            found.z,
-            found.view1,
-            found.view2,
-            sample_sizes=sample_sizes,
-            seed=seed,
-            representations=representations,
-            name=found.name,
-            identity=found.identity,
+            sets.append((found.name, partial(_same, found)))
+            makers = {control: getattr(controls, _MAKERS[control]) for control in wanted}
+            for control, make in makers.items():
+                sets.append(_control(found, control, partial(make, found.z, seed=seed)))
+            if inputs is not None:
+                array = _only_array("--inputs", inputs)
+                if len(array) != len(found.z):
+                    raise ValueError(
+                        f"--inputs {inputs} has {len(array)} rows and {found.name} "
+                        f"{len(found.z)}: row i of both must be of the same sample."
+                    )
+                project = partial(controls.random_projection, array, found.z.shape[1], seed=seed)
+                sets.append(_control(found, "projection", project))
+    if (labels is not None or inputs is not None) and len(seen) != 1:
+        raise ValueError(
+            f"labels and inputs belong to the rows of one file, but {len(seen)} embedding sets were "
+            f"given: evaluate one at a time with them."
         )
+    return sets
 
-    if len(sets) == 1:
-        return evaluate_set(sets[0])
-    # Sorting and special functions release the interpreter lock, so one thread for each set keeps
-    # the cores busy; BLAS starting threads of its own in each would keep them waiting.
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [row for rows in pool.map(evaluate_set, sets) for row in rows]
+
+_MAKERS = {"gaussian": "gaussian_like", "permuted": "permuted"}
+
+
+def _same(found: Embeddings) -> Embeddings:
+    return found
+
+
+def _control(
+    found: Embeddings, control: str, make: Callable[[], np.ndarray]
+) -> tuple[str, Callable[[], Embeddings]]:
+    identity = found.identity | {"source": f"{found.identity['source']} [{control}]"}
+    return f"{found.name} [{control}]", lambda: Embeddings(identity, make())
 
 
 def summarise(rows: Iterable[Row]) -> list[Row]:
@@ -316,12 +522,14 @@ def write(
 
 def _check_sample(sample: Sample, name: str) -> Sample:
     z = check_embeddings(sample.z, name)
+    labels = None if sample.labels is None else shape.check_labels(sample.labels, len(z))
+    sample = sample._replace(z=z, labels=labels)
     if (sample.view1 is None) != (sample.view2 is None):
         raise ValueError(
             f"{name} has one view only; alignment is between two: give view1 and view2, or neither."
         )
     if sample.view1 is None:
-        return Sample(z)
+        return sample
     view1 = check_embeddings(sample.view1, f"view1 of {name}")
     view2 = check_embeddings(sample.view2, f"view2 of {name}")
     if not (len(z) == len(view1) == len(view2)) or view1.shape != view2.shape:
@@ -329,7 +537,7 @@ def _check_sample(sample: Sample, name: str) -> Sample:
             f"{name} has shape {z.shape}, its views {view1.shape} and {view2.shape}: row i of each "
             f"must belong to the same sample, and both views must have as many coordinates."
         )
-    return Sample(z, view1, view2)
+    return sample._replace(view1=view1, view2=view2)
 
 
 def _sizes_within(n: int, sample_sizes: Sequence[int | str], name: str) -> list[int]:
@@ -350,7 +558,8 @@ def _sizes_within(n: int, sample_sizes: Sequence[int | str], name: str) -> list[
 
 
 def _take(sample: Sample, rows: np.ndarray) -> Sample:
-    return Sample(*(None if x is None else np.asarray(x[rows]) for x in sample))
+    taken = (None if x is None else np.asarray(x[rows]) for x in sample[:4])
+    return Sample(*taken, sample.tests)
 
 
 def _normalized(z: Float[np.ndarray, "n d"], name: str) -> Float[np.ndarray, "m d"]:
@@ -364,11 +573,11 @@ def _normalized(z: Float[np.ndarray, "n d"], name: str) -> Float[np.ndarray, "m 
     return u
 
 
-def _second_view(path: Path | str) -> np.ndarray:
+def _only_array(option: str, path: Path | str) -> np.ndarray:
     found = list(open_embeddings(path))
     if len(found) != 1:
         raise ValueError(
-            f"--pair {path} holds {len(found)} embedding arrays "
+            f"{option} {path} holds {len(found)} embedding arrays "
             f"({', '.join(f.name for f in found)}): choose one with path::key."
         )
     return found[0].z

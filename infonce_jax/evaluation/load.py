@@ -96,6 +96,33 @@ def open_embeddings(path: Path | str) -> Iterator[Embeddings]:
         yield Embeddings({"source": source}, z)
 
 
+def load_labels(path: Path | str) -> np.ndarray:
+    """Reads the class of each row: a 1-d .npy of numbers or text, or a text file with one a line.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for an array that is not 1-d, a damaged or pickled file, a file without labels.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file: name a .npy or a text file of labels.")
+    if path.suffix == ".npy":
+        labels = np.asarray(_read_npy(path, None)[path.name])
+        if labels.ndim != 1 or labels.dtype.kind not in "iubfUS":
+            raise ValueError(
+                f"{path} holds {labels.dtype} of shape {labels.shape}: labels are a 1-d array of "
+                f"whole numbers or text, one for each row."
+            )
+        return labels
+    try:
+        labels = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file ({error}): one label a line.") from None
+    if not labels:
+        raise ValueError(f"{path} is empty: give one label a line.")
+    return np.array(labels)
+
+
 def _open_folder(path: Path) -> Iterator[Embeddings]:
     from infonce_jax import embeddings  # the only sibling; files need none of it
 

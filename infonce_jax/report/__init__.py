@@ -1,10 +1,11 @@
 """From the numbers and arrays of one or several runs on disk to one page and one table.
 
-Reads run folders only: nothing is trained or tested here, and matplotlib is imported when the first
-figure is drawn.
+Reads run folders, and embedding files with what their evaluation found: nothing is trained here, and
+matplotlib is imported when the first figure is drawn.
 """
 
+from infonce_jax.report.embedding import write_embedding_report
 from infonce_jax.report.page import write_report
 from infonce_jax.report.table import build_table, format_terminal
 
-__all__ = ["build_table", "format_terminal", "write_report"]
+__all__ = ["build_table", "format_terminal", "write_embedding_report", "write_report"]

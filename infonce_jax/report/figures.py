@@ -349,6 +349,73 @@ def sample_sizes(
     return figure
 
 
+def pvalues(pvalue: Float[np.ndarray, " d"]) -> "matplotlib.figure.Figure":
+    """Histogram of one p-value per coordinate, beside the uniform density.
+
+    Args:
+        pvalue: the p-values.
+    """
+    figure, (axes,) = _figure(1.3)
+    edges = np.linspace(0, 1, 21)
+    density = np.histogram(pvalue, edges, density=True)[0]
+    axes.stairs(density, edges, fill=True, color=TRAINED, alpha=0.35, linewidth=0)
+    axes.stairs(density, edges, color=TRAINED, linewidth=1.2)
+    axes.axhline(1, color=INK, linewidth=0.9, dashes=(4, 2))
+    axes.set(xlabel="p-value", ylabel="density", xlim=(0, 1))
+    axes.set_ylim(0, max(2.0, 1.05 * density.max()))
+    return figure
+
+
+def norm_laws(
+    norms: Float[np.ndarray, " n"], gaussian: Float[np.ndarray, " m"]
+) -> "matplotlib.figure.Figure":
+    """Histogram of ‖z‖ / mean ‖z‖ beside that of a fitted Gaussian and the norm on a sphere.
+
+    Args:
+        norms: of the embeddings.
+        gaussian: of draws of a Gaussian with their mean and covariance.
+    """
+    figure, (axes,) = _figure(1.5, legend_lines=3)
+    ratios = [_ratio(norms), _ratio(gaussian)]
+    low, high = np.quantile(np.concatenate([*ratios, [1.0]]), [0.001, 0.999])
+    margin = 0.05 * (high - low) + 1e-3
+    edges = np.linspace(low - margin, high + margin, 61)
+    density, expected = (np.histogram(ratio, edges, density=True)[0] for ratio in ratios)
+    cv = [ratio.std() for ratio in ratios]
+    label = f"embeddings: CV {cv[0]:.3f}"
+    axes.stairs(density, edges, fill=True, color=TRAINED, alpha=0.3, linewidth=0)
+    axes.stairs(density, edges, color=TRAINED, linewidth=1.2, label=label)
+    label = f"Gaussian of the same covariance: CV {cv[1]:.3f}"
+    axes.stairs(expected, edges, color=INK, linewidth=1.0, label=label)
+    label = "sphere: CV 0"
+    axes.axvline(1, color=NEGATIVE, linewidth=0.9, dashes=(4, 2), label=label)
+    axes.set(xlabel="norm ‖z‖ / mean ‖z‖", ylabel="density", xlim=(edges[0], edges[-1]))
+    axes.set_yticks([])
+    _legend_above(axes)
+    return figure
+
+
+def spectrum(eigenvalues: Float[np.ndarray, " k"], n: int, dim: int) -> "matplotlib.figure.Figure":
+    """Eigenvalues of a covariance over their mean, largest first, on a logarithmic scale.
+
+    Args:
+        eigenvalues: largest first.
+        n: number of rows they are of.
+        dim: dimension, for the band (1 ± √(d/n))² over which those of an isotropic law spread.
+    """
+    figure, (axes,) = _figure(1.4)
+    values = eigenvalues / (eigenvalues.sum() / dim)
+    values = values[values > 1e-12]
+    ratio = np.sqrt(dim / n)
+    low = (1 - ratio) ** 2 if ratio < 1 else 1e-3
+    axes.axhspan(max(low, 1e-6), (1 + ratio) ** 2, color=REFERENCE, alpha=0.25, linewidth=0)
+    axes.axhline(1, color=INK, linewidth=0.9, dashes=(4, 2))
+    axes.plot(np.arange(1, len(values) + 1), values, color=TRAINED, linewidth=1.4)
+    axes.set(xlabel="index", ylabel="eigenvalue / mean", yscale="log")
+    axes.set_xlim(1, max(dim, 2))
+    return figure
+
+
 def normal_band(
     n: int, points: int = 120, draws: int = 500
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

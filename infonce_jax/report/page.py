@@ -159,6 +159,16 @@ def _page(content: table.Table, runs: Sequence[Run], drawn: Sequence, title: str
     figures = [_exhibit(exhibit, with_titles=not single) for exhibit in drawn]
     parts.append(f'<div class="{"single" if single else "several"}">{"".join(figures)}</div>')
     parts += ["<h2>Where this comes from</h2>", *_provenance(runs), *_configs(runs)]
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A whole page: the style, nothing from the network, and `parts` in its body.
+
+    Args:
+        title: of the window.
+        parts: HTML.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

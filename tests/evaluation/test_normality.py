@@ -11,12 +11,30 @@ from infonce_jax.evaluation import (
     AD_CRITICAL_5_PERCENT,
     GAUSSIAN,
     anderson_darling,
+    calibration,
+    cramer_von_mises,
     dagostino_pearson,
+    epps_pulley,
+    jarque_bera,
+    lilliefors,
+    normal_scores,
+    shapiro_francia,
     stephens_modified,
+    univariate,
 )
+from infonce_jax.evaluation import TESTS as BY_NAME
 from infonce_jax.evaluation.normality import _AD_LARGEST_EIGENVALUE, _anderson_darling_pvalue
 
-TESTS = [anderson_darling, dagostino_pearson]
+TESTS = [
+    anderson_darling,
+    dagostino_pearson,
+    jarque_bera,
+    cramer_von_mises,
+    shapiro_francia,
+    lilliefors,
+    epps_pulley,
+]
+EDF_TESTS = [anderson_darling, cramer_von_mises, lilliefors, epps_pulley]
 
 
 def _zoo(rng, n):
@@ -44,14 +62,14 @@ def _scipy_anderson(column):
         return scipy.stats.anderson(column, "norm").statistic
 
 
-def test_both_tests_agree_with_scipy_on_1000_cases():
+def test_the_papers_two_tests_agree_with_scipy_on_1000_cases():
     rng = np.random.default_rng(0)
     sizes = [8, 9, 20, 20_000, *np.exp(rng.uniform(np.log(8), np.log(20_000), 96)).astype(int)]
     for n in sizes:
         x = _zoo(rng, n)
         a2 = anderson_darling(x).statistic
         np.testing.assert_allclose(a2, [_scipy_anderson(c) for c in x.T], rtol=1e-8)
-        ours = dagostino_pearson(x)
+        ours = dagostino_pearson(x, method="asymptotic")
         reference = scipy.stats.normaltest(np.ascontiguousarray(x.T), axis=1)
         np.testing.assert_allclose(ours.statistic, reference.statistic, rtol=1e-8)
         # Below 1e-300 doubles are on their way to 0 and have lost digits.
@@ -97,7 +115,10 @@ def test_columns_do_not_influence_each_other_across_blocks():
         for j in (0, 28, 29, 30, 69):
             alone = test(x[:, [j]])
             np.testing.assert_allclose(alone.statistic, together.statistic[[j]], rtol=1e-12)
-            np.testing.assert_allclose(alone.pvalue, together.pvalue[[j]], rtol=1e-12)
+            # A p-value of 1e-127 has the statistic's rounding error in its exponent.
+            np.testing.assert_allclose(
+                np.log(alone.pvalue), np.log(together.pvalue[[j]]), rtol=1e-12
+            )
 
 
 def test_input_is_left_as_it_was_and_any_memory_order_will_do():
@@ -147,7 +168,7 @@ def test_ad_pvalue_at_the_published_points(point, level):
 def test_the_modified_statistic_at_small_n():
     assert stephens_modified(np.array([0.5]), 10)[0] == pytest.approx(0.5 * (1 + 0.075 + 0.0225))
     x = np.random.default_rng(10).exponential(size=(8, 4))
-    a2, pvalue = anderson_darling(x)
+    a2, pvalue = anderson_darling(x, method="asymptotic")
     np.testing.assert_allclose(pvalue, _anderson_darling_pvalue(stephens_modified(a2, 8)))
 
 
@@ -158,9 +179,11 @@ def test_ad_pvalue_falls_all_the_way_and_stays_positive():
     assert np.all(np.diff(pvalue) <= 0)
     assert np.all(np.diff(pvalue[a < 130]) < 0)
     two_points = np.random.default_rng(7).choice([-1.0, 1.0], (20_000, 1))
-    result = anderson_darling(two_points + 1e-3 * np.random.default_rng(8).normal(size=(20_000, 1)))
-    assert result.statistic[0] > 1000
-    assert 0 < result.pvalue[0] < 1e-300
+    x = two_points + 1e-3 * np.random.default_rng(8).normal(size=(20_000, 1))
+    for method in ("asymptotic", "calibrated"):
+        result = anderson_darling(x, method=method)
+        assert result.statistic[0] > 1000
+        assert 0 < result.pvalue[0] < 1e-300
 
 
 def test_ad_constants_come_from_the_limiting_kernel():
@@ -176,10 +199,10 @@ def test_ad_constants_come_from_the_limiting_kernel():
     assert np.linalg.eigvalsh(kernel)[-1] == pytest.approx(_AD_LARGEST_EIGENVALUE, rel=1e-4)
 
 
-def test_false_positives_come_at_the_nominal_rate():
+def test_false_positives_of_the_papers_criteria():
     columns, n = 20_000, 200
     x = np.random.default_rng(9).standard_normal((n, columns))
-    ad, dp = anderson_darling(x), dagostino_pearson(x)
+    ad, dp = (t(x, method="asymptotic") for t in (anderson_darling, dagostino_pearson))
     passed = stephens_modified(ad.statistic, n) < AD_CRITICAL_5_PERCENT
     for rate in (1 - passed.mean(), np.mean(ad.pvalue < 0.05)):
         assert abs(rate - 0.05) < 3.5 * np.sqrt(0.05 * 0.95 / columns)
@@ -219,3 +242,204 @@ def test_nan_and_inf_are_counted_and_the_first_is_located(test):
     x[69_999, 0] = -np.inf
     with pytest.raises(ValueError, match=r"holds 3 values.*inf at row 66001, column 3"):
         test(x)
+
+
+def _brute_force_epps_pulley(w):
+    n = len(w)
+    pairs = np.exp(-0.5 * np.subtract.outer(w, w) ** 2).sum() / n
+    return pairs - np.sqrt(2) * np.exp(-0.25 * w**2).sum() + n / np.sqrt(3)
+
+
+def test_the_other_statistics_agree_with_their_definitions():
+    rng = np.random.default_rng(20)
+    for n in (8, 50, 1501):
+        x = _zoo(rng, n)
+        w = (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
+        jb = jarque_bera(x, method="asymptotic")
+        reference = scipy.stats.jarque_bera(x, axis=0)
+        np.testing.assert_allclose(jb.statistic, reference.statistic, rtol=1e-9)
+        np.testing.assert_allclose(jb.pvalue, reference.pvalue, rtol=1e-8, atol=1e-300)
+        for j in range(x.shape[1]):
+            one = {test: r.statistic[0] for test, r in univariate(x[:, [j]]).items()}
+            expected = scipy.stats.cramervonmises(w[:, j], "norm").statistic
+            assert one["cvm"] == pytest.approx(expected, rel=1e-9)
+            expected = scipy.stats.kstest(w[:, j], "norm").statistic
+            assert one["lilliefors"] == pytest.approx(expected, rel=1e-9)
+            scores = ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25))
+            expected = np.corrcoef(np.sort(x[:, j]), scores)[0, 1] ** 2
+            assert one["sf"] == pytest.approx(expected, rel=1e-9)
+            z = (x[:, j] - x[:, j].mean()) / x[:, j].std()
+            assert one["ep"] == pytest.approx(_brute_force_epps_pulley(z), rel=1e-7, abs=1e-9)
+
+
+def test_one_pass_gives_what_each_test_gives_alone():
+    x = np.random.default_rng(21).laplace(size=(700, 40)).astype(np.float32)
+    together = univariate(x)
+    assert list(together) == list(BY_NAME)
+    for test, alone in zip(("ad", "dp", "jb", "cvm", "sf", "lilliefors", "ep"), TESTS, strict=True):
+        for a, b in zip(together[test], alone(x), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_outliers_at_40_standard_deviations_and_tiny_samples_have_finite_pvalues():
+    rng = np.random.default_rng(22)
+    x = rng.standard_normal((5000, 2))
+    x[17] = 40.0
+    x[18, 1] = -60.0
+    for sample in (x, rng.standard_cauchy((8, 2))):
+        for method in ("calibrated", "asymptotic"):
+            for result in univariate(sample, method=method).values():
+                assert np.isfinite(result.statistic).all()
+                assert ((result.pvalue > 0) & (result.pvalue <= 1)).all()
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    expected = [_brute_force_epps_pulley(column) for column in z.T]
+    np.testing.assert_allclose(epps_pulley(x).statistic, expected, rtol=1e-8)
+
+
+def test_float32_statistics_are_close_even_100_standard_deviations_from_zero():
+    x = np.random.default_rng(23).standard_normal((5000, 4))
+    for shift, tolerance in ((0.0, 1e-4), (100.0, 1e-4)):
+        narrow, wide = (univariate(z) for z in ((x + shift).astype(np.float32), x))
+        assert np.abs(narrow["ad"].statistic - wide["ad"].statistic).max() < tolerance
+        for test in ("ad", "dp"):
+            assert np.abs(narrow[test].pvalue - wide[test].pvalue).max() < 2e-5
+
+
+# ISO 5479:1997, Table 11: the Epps-Pulley statistic's 0.95 and 0.99 quantiles.
+@pytest.mark.parametrize(
+    ("n", "at_95", "at_99"), [(8, 0.347, 0.526), (20, 0.368, 0.564), (50, 0.374, 0.574)]
+)
+def test_published_points_of_epps_pulley(n, at_95, at_99):
+    found = calibration.pvalue("ep", np.array([at_95, at_99]), n)
+    np.testing.assert_allclose(found, [0.05, 0.01], rtol=0.04)
+
+
+# Stephens 1974, case 0: 5 % and 1 % points with known parameters; Lilliefors as recomputed by
+# Molin & Abdi 1998.
+@pytest.mark.parametrize(
+    ("test", "known", "n", "points"),
+    [
+        ("ad", True, 200, [2.492, 3.857]),
+        ("cvm", True, 200, [0.461, 0.743]),
+        ("lilliefors", False, 20, [0.1920, 0.2226]),
+    ],
+)
+def test_published_points(test, known, n, points):
+    found = calibration.pvalue(test, np.array(points), n, estimated=not known)
+    np.testing.assert_allclose(found, [0.05, 0.01], rtol=0.05)
+
+
+def _within_three_standard_errors(pvalue, levels=(0.1, 0.05, 0.01, 0.001)):
+    for level in levels:
+        allowed = 3 * np.sqrt(level * (1 - level) / len(pvalue))
+        assert abs(np.mean(pvalue <= level) - level) < allowed, level
+
+
+@pytest.mark.parametrize(
+    ("n", "columns"), [(8, 100_000), (57, 30_000), (200, 20_000), (3000, 3000)]
+)
+def test_false_positives_come_at_the_nominal_rate(n, columns):
+    x = np.random.default_rng([24, n]).standard_normal((n, columns))
+    for test, result in univariate(x).items():
+        _within_three_standard_errors(result.pvalue)
+        uniform = scipy.stats.kstest(result.pvalue, "uniform").pvalue
+        assert uniform > 0.001, test
+
+
+def test_false_positives_with_known_parameters_come_at_the_nominal_rate():
+    mean, std = np.array([3.0, -1.0]), np.array([0.1, 20.0])
+    x = np.random.default_rng(25).standard_normal((60, 2, 10_000)) * std[:, None] + mean[:, None]
+    given = {"mean": np.repeat(mean, 10_000), "std": np.repeat(std, 10_000)}
+    tests = ("ad", "cvm", "lilliefors", "ep")
+    for result in univariate(x.reshape(60, -1), ("ad", "cvm", "ep"), **given).values():
+        _within_three_standard_errors(result.pvalue)
+    exact = lilliefors(x[:, 0, :2000], mean=3.0, std=0.1).pvalue
+    _within_three_standard_errors(exact)
+    # A wrong mean is found, which estimating it would hide.
+    shifted = univariate(x[:, 0, :50] + 0.1, tests, mean=3.0, std=0.1)
+    assert all((result.pvalue < 1e-6).all() for result in shifted.values())
+
+
+@pytest.mark.parametrize("dim", [2, 8, 300])
+def test_uniform_directions_pass_as_spherical_marginals(dim):
+    u = np.random.default_rng([26, dim]).standard_normal((400, 3000 // dim + 1, dim))
+    u /= np.linalg.norm(u, axis=2, keepdims=True)
+    # The coordinates of one direction depend on one another: of each take one.
+    pvalues = [
+        anderson_darling(u[:, k], null="sphere").pvalue[0] for k in range(min(u.shape[1], 300))
+    ]
+    assert scipy.stats.kstest(pvalues, "uniform").pvalue > 0.001
+    scores = normal_scores(u[:, 0])
+    assert np.isfinite(scores).all()
+    density_free = scipy.stats.beta((dim - 1) / 2, (dim - 1) / 2).cdf((1 + u[:, 0]) / 2)
+    np.testing.assert_allclose(ndtri(density_free), scores, rtol=1e-6, atol=1e-9)
+    if dim == 8:
+        flat = np.random.default_rng(27).standard_normal((30_000, 8))
+        flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+        assert (anderson_darling(flat).pvalue < 1e-4).all()
+        assert (anderson_darling(flat, null="sphere").pvalue > 1e-4).all()
+
+
+# At 1e-5 and 1e-6 a check by brute force takes 10⁸ samples; the limits are known exactly.
+def test_the_rarest_levels_join_the_limit():
+    for law in ("ad", "cvm", "ep", "ad_known", "cvm_known", "ep_known"):
+        far, near = (np.exp(calibration.score_at(law, n)) for n in (10**8, 2 * 10**4))
+        np.testing.assert_allclose(near[-5:], far[-5:], rtol=0.03)
+    exact = -2 * np.log(calibration.load("dp").levels)
+    np.testing.assert_allclose(np.exp(calibration.score_at("dp", 10**12)), exact, rtol=1e-3)
+
+
+def test_normal_scores_reach_the_poles():
+    u = np.zeros((3, 2000))
+    u[0, 0], u[1, 1], u[2, 2] = 1.0, -1.0, np.nextafter(1.0, 0)
+    scores = normal_scores(u)
+    assert np.isfinite(scores).all()
+    assert scores[0, 0] > 100
+    assert scores[1, 1] < -100
+
+
+@pytest.mark.parametrize("test", EDF_TESTS)
+def test_every_alternative_is_found(test):
+    rng = np.random.default_rng(28)
+    for x in (
+        rng.exponential(size=(500, 20)),
+        rng.uniform(size=(500, 20)),
+        rng.standard_t(3, (500, 20)),
+        rng.choice([-2.0, 2.0], (500, 20)) + rng.standard_normal((500, 20)),
+    ):
+        assert (test(x).pvalue < 0.01).mean() > 0.9
+
+
+def test_calibrated_pvalues_fall_without_a_step_at_any_n():
+    for law in calibration.LAWS:
+        test, estimated = law.removesuffix("_known"), not law.endswith("_known")
+        for n in (8, 13, 50, 333, 5000, 70_000, 10**6):
+            middle = calibration.score_at(law, n)
+            score = np.linspace(middle[0] - 1, middle[-1] + 1, 3000)
+            if law == "sf":
+                u, v = np.log(n), np.log(np.log(n))
+                log = score * (1.0308 - 0.26758 * (v + 2 / u)) - 1.2725 + 1.0521 * (v - u)
+                statistic = 1 - np.exp(np.minimum(log, 0.0))
+            else:
+                statistic = np.exp(score) / (np.sqrt(n) if law == "lilliefors" else 1)
+            pvalue = calibration.pvalue(test, statistic, n, estimated=estimated)
+            assert (np.diff(pvalue) <= 1e-12).all(), (law, n)
+            if n >= 50:  # below, the support ends within the table
+                assert (np.abs(np.diff(np.log(pvalue))) < 2.0).all(), (law, n)
+
+
+def test_what_cannot_be_known_or_chosen_is_said():
+    x = np.random.default_rng(29).standard_normal((50, 3))
+    for call, message in [
+        (lambda: anderson_darling(x, method="exact"), "'exact'.*calibrated, asymptotic"),
+        (lambda: anderson_darling(x, null="cube"), "'cube'.*normal, sphere"),
+        (lambda: univariate(x, ["sw"]), "'sw'.*ad, dp, jb"),
+        (lambda: anderson_darling(x, mean=0.0), "std is None.*both or neither"),
+        (lambda: anderson_darling(x, mean=0.0, std=0.0), "std positive"),
+        (lambda: anderson_darling(x, mean=np.zeros(2), std=1.0), r"shape \(2,\) for 3"),
+        (lambda: univariate(x, mean=0.0, std=1.0), "do not depend on location and scale"),
+        (lambda: anderson_darling(x, null="sphere"), "row 0 has length"),
+        (lambda: normal_scores(np.ones((9, 1))), "at least 2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -1,0 +1,330 @@
+"""The evaluation's calibration, power, speed and memory, each one command.
+
+    python -m benchmarks.evaluation calibration    # about 15 minutes on two cores
+    python -m benchmarks.evaluation power          # about 15 minutes
+    python -m benchmarks.evaluation speed          # about 3 minutes
+    python -m benchmarks.evaluation memory         # about 3 minutes
+
+`--scale 0.1` takes a tenth of the repetitions. Writes evaluation_<command>.md and .json to `--out`
+and prints the table. Every figure comes with its number of repetitions; a false-positive rate more
+than 3 binomial standard errors from its level is marked with an asterisk.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import scipy
+import scipy.stats
+
+from infonce_jax import evaluation
+from infonce_jax.evaluation import multivariate, sphere
+
+LEVELS = (0.1, 0.05, 0.01, 0.001)
+SIZES = (50, 57, 100, 200, 500, 1000, 2000, 5000, 20_000, 50_000)
+MULTIVARIATE = ((50, 2), (200, 2), (200, 8), (500, 32), (500, 128), (2000, 512))
+POWER_SIZES = (200, 1000, 5000, 50_000)
+SEED = 7_000
+
+
+# --- calibration ----------------------------------------------------------------------------------
+
+
+def calibration(scale):
+    """False-positive rates on exact Gaussians: univariate by column, multivariate by sample."""
+    rows = []
+    for n in SIZES:
+        columns = max(500, round(scale * min(200_000, 4e8 / n)))
+        pvalues = {
+            method: {test: [] for test in evaluation.TESTS}
+            for method in ("calibrated", "asymptotic")
+        }
+        batch = max(16, 2**24 // n)
+        for start in range(0, columns, batch):
+            rng = np.random.default_rng([SEED, n, start])
+            x = rng.standard_normal((n, min(batch, columns - start)))
+            for method, found in pvalues.items():
+                tests = evaluation.TESTS if method == "calibrated" else ("dp",)
+                for test, result in evaluation.univariate(x, tests, method=method).items():
+                    found[test].append(result.pvalue)
+        for method, found in pvalues.items():
+            rows += [
+                _rates(f"{test} {method}", n, 1, np.concatenate(p), 0.0)
+                for test, p in found.items()
+                if p
+            ]
+    for n, d in MULTIVARIATE:
+        cost = n * n * d
+        repeats = max(40, round(scale * min(1000, 2e11 / cost)))
+        draws = 999 if cost < 1e8 else 199
+
+        def one(index, n=n, d=d, draws=draws):
+            x = np.random.default_rng([SEED, n, d, index]).standard_normal((n, d))
+            found = multivariate.multivariate(x, draws=draws, slices=16)
+            found |= sphere.sphere(x, draws=draws)
+            return {test: result.pvalue for test, result in found.items()}
+
+        first = one(0)  # draws the null once, before the threads ask for it
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = [first, *pool.map(one, range(1, repeats))]
+        for test in first:
+            rows.append(_rates(test, n, d, np.array([p[test] for p in found]), 1 / draws))
+    head = ["test", "n", "d", "repetitions", *(f"{level:g}" for level in LEVELS), "KS p"]
+    lines = [
+        [*(r[k] for k in ("test", "n", "d", "repetitions")), *_marked(r), f"{r['ks']:.3f}"]
+        for r in rows
+    ]
+    return rows, _table(head, lines)
+
+
+def _rates(test, n, d, pvalue, draw_variance):
+    m = len(pvalue)
+    rates = [float(np.mean(pvalue <= level)) for level in LEVELS]
+    # Monte Carlo p-values share their draws, whose scatter adds to that of the repetitions.
+    errors = [float(np.sqrt(level * (1 - level) * (1 / m + draw_variance))) for level in LEVELS]
+    # Uniform on multiples of 1/(draws + 1): smoothed so that KS applies.
+    step = draw_variance / (1 + draw_variance)
+    smooth = pvalue - step * np.random.default_rng(0).uniform(size=m)
+    ks = float(scipy.stats.kstest(smooth, "uniform").pvalue)
+    return {
+        "test": test, "n": n, "d": d, "repetitions": m, "rates": rates, "errors": errors, "ks": ks,
+    }  # fmt: skip
+
+
+def _marked(row):
+    return [
+        f"{rate:.4g}" + ("*" if abs(rate - level) > 3 * error else "")
+        for rate, error, level in zip(row["rates"], row["errors"], LEVELS, strict=True)
+    ]
+
+
+# --- power ----------------------------------------------------------------------------------------
+
+
+def sphere_coordinates(dim):
+    def draw(rng, n):
+        z = rng.standard_normal((n, dim))
+        return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+    return draw
+
+
+def scale_mixture(cv, dim=32):
+    """z = s g with log-normal s of this coefficient of variation."""
+    width = np.sqrt(np.log1p(cv**2))
+    return lambda rng, n: (
+        np.exp(width * rng.standard_normal((n, 1))) * rng.standard_normal((n, dim))
+    )
+
+
+def class_mixture(share, dim=32, classes=10):
+    def draw(rng, n):
+        centres = rng.standard_normal((classes, dim))
+        centres = (centres - centres.mean(axis=0)) / centres.std(axis=0)
+        noise = rng.standard_normal((n, dim))
+        return np.sqrt(share) * centres[rng.integers(0, classes, n)] + np.sqrt(1 - share) * noise
+
+    return draw
+
+
+def relu_features(dim=32):
+    return lambda rng, n: np.maximum(
+        rng.standard_normal((n, 64)) @ np.random.default_rng(0).standard_normal((64, dim)), 0
+    )
+
+
+ALTERNATIVES = {
+    "Gaussian": lambda rng, n: rng.standard_normal((n, 32)),
+    **{f"sphere, d = {d}": sphere_coordinates(d) for d in (8, 32, 128, 512)},
+    "scale mixture, CV 0.09": scale_mixture(0.09),
+    "scale mixture, CV 0.2": scale_mixture(0.2),
+    "Student t20": lambda rng, n: rng.standard_t(20, (n, 32)),
+    **{f"10 classes, {s:.0%} of variance": class_mixture(s) for s in (0.1, 0.5, 0.8)},
+    "ReLU features": relu_features(),
+}
+
+
+def power(scale):
+    """Share of coordinates, or of samples for the multivariate tests, rejected at 5 %."""
+    rows = []
+    for name, draw in ALTERNATIVES.items():
+        for n in POWER_SIZES:
+            dim = draw(np.random.default_rng(0), 2).shape[1]
+            repeats = max(1, round(scale * min(40, 4e7 / (n * dim))))
+            rejected = {}
+            for k in range(repeats):
+                x = draw(np.random.default_rng([SEED, n, k]), n)
+                for test, result in evaluation.univariate(x).items():
+                    rejected.setdefault(test, []).append(np.mean(result.pvalue <= 0.05))
+            samples = max(4, round(scale * 40)) if n <= 1000 and dim <= 128 and n > 2 * dim else 0
+            for k in range(samples):
+                x = draw(np.random.default_rng([SEED, n, 1000 + k]), n)
+                found = multivariate.multivariate(x, draws=99, slices=16)
+                for test, result in found.items():
+                    rejected.setdefault(test, []).append(result.pvalue <= 0.05)
+            rates = {test: float(np.mean(values)) for test, values in rejected.items()}
+            rows.append(
+                {"alternative": name, "n": n, "samples": [repeats, samples], "rates": rates}
+            )
+    tests = [*evaluation.TESTS, *multivariate.TESTS]
+    lines = [
+        [r["alternative"], r["n"]]
+        + [f"{100 * r['rates'][t]:.0f}" if t in r["rates"] else "" for t in tests]
+        for r in rows
+    ]
+    return rows, _table(["% rejected at 5 %", "n", *tests], lines)
+
+
+# --- speed and memory -----------------------------------------------------------------------------
+
+
+def speed(scale):
+    """Seconds and ratios, interleaved, the fastest of five turns each."""
+    rng = np.random.default_rng(0)
+    x32 = rng.standard_normal((50_000, 128)).astype(np.float32)
+    x64 = x32.astype(np.float64)
+    few = np.ascontiguousarray(x64[:, :16])
+
+    def loop():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [scipy.stats.anderson(column, "norm").statistic for column in few.T]
+
+    cases = {
+        "np.sort float32": lambda: np.sort(x32, axis=0),
+        "np.sort float64": lambda: np.sort(x64, axis=0),
+        "AD float32": lambda: evaluation.anderson_darling(x32),
+        "AD float64": lambda: evaluation.anderson_darling(x64),
+        "DP float32": lambda: evaluation.dagostino_pearson(x32),
+        "DP float64": lambda: evaluation.dagostino_pearson(x64),
+        "AD float64, 16 columns": lambda: evaluation.anderson_darling(few),
+        "scipy.stats.anderson in a loop, 16 columns": loop,
+        "all seven, float32": lambda: evaluation.univariate(x32),
+    }
+    best = dict.fromkeys(cases, np.inf)
+    for _ in range(max(2, round(5 * scale))):
+        for name, run in cases.items():
+            started = time.perf_counter()
+            run()
+            best[name] = min(best[name], time.perf_counter() - started)
+    ratios = {
+        "AD / np.sort, float32": (best["AD float32"] / best["np.sort float32"], "≤ 1.5"),
+        "AD / np.sort, float64": (best["AD float64"] / best["np.sort float64"], "≤ 2.5"),
+        "DP / np.sort, float32": (best["DP float32"] / best["np.sort float32"], "≤ 0.5"),
+        "DP / np.sort, float64": (best["DP float64"] / best["np.sort float64"], "≤ 0.5"),
+        "scipy loop / AD, float64": (
+            best["scipy.stats.anderson in a loop, 16 columns"] / best["AD float64, 16 columns"],
+            "≥ 5",
+        ),
+    }
+    lines = [[name, f"{seconds:.3f} s", ""] for name, seconds in best.items()]
+    lines += [[name, f"{ratio:.2f}", target] for name, (ratio, target) in ratios.items()]
+    record = {"seconds": best, "ratios": {k: v for k, (v, _) in ratios.items()}}
+    return record, _table(["50,000 × 128", "measured", "target"], lines)
+
+
+_WIDE = """
+import resource, time, numpy as np
+from infonce_jax.evaluation import evaluate_arrays
+x = np.load(r"{path}", mmap_mode="r")
+started = time.perf_counter()
+rows = evaluate_arrays(x, sample_sizes=["all"], representations=["raw"])
+seconds = time.perf_counter() - started
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, len(rows))
+"""
+_LONG = """
+import resource, time, numpy as np
+from infonce_jax.evaluation import multivariate, shape, sphere, univariate
+x = np.load(r"{path}", mmap_mode="r")
+started = time.perf_counter()
+found = univariate(x)
+found |= shape.effect_sizes(x)
+found["mardia"] = multivariate.mardia_kurtosis(x)
+found["sliced"] = multivariate.sliced_test(x)
+found |= multivariate.multivariate(x, draws=99)
+found |= sphere.sphere(x, draws=99)
+seconds = time.perf_counter() - started
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, len(found))
+"""
+
+
+def memory(scale):
+    """Wall time and peak resident memory of a wide and of a long array, each in a process of its own."""
+    lines, record = [], {}
+    for name, shape, script, target in (
+        ("50,000 × 2,048 float32, everything but --deep", (50_000, 2048), _WIDE, "60 s, 4 GiB"),
+        ("1,000,000 × 64 float32, mapped", (1_000_000, 64), _LONG, "3 GiB"),
+    ):
+        rows = max(1000, round(shape[0] * min(scale, 1.0)))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "x.npy"
+            out = np.lib.format.open_memmap(path, "w+", np.float32, (rows, shape[1]))
+            rng = np.random.default_rng(0)
+            for start in range(0, rows, 10_000):
+                part = out[start : start + 10_000]
+                part[:] = rng.standard_normal(part.shape, dtype=np.float32)
+            del out
+            code = script.format(path=path)
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        seconds, gib, _ = map(float, done.stdout.split())
+        record[name] = {"rows": rows, "seconds": seconds, "peak_gib": gib}
+        lines.append([name, f"{rows:,}", f"{seconds:.1f} s", f"{gib:.2f} GiB", target])
+    return record, _table(["array", "rows", "time", "peak memory", "target"], lines)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def _table(head, lines):
+    return "\n".join(
+        "| " + " | ".join(map(str, line)) + " |" for line in [head, ["---"] * len(head), *lines]
+    )
+
+
+def _machine():
+    name = platform.processor() or platform.machine()
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        name = next(line for line in text.splitlines() if line.startswith("model name"))
+        name = name.split(":", 1)[1].strip()
+    except (OSError, StopIteration):
+        pass
+    return (
+        f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"SciPy {scipy.__version__}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = {f.__name__: f for f in (calibration, power, speed, memory)}
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the repetitions")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    record, table = commands[arguments.command](arguments.scale)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    note = f"{_machine()}; scale {arguments.scale:g}, {seconds:.0f} s, peak {peak:.2f} GiB"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    stem = arguments.out / f"evaluation_{arguments.command}"
+    stem.with_suffix(".md").write_text(f"{table}\n\n{note}\n")
+    stem.with_suffix(".json").write_text(json.dumps({"machine": note, "record": record}) + "\n")
+    print(table, note, sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

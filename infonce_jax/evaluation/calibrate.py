@@ -1,0 +1,339 @@
+"""Makes calibration.npz: the laws of the univariate test statistics under normality.
+
+    python -m infonce_jax.evaluation.calibrate --scratch DIR [--minutes 4]
+
+Simulates every (law, n) of a plan with seeds of its own, fits the quantiles across n, and writes the
+table. Finished simulations are kept in the scratch folder, so that the command can be stopped and
+given again, in portions of `--minutes`; the table is the same however often it was. All of it takes
+about ten minutes on two cores.
+"""
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from scipy.interpolate import BSpline
+from scipy.special import ndtri
+
+from infonce_jax.evaluation import calibration, normality
+
+SEED = 20_260_101
+LEVELS = np.array([
+    0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15,
+    0.1, 0.075, 0.05, 0.035, 0.025, 0.015, 0.01, 0.005, 0.0025, 0.001, 5e-4, 2.5e-4, 1e-4, 3e-5,
+    1e-5, 3e-6, 1e-6,
+])  # fmt: skip
+SIZES = (
+    8,
+    9,
+    10,
+    11,
+    12,
+    14,
+    16,
+    20,
+    25,
+    30,
+    40,
+    50,
+    70,
+    100,
+    140,
+    200,
+    300,
+    500,
+    1000,
+    2000,
+    5000,
+)
+LARGE_SIZES = (10_000, 20_000, 50_000)
+# Groups of laws simulated on the same samples, the normal values drawn for each n, and the most
+# samples at one n.
+GROUPS = {
+    "moments": (("dp", "jb"), SIZES + LARGE_SIZES, 1_000_000_000, 10_000_000),
+    "sorted": (("ad", "cvm", "ep", "lilliefors", "sf"), SIZES, 140_000_000, 2_000_000),
+    "known": (("ad_known", "cvm_known", "ep_known"), SIZES[:-2], 60_000_000, 1_000_000),
+    "large": (("lilliefors", "sf"), LARGE_SIZES, 400_000_000, 2_000_000),
+}
+# A quantile is taken from so many exceedances on.
+_FEWEST = 25
+# Levels beyond the reach of all simulations continue the trend of so many before them.
+_TREND = 7
+_MOMENTS = ("dp", "jb")
+
+
+def simulate(group: str, n: int) -> dict[str, np.ndarray]:
+    """The scores of the quantiles of each law of a group at n, with the number of samples.
+
+    Returns:
+        Law to quantile scores [levels], NaN where too few samples lie beyond, with "count".
+    """
+    laws, _, values, most = GROUPS[group]
+    count = min(most, values // n)
+    batch = max(1, 2**21 // n)
+    starts = range(0, count, batch)
+    found = {law: np.empty(count) for law in laws}
+
+    def draw(index: int) -> None:
+        rows = slice(starts[index], min(starts[index] + batch, count))
+        rng = np.random.default_rng([SEED, list(GROUPS).index(group), n, index])
+        step = max(1, 2**15 // n)
+        for start in range(rows.start, rows.stop, step):
+            part = slice(start, min(start + step, rows.stop))
+            w = rng.standard_normal((part.stop - part.start, n))
+            for law, value in _statistics(group, laws, w).items():
+                found[law][part] = value
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(draw, range(len(starts))))
+    return {law: _quantile_scores(law, found[law], n) for law in laws} | {"count": np.array(count)}
+
+
+def _statistics(group: str, laws: tuple[str, ...], w: np.ndarray) -> dict[str, np.ndarray]:
+    n = w.shape[1]
+    if group == "moments":
+        w -= w.mean(axis=1, keepdims=True)
+        square = w * w
+        m2 = square.mean(axis=1)
+        skewness = np.einsum("ij,ij->i", square, w) / n / m2**1.5
+        kurtosis = np.einsum("ij,ij->i", square, square) / n / m2**2
+        return {law: normality.moment_statistic(law, skewness, kurtosis, n) for law in laws}
+    w.sort(axis=1)
+    if group == "known":
+        tests = [law.removesuffix("_known") for law in laws]
+        found = normality.sorted_statistics(w, tests, estimated=False)
+        return {f"{test}_known": value for test, value in found.items()}
+    return normality.sorted_statistics(normality._standardised(w, ddof=1), laws)
+
+
+def _quantile_scores(law: str, statistic: np.ndarray, n: int) -> np.ndarray:
+    scores = calibration.score_of(law, statistic, n)
+    scores.sort()
+    count = len(scores)
+    out = np.full(len(LEVELS), np.nan)
+    reached = LEVELS * count >= _FEWEST
+    out[reached] = np.quantile(scores, 1.0 - LEVELS[reached], method="median_unbiased")
+    return out
+
+
+# --- limiting laws -------------------------------------------------------------------------------
+
+
+def limit_scores(law: str) -> np.ndarray | None:
+    """The scores of the quantiles as n → ∞, where the law is known exactly; else None."""
+    if law in ("dp", "jb"):
+        return np.log(-2.0 * np.log(LEVELS))
+    if law in ("sf", "lilliefors"):
+        return None
+    weights, mean = _limit_weights(law)
+    return np.log(_weighted_chi2_quantiles(weights, mean, LEVELS))
+
+
+def _limit_weights(law: str) -> tuple[np.ndarray, float]:
+    """Eigenvalues of the limiting covariance kernel, largest first, and its trace."""
+    if law == "ad_known":
+        j = np.arange(1, 3001)
+        return 1.0 / (j * (j + 1.0)), 1.0
+    if law == "cvm_known":
+        return 1.0 / (np.pi * np.arange(1, 3001)) ** 2, 1.0 / 6.0
+    if law.startswith("ep"):
+        nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+        product = np.multiply.outer(nodes, nodes)
+        square = np.add.outer(nodes**2, nodes**2)
+        kernel = np.exp(product - square / 2)
+        known = 1.0 if law.endswith("known") else 1.0 + product + product**2 / 2
+        kernel -= known * np.exp(-square / 2)
+        root = np.sqrt(weights / np.sqrt(2.0 * np.pi))
+    else:
+        nodes, weights = np.polynomial.legendre.leggauss(1600)
+        s, weights = (nodes + 1) / 2, weights / 2
+        q = ndtri(s)
+        density = np.exp(-(q**2) / 2) / np.sqrt(2 * np.pi)
+        kernel = np.minimum.outer(s, s) - np.outer(s, s)
+        kernel -= np.outer(density, density) * (1 + np.outer(q, q) / 2)
+        root = np.sqrt(weights / (s * (1 - s)) if law == "ad" else weights)
+    kernel = kernel * np.outer(root, root)
+    eigenvalues = np.linalg.eigvalsh(kernel)[::-1]
+    return np.maximum(eigenvalues, 0.0), float(np.trace(kernel))
+
+
+def _weighted_chi2_quantiles(weights: np.ndarray, mean: float, levels: np.ndarray) -> np.ndarray:
+    """Upper quantiles of Σ wⱼ χ²₁ with the given mean, the smallest weights taken for their mean.
+
+    P(Q > x) by inverting the moment generating function along a line through the saddle point,
+    where the relative error stays as small in the tail as in the body.
+    """
+    kept = weights[weights > 1e-8 * weights[0]][:200]
+    rest = mean - kept.sum()
+
+    def tail(x: float) -> float:
+        x = x - rest
+        if x <= 0:
+            return 1.0
+        # The saddle point of K(s) - s x, K(s) = -½ Σ log(1 - 2 s w), by bisection.
+        low, high = -1e7 / kept[0], 0.5 / kept[0] * (1 - 1e-12)
+        for _ in range(200):
+            s = 0.5 * (low + high)
+            low, high = (s, high) if np.sum(kept / (1 - 2 * s * kept)) < x else (low, s)
+        spread = np.sqrt(np.sum(2 * kept**2 / (1 - 2 * s * kept) ** 2))
+        # At the mean the saddle is at the pole s = 0: pass it on the right, below the branch point.
+        if abs(s) * spread < 0.5:
+            s = min(0.5 / spread, 0.25 / kept[0])
+        h = 0.05 / spread
+        z = s + 1j * h * np.arange(2001)
+        log_m = np.zeros(len(z), dtype=complex)
+        for w in kept:
+            log_m -= 0.5 * np.log(1 - 2 * z * w)
+        values = (np.exp(log_m - z * x) / z).real
+        integral = (float(values.sum()) - 0.5 * float(values[0])) * h / np.pi
+        return integral if s > 0 else 1.0 + integral
+
+    grid = np.geomspace(0.02 * mean, 0.1 * mean + 2 * kept[0] * 20, 150)
+    tails = np.array([tail(x) for x in grid])
+    kept_points = (tails > 1e-9) & (tails < 1 - 1e-9)
+    odds = np.log(tails[kept_points]) - np.log1p(-tails[kept_points])
+    order = np.argsort(-odds)
+    from scipy.interpolate import PchipInterpolator
+
+    inverse = PchipInterpolator(-odds[order], np.log(grid[kept_points][order]))
+    return np.exp(inverse(-(np.log(levels) - np.log1p(-levels))))
+
+
+# --- across n ------------------------------------------------------------------------------------
+
+
+def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth quantile scores on a grid of sizes: per level a curve in the place x of n.
+
+    Weighted least squares, a size weighing with the root of its number of samples. Where the limit is
+    known, the curve is of the difference to it: a₂x² + … + a₆x⁶ for the sums of weighted χ², whose
+    corrections are of order 1/n, and a cubic spline through 0 for the moments, whose are not.
+    Otherwise it is a polynomial of degree 5. Levels too rare to be simulated at a size are continued
+    from that size's own tail where their reach is near (`_continue_tails`); levels that no size reaches
+    continue the trend, over the rarest that are, of the difference to the limit.
+
+    Returns:
+        The grid of places and the scores [levels, places].
+    """
+    sizes = np.array(sorted(simulated))
+    place = np.array([calibration.place_of(law, n) for n in sizes])
+    scores = np.stack([simulated[n][0] for n in sizes], axis=1)
+    counts = np.array([simulated[n][1] for n in sizes], dtype=np.float64)
+    scores[LEVELS[:, None] * counts < _FEWEST] = np.nan
+    trusted = np.broadcast_to(np.sqrt(counts), scores.shape).copy()
+    limit = limit_scores(law)
+    if limit is None or law in _MOMENTS:
+        _continue_tails(law, scores, trusted, counts)
+    if limit is None:
+        limit = np.zeros(len(LEVELS))
+    if law in _MOMENTS:
+        place = np.append(place, 0.0)
+        scores = np.column_stack([scores, limit])
+        trusted = np.column_stack([trusted, np.full(len(LEVELS), 30.0 * trusted.max())])
+    scores -= limit[:, None]
+    low = 1.0 / np.log(2e6) if law == "sf" else 0.0
+    grid = np.linspace(low, place.max(), 49)
+    design, on_grid, rough = _curves(law, place, grid)
+    out = np.full((len(LEVELS), len(grid)), np.nan)
+    for i, level in enumerate(LEVELS):
+        known = np.isfinite(scores[i])
+        if known.sum() < 8:
+            before = slice(i - _TREND, i)
+            trend = np.polyfit(np.log(LEVELS[before]), out[before], 1)
+            out[i] = trend[0] * np.log(level) + trend[1]
+            continue
+        weights = trusted[i, known]
+        left = [
+            design[known] * weights[:, None],
+            rough * min(1 / np.sqrt(level * (1 - level)), 30.0),
+        ]
+        right = np.concatenate([weights * scores[i, known], np.zeros(len(rough))])
+        out[i] = on_grid @ np.linalg.lstsq(np.concatenate(left), right, rcond=None)[0]
+    return grid, out + limit[:, None]
+
+
+def _curves(
+    law: str, place: np.ndarray, grid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A basis of curves at the places simulated and on the grid, and what is to stay small."""
+    if law in _MOMENTS:
+        inner = np.quantile(np.unique(place), np.linspace(0, 1, 8)[1:-1])
+        knots = np.concatenate([[grid[0]] * 4, inner, [grid[-1]] * 4])
+        design, on_grid = (BSpline.design_matrix(x, knots, 3).toarray() for x in (place, grid))
+        # A small penalty on third differences keeps the noise of rare levels from bending the curve.
+        return design, on_grid, np.diff(np.eye(design.shape[1]), n=3, axis=0)
+    powers = np.arange(6) if law in ("sf", "lilliefors") else np.arange(2, 7)
+    top = grid[-1]
+    return (
+        (place[:, None] / top) ** powers,
+        (grid[:, None] / top) ** powers,
+        np.zeros((0, len(powers))),
+    )
+
+
+def _continue_tails(law: str, scores: np.ndarray, trusted: np.ndarray, counts: np.ndarray) -> None:
+    """Fills levels not reached, for each size in place, at a fifth of the weight.
+
+    By a parabola, fitted to the levels reached: of log p in √n D or in Royston's score, whose tails
+    are nearly normal; of the score in log p for the moments, and no further than a factor of 30.
+    """
+    for j in range(scores.shape[1]):
+        known = np.isfinite(scores[:, j])
+        used = known & ((0.03 if law in _MOMENTS else 0.1) >= LEVELS)
+        log_p, weights = np.log(LEVELS), np.sqrt(LEVELS[used])
+        if used.sum() < 4:
+            continue
+        if law in _MOMENTS:
+            missing = ~known & (LEVELS * counts[j] > _FEWEST / 30.0)
+            curve = np.polyfit(log_p[used], scores[used, j], 2, w=weights)
+            scores[missing, j] = np.polyval(curve, log_p[missing])
+        else:
+            missing = ~known
+            natural = scores[used, j] if law == "sf" else np.exp(scores[used, j])
+            c, b, a = np.polyfit(natural, log_p[used], 2, w=weights)
+            c = min(c, -1e-6)
+            x = (-b - np.sqrt(b * b - 4 * c * (a - log_p[missing]))) / (2 * c)
+            scores[missing, j] = x if law == "sf" else np.log(x)
+        trusted[missing, j] /= 5.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs what the scratch folder lacks, for so many minutes; writes the table when all is there."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    arguments = parser.parse_args(argv)
+    arguments.scratch.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + 60.0 * arguments.minutes
+    simulated: dict[str, dict[int, tuple[np.ndarray, int]]] = {law: {} for law in calibration.LAWS}
+    missing = 0
+    for group, (laws, sizes, *_) in GROUPS.items():
+        for n in sizes:
+            file = arguments.scratch / f"{group}_{n}.npz"
+            if not file.is_file():
+                if time.monotonic() > deadline:
+                    missing += 1
+                    continue
+                started = time.monotonic()
+                np.savez(file, **simulate(group, n))
+                print(f"{group} n = {n}: {time.monotonic() - started:.1f} s", flush=True)
+            with np.load(file) as stored:
+                for law in laws:
+                    simulated[law][n] = (stored[law], int(stored["count"]))
+    if missing:
+        print(f"{missing} simulations are left: give the command again.")
+        return 3
+    table = {"levels": LEVELS}
+    for law in calibration.LAWS:
+        table[f"{law}_place"], table[f"{law}_score"] = fit(law, simulated[law])
+    np.savez_compressed(calibration.TABLE, **table)
+    print(f"written: {calibration.TABLE} ({calibration.TABLE.stat().st_size} bytes)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,470 @@
+"""A Gaussian model of embeddings: whitening, likelihood, entropy, mutual information, outliers.
+
+Fitted on some rows and applied to others. On the rows it was fitted to, whitening makes anything look
+isotropic once n is near d; `fit_and_judge` therefore fits on one half and judges on the other.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import cholesky, eigh, solve_triangular
+
+from infonce_jax.evaluation.arrays import check_embeddings, row_blocks
+
+KINDS = ("pca", "zca")
+_FORMAT = "infonce_jax.whitening.1"
+
+
+class Whitening(NamedTuple):
+    """N(mean, V diag(variances) Vᵀ), on the span of V's columns.
+
+    Attributes:
+        mean: [d].
+        components: V [d, k], orthonormal columns, the largest variance first.
+        variances: [k], after shrinkage and scale.
+        kind: "pca" for whitened coordinates along V, "zca" for those nearest to the originals.
+        shrinkage: the weight of the multiple of the identity.
+        n: the rows it was fitted on.
+        near_duplicates: (i, j, correlation) of coordinates, by falling |correlation|, at most 1,000.
+    """
+
+    mean: Float[np.ndarray, " d"]
+    components: Float[np.ndarray, "d k"]
+    variances: Float[np.ndarray, " k"]
+    kind: str
+    shrinkage: float
+    n: int
+    near_duplicates: tuple[tuple[int, int, float], ...]
+
+
+class Judged(NamedTuple):
+    """A whitening fitted on one part of the rows, and how it does on both.
+
+    Attributes:
+        whitening: the model.
+        held_out: mean Mahalanobis² / rank on the rows it has not seen: 1 for a model that holds.
+        in_sample: the same on the rows it was fitted on, below 1 by overfitting: no evidence.
+        held_out_log_likelihood: mean log-likelihood of the rows it has not seen, in nats.
+        fitted_rows: how many rows it was fitted on.
+        held_out_rows: how many it was judged on.
+    """
+
+    whitening: Whitening
+    held_out: float
+    in_sample: float
+    held_out_log_likelihood: float
+    fitted_rows: int
+    held_out_rows: int
+
+
+def fit(
+    x: Float[np.ndarray, "n d"],
+    *,
+    kind: str = "pca",
+    shrinkage: float | str = "ledoit_wolf",
+    floor: float = 1e-7,
+    folds: int = 5,
+    duplicates: float = 0.9,
+    seed: int = 0,
+) -> Whitening:
+    """Fits the Gaussian model.
+
+    The covariance is c ((1 − s) S + s μ I), S with ddof = 0 and μ = tr S / d. s is Ledoit & Wolf's
+    (2004), which minimises the expected squared error, or a number given. With s > 0, c is the mean
+    Mahalanobis² / d of held-out rows over `folds` parts, the value that maximises their likelihood:
+    without it the directions of small variance would make new rows look too far once d is near n.
+    With s = 0, c = 1. Directions whose variance is below `floor` times the largest are left out, and
+    what lies along them is not scored.
+
+    Args:
+        x: embeddings, one per row, at least 8.
+        kind: "pca" or "zca".
+        shrinkage: "ledoit_wolf", or a number in [0, 1].
+        floor: smallest variance kept, relative to the largest, from 0 to 1.
+        folds: parts for c, from 2; 0 leaves c = 1.
+        duplicates: pairs of coordinates with |correlation| beyond are named.
+        seed: of the folds.
+
+    Returns:
+        The model.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: for an unknown kind, numbers out of range, embeddings that are all equal; as
+            `check_embeddings` does.
+
+    References:
+        Ledoit & Wolf, *A well-conditioned estimator for large-dimensional covariance matrices*, J.
+        Multivar. Anal. 88, 2004. Kessy, Lewin & Strimmer, *Optimal whitening and decorrelation*, The
+        American Statistician 72, 2018. Betser, Levi & Gilboa, *Whitened CLIP as a likelihood
+        surrogate of images and captions*, ICML 2025.
+    """
+    x = check_embeddings(x)
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}; choose from {', '.join(KINDS)}.")
+    if shrinkage != "ledoit_wolf" and not (
+        isinstance(shrinkage, int | float) and 0 <= shrinkage <= 1
+    ):
+        raise ValueError(f'shrinkage is {shrinkage!r}: give "ledoit_wolf" or a number from 0 to 1.')
+    if not 0 <= floor < 1 or not 0 < duplicates <= 1 or folds < 0 or folds == 1:
+        raise ValueError(
+            f"floor is {floor}, duplicates {duplicates}, folds {folds}: floor lies in [0, 1), "
+            f"duplicates in (0, 1], and folds is 0 or at least 2."
+        )
+    n = len(x)
+    mean, covariance, fourth = _moments(x)
+    if not np.trace(covariance) > (np.finfo(x.dtype).eps * np.linalg.norm(mean)) ** 2:
+        raise ValueError(f"the {n} rows are all equal: there is no covariance to whiten with.")
+    named = _near_duplicates(covariance, duplicates)
+    s = _ledoit_wolf(covariance, fourth, n) if shrinkage == "ledoit_wolf" else float(shrinkage)
+    variances, components = _shrunk(covariance, s, floor)
+    if s > 0 and folds and n >= 4 * folds:
+        few, many = (
+            _cross_validated_scale(x, shrinkage, floor, k, seed) for k in (folds, 2 * folds)
+        )
+        # Fitted on n (k - 1)/k rows each: at 1/rows of k/(k - 1) and 2k/(2k - 1), wanted at 1.
+        slope = (few - many) / (folds / (folds - 1) - 2 * folds / (2 * folds - 1))
+        variances = variances * max(many - slope / (2 * folds - 1), 0.5 * many)
+    return Whitening(mean, components, variances, kind, s, n, named)
+
+
+def fit_and_judge(
+    x: Float[np.ndarray, "n d"], *, held_out: float = 0.5, seed: int = 0, **options
+) -> Judged:
+    """Fits on a random part of the rows, and judges on the others.
+
+    Args:
+        x: embeddings, one per row, at least 8 for either part.
+        held_out: the share of rows to judge on.
+        seed: of the split.
+        **options: of `fit`.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: for a share that leaves fewer than 8 rows to either part; as `fit` does.
+    """
+    x = check_embeddings(x)
+    n = len(x)
+    judged_rows = round(held_out * n) if 0 < held_out < 1 else 0
+    if judged_rows < 8 or n - judged_rows < 8:
+        raise ValueError(f"held_out is {held_out} of {n} rows: both parts need at least 8 rows.")
+    order = np.random.default_rng(seed).permutation(n)
+    unseen, seen = (np.asarray(x[np.sort(p)]) for p in np.split(order, [judged_rows]))
+    whitening = fit(seen, seed=seed, **options)
+    rank = len(whitening.variances)
+    return Judged(
+        whitening,
+        float(mahalanobis(whitening, unseen).mean() / rank),
+        float(mahalanobis(whitening, seen).mean() / rank),
+        float(log_likelihood(whitening, unseen).mean()),
+        len(seen),
+        len(unseen),
+    )
+
+
+def apply(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+    """The whitened rows: (x − mean) V diag(variances)^(−1/2), for "zca" times Vᵀ.
+
+    Args:
+        whitening: from `fit`.
+        x: embeddings of the same dimension, one per row.
+
+    Returns:
+        [n, k] along the principal axes, or [n, d] for "zca"; float64.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: for another dimension; as `check_embeddings` does.
+    """
+    x = _check_dimension(whitening, x)
+    matrix = whitening.components / np.sqrt(whitening.variances)
+    if whitening.kind == "zca":
+        matrix = matrix @ whitening.components.T
+    out = np.empty((len(x), matrix.shape[1]))
+    for rows, block in row_blocks(x):
+        out[rows] = (block - whitening.mean) @ matrix
+    return out
+
+
+def mahalanobis(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """The squared Mahalanobis distance of each row to the mean; χ² with k degrees if the model holds.
+
+    Args:
+        whitening: from `fit`.
+        x: embeddings of the same dimension, one per row.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: for another dimension; as `check_embeddings` does.
+    """
+    x = _check_dimension(whitening, x)
+    matrix = whitening.components / np.sqrt(whitening.variances)
+    out = np.empty(len(x))
+    for rows, block in row_blocks(x):
+        white = (block - whitening.mean) @ matrix
+        out[rows] = np.einsum("ij,ij->i", white, white)
+    return out
+
+
+def log_likelihood(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """log p(x) = −½ (k log 2π + Σ log variances + Mahalanobis²), in nats.
+
+    With all d directions kept it is the density of x; with k < d, that of its projection on the
+    directions kept.
+
+    Args:
+        whitening: from `fit`.
+        x: embeddings of the same dimension, one per row.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: for another dimension; as `check_embeddings` does.
+    """
+    k = len(whitening.variances)
+    constant = k * np.log(2 * np.pi) + np.log(whitening.variances).sum()
+    return -0.5 * (constant + mahalanobis(whitening, x))
+
+
+def entropy(whitening: Whitening) -> float:
+    """The model's differential entropy ½ (k log 2πe + Σ log variances), in nats.
+
+    Args:
+        whitening: from `fit`.
+    """
+    k = len(whitening.variances)
+    return float(0.5 * (k * np.log(2 * np.pi * np.e) + np.log(whitening.variances).sum()))
+
+
+def auroc(inside: Float[np.ndarray, " n"], outside: Float[np.ndarray, " m"]) -> float:
+    """The probability that a score from `outside` exceeds one from `inside`, ties counting half.
+
+    Args:
+        inside: scores of embeddings like those fitted on, such as their `mahalanobis`.
+        outside: scores of others.
+
+    Raises:
+        ValueError: where either is empty or holds NaN.
+    """
+    inside, outside = np.ravel(inside), np.ravel(outside)
+    if not len(inside) or not len(outside) or np.isnan(inside).any() or np.isnan(outside).any():
+        raise ValueError(
+            f"auroc needs numbers on both sides; given {len(inside)} and {len(outside)}, of which "
+            f"{int(np.isnan(inside).sum() + np.isnan(outside).sum())} are NaN."
+        )
+    ordered = np.sort(inside)
+    below = np.searchsorted(ordered, outside, side="left")
+    ties = np.searchsorted(ordered, outside, side="right") - below
+    return float((below + 0.5 * ties).mean() / len(inside))
+
+
+class MutualInformation(NamedTuple):
+    """Gaussian mutual information between two views, in nats.
+
+    Attributes:
+        nats: −½ Σ log(1 − ρ²) with the canonical correlations ρ found on one half and measured on the
+            other; those that come out negative there count 0.
+        in_sample: the same with ρ as found, on all rows; too large once d is some tenth of n, by
+            about d₁ d₂ / (2n).
+        correlations: the held-out ρ, in the order of the fitted ones.
+    """
+
+    nats: float
+    in_sample: float
+    correlations: Float[np.ndarray, " k"]
+
+
+def mutual_information(
+    view1: Float[np.ndarray, "n d1"], view2: Float[np.ndarray, "n d2"], *, seed: int = 0
+) -> MutualInformation:
+    """The mutual information of two views, were they jointly Gaussian: canonical correlations.
+
+    For jointly Gaussian views I = −½ Σ log(1 − ρₖ²) exactly; for others with Gaussian margins it is a
+    lower bound.
+
+    Args:
+        view1: one view of each of n samples.
+        view2: the other, in the same order.
+        seed: of the split.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: for different numbers of rows, or no more than 2 (d₁ + d₂) of them; as
+            `check_embeddings` does.
+    """
+    view1, view2 = check_embeddings(view1, "view1"), check_embeddings(view2, "view2")
+    n, width = len(view1), view1.shape[1] + view2.shape[1]
+    if n != len(view2):
+        raise ValueError(
+            f"view1 has {n} rows and view2 {len(view2)}: row i of both must be of the same sample."
+        )
+    if n <= 2 * width:
+        raise ValueError(
+            f"{n} rows of {view1.shape[1]} + {view2.shape[1]} coordinates: each half needs more rows "
+            f"than both views have coordinates together, {2 * width} in all. Reduce the dimension, "
+            f"for instance to the leading principal components."
+        )
+    order = np.random.default_rng(seed).permutation(n)
+    first, second = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
+    a, b, _ = _canonical(view1[first], view2[first])
+    u, v = (np.asarray(x[second], dtype=np.float64) @ w for x, w in ((view1, a), (view2, b)))
+    u, v = u - u.mean(axis=0), v - v.mean(axis=0)
+    rho = np.einsum("ij,ij->j", u, v) / np.sqrt((u * u).sum(axis=0) * (v * v).sum(axis=0))
+    in_sample = _canonical(view1, view2)[2]
+    return MutualInformation(_gaussian_nats(np.maximum(rho, 0.0)), _gaussian_nats(in_sample), rho)
+
+
+def save(whitening: Whitening, path: Path | str) -> None:
+    """Writes the model to one .npz file, whole or not at all.
+
+    Args:
+        whitening: from `fit`.
+        path: the file, its name as given.
+    """
+    path = Path(path)
+    facts = {
+        "format": _FORMAT,
+        "kind": whitening.kind,
+        "shrinkage": whitening.shrinkage,
+        "n": whitening.n,
+        "near_duplicates": whitening.near_duplicates,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(scratch, "wb") as stream:
+            np.savez(
+                stream,
+                mean=whitening.mean,
+                components=whitening.components,
+                variances=whitening.variances,
+                facts=np.array(json.dumps(facts)),
+            )
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def load(path: Path | str) -> Whitening:
+    """Reads a model that `save` wrote.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for a file that is damaged or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not a file. Make one with `python -m infonce_jax.evaluation whiten`."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            facts = json.loads(str(stored["facts"]))
+            if facts["format"] != _FORMAT:
+                raise ValueError(f"format {facts['format']!r}")
+            arrays = [stored[name] for name in ("mean", "components", "variances")]
+    except (KeyError, OSError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is not a whitening, or it is damaged ({error}). Make it again with "
+            f"`python -m infonce_jax.evaluation whiten`."
+        ) from None
+    named = tuple((int(i), int(j), float(r)) for i, j, r in facts["near_duplicates"])
+    return Whitening(*arrays, facts["kind"], facts["shrinkage"], facts["n"], named)
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean, covariance (ddof = 0), and the mean of ‖x − mean‖⁴."""
+    n, d = x.shape
+    mean = sum((block.sum(axis=0) for _, block in row_blocks(x)), np.zeros(d)) / n
+    covariance, fourth = np.zeros((d, d)), 0.0
+    for _, block in row_blocks(x):
+        centred = block - mean
+        covariance += centred.T @ centred
+        fourth += float(np.sum(np.einsum("ij,ij->i", centred, centred) ** 2))
+    return mean, covariance / n, fourth / n
+
+
+def _ledoit_wolf(covariance: np.ndarray, fourth: float, n: int) -> float:
+    d = len(covariance)
+    square = float(np.sum(covariance**2))
+    spread = square - float(np.trace(covariance)) ** 2 / d
+    noise = (fourth - square) / n
+    return min(1.0, noise / spread) if spread > 0 else 1.0
+
+
+def _shrunk(covariance: np.ndarray, s: float, floor: float) -> tuple[np.ndarray, np.ndarray]:
+    values, vectors = eigh(covariance)
+    values = np.maximum(values[::-1], 0.0)
+    shrunk = (1 - s) * values + s * values.mean()
+    # Without a floor rounding would still invert eigenvalues that are exactly 0.
+    least = max(floor, len(values) * np.finfo(np.float64).eps)
+    kept = int(np.sum(shrunk > least * shrunk[0]))
+    return shrunk[:kept], np.ascontiguousarray(vectors[:, ::-1][:, :kept])
+
+
+def _cross_validated_scale(
+    x: np.ndarray, shrinkage: float | str, floor: float, folds: int, seed: int
+) -> float:
+    order = np.random.default_rng(seed).permutation(len(x))
+    total, count = 0.0, 0
+    for part in np.array_split(order, folds):
+        kept = np.ones(len(x), dtype=bool)
+        kept[part] = False
+        mean, covariance, fourth = _moments(x[kept])
+        s = shrinkage
+        if shrinkage == "ledoit_wolf":
+            s = _ledoit_wolf(covariance, fourth, int(kept.sum()))
+        mu = float(np.trace(covariance)) / len(covariance)
+        if s * mu > floor * len(covariance) * mu:
+            # No direction falls below the floor, and Cholesky is ten times faster than eigenvalues.
+            covariance *= 1 - s
+            covariance[np.diag_indices_from(covariance)] += s * mu
+            root = cholesky(covariance, lower=True)
+            white = solve_triangular(root, (x[~kept] - mean).T, lower=True)
+        else:
+            variances, components = _shrunk(covariance, s, floor)
+            white = (x[~kept] - mean) @ (components / np.sqrt(variances))
+        total += float(np.einsum("ij,ij->", white, white))
+        count += white.size
+    return total / count
+
+
+def _near_duplicates(covariance: np.ndarray, limit: float) -> tuple[tuple[int, int, float], ...]:
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0, scale, np.inf)
+    correlation = covariance / np.multiply.outer(scale, scale)
+    pairs = np.argwhere(np.triu(np.abs(correlation) > limit, k=1))
+    pairs = sorted(((int(i), int(j)) for i, j in pairs), key=lambda p: -abs(correlation[p]))
+    return tuple((i, j, float(correlation[i, j])) for i, j in pairs[:1000])
+
+
+def _canonical(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    roots = []
+    for view in (x, y):
+        mean, covariance, _ = _moments(view)
+        variances, components = _shrunk(covariance, 0.0, 1e-12)
+        roots.append((mean, components / np.sqrt(variances)))
+    (mean_x, white_x), (mean_y, white_y) = roots
+    cross = (x - mean_x).T @ (y - mean_y) / len(x)
+    left, rho, right = np.linalg.svd(white_x.T @ cross @ white_y, full_matrices=False)
+    return white_x @ left, white_y @ right.T, np.minimum(rho, 1.0)
+
+
+def _gaussian_nats(rho: Sequence[float] | np.ndarray) -> float:
+    with np.errstate(divide="ignore"):
+        return float(-0.5 * np.sum(np.log1p(-np.minimum(np.square(rho), 1.0))))
+
+
+def _check_dimension(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> np.ndarray:
+    x = check_embeddings(x, min_rows=1)
+    if x.shape[1] != len(whitening.mean):
+        raise ValueError(
+            f"x has {x.shape[1]} coordinates and the whitening was fitted on "
+            f"{len(whitening.mean)}: score embeddings of the same encoder."
+        )
+    return x

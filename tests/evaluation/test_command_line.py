@@ -1,0 +1,177 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from infonce_jax.evaluation import evaluate as evaluation
+from infonce_jax.evaluation import whitening
+from infonce_jax.evaluation.__main__ import main
+from infonce_jax.evaluation.load import load_labels
+from infonce_jax.evaluation.verdict import verdicts
+
+RNG = np.random.default_rng(0)
+GAUSSIAN = (RNG.standard_normal((2000, 8)) @ RNG.standard_normal((8, 8))).astype(np.float32)
+HEAVY = RNG.laplace(size=(2000, 8)).astype(np.float32)
+SLIGHT = RNG.standard_t(20, (20_000, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def files(tmp_path):
+    np.save(tmp_path / "gaussian.npy", GAUSSIAN)
+    np.save(tmp_path / "heavy.npy", HEAVY)
+    np.save(tmp_path / "labels.npy", np.arange(2000) % 5)
+    (tmp_path / "labels.txt").write_text("".join(f"class {i % 5}\n" for i in range(2000)))
+    return tmp_path
+
+
+def _main(capsys, *argv):
+    code = main([str(a) for a in argv])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_everything_at_once_lands_in_the_rows(files, capsys):
+    np.save(files / "heavy.npy", HEAVY[:600])
+    np.save(files / "gaussian.npy", GAUSSIAN[:600])
+    (files / "labels.txt").write_text("".join(f"class {i % 5}\n" for i in range(600)))
+    code, out, _ = _main(
+        capsys, "evaluate", files / "heavy.npy", "--output", files / "out", "--deep", "--labels",
+        files / "labels.txt", "--controls", "gaussian", "permuted", "--inputs", files / "gaussian.npy",
+        "--sample_sizes", 250, "all",
+    )  # fmt: skip
+    assert code == 0
+    document = json.loads((files / "out" / "evaluation.json").read_text())
+    sources = list(dict.fromkeys(r["source"].split("/")[-1] for r in document["rows"]))
+    controls = ["gaussian", "permuted", "projection"]
+    assert sources == ["heavy.npy", *(f"heavy.npy [{c}]" for c in controls)]
+    rows = [r for r in document["rows"] if r["source"].endswith("heavy.npy")]
+    names = {r["statistic"] for r in rows if r["n"] == 600 and r["representation"] == "raw"}
+    assert names >= {
+        "ad_mean", "ad_calibrated_pass", "ep_bh_rejected", "sf_by_rejected", "delta", "delta_low",
+        "w2_high", "between_class_share", "class_ad_mean", "global_mean_p", "bhep_p", "ksd_statistic",
+        "rayleigh_p", "potential_uniform", "cosine_law_p", "multivariate_rows",
+    }  # fmt: skip
+    assert "bhep_p" not in {r["statistic"] for r in rows if r["n"] == 250}
+    assert "Not Gaussian" in out
+    assert "heavy.npy [gaussian], raw: Not told from Gaussian" in out
+    assert document["meta"]["deep"] is True
+
+
+def test_compare_sets_stand_side_by_side(files, capsys):
+    code, out, _ = _main(
+        capsys, "compare", files / "gaussian.npy", files / "heavy.npy", "--output", files / "out",
+        "--sample_sizes", "all", "--tests", "ad", "ep", "--representation", "raw",
+    )  # fmt: skip
+    assert code == 0
+    head = out.splitlines()[0].split()
+    assert head == ["raw", "gaussian.npy", "heavy.npy"]
+    (line,) = (line for line in out.splitlines() if line.startswith("AD calibrated pass"))
+    first, second = (float(cell.rstrip("%")) for cell in line.split()[-2:])
+    assert first > second
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "answer"), [("gaussian", 0, "gaussian"), ("heavy", 1, "not gaussian")]
+)
+def test_strict_tells_by_the_exit_code(files, capsys, name, code, answer):
+    found, out, _ = _main(
+        capsys, "evaluate", files / f"{name}.npy", "--output", files / "out", "--strict",
+        "--representation", "raw",
+    )  # fmt: skip
+    assert found == code
+    summary = json.loads((files / "out" / "evaluation.json").read_text())["summary"]
+    (verdict,) = verdicts(summary)
+    assert verdict.answer == answer
+    assert verdict.text in out
+
+
+def test_a_slight_departure_is_called_close_and_constants_untested():
+    rows = evaluation.evaluate_arrays(SLIGHT, representations=["raw"], sample_sizes=["all"])
+    (verdict,) = verdicts(evaluation.summarise(rows))
+    assert verdict.answer == "close"
+    assert "n = 20,000" in verdict.text
+    rows = evaluation.evaluate_arrays(np.ones((20, 2)), representations=["raw"])
+    assert verdicts(evaluation.summarise(rows))[0].answer == "untested"
+
+
+def test_ctrl_c_keeps_what_is_finished(files, capsys, monkeypatch):
+    honest = evaluation.evaluate_arrays
+
+    def interrupted(z, *args, **options):
+        if options["name"].endswith("heavy.npy"):
+            raise KeyboardInterrupt
+        return honest(z, *args, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate_arrays", interrupted)
+    argv = ["--output", files / "out", "--sample_sizes", 250]
+    code, _, err = _main(capsys, "evaluate", files / "gaussian.npy", files / "heavy.npy", *argv)
+    assert code == 130
+    assert "only the sets that were finished" in err
+    document = json.loads((files / "out" / "evaluation.json").read_text())
+    assert {r["source"].split("/")[-1] for r in document["rows"]} == {"gaussian.npy"}
+    assert document["meta"]["interrupted"] is True
+    code, _, err = _main(capsys, "evaluate", files / "heavy.npy", "--output", files / "none")
+    assert (code, "nothing was written" in err) == (130, True)
+    assert not (files / "none").exists()
+
+
+def test_whiten_then_score(files, capsys):
+    code, out, err = _main(
+        capsys, "whiten", files / "gaussian.npy", "--output", files / "white.npz", "--pair",
+        files / "gaussian.npy",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "held out (1 if the model holds)" in out
+    assert "in sample (no evidence)" in out
+    code, out, err = _main(
+        capsys, "score", files / "white.npz", files / "gaussian.npy", "--output", files / "scores",
+        "--against", files / "heavy.npy",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    with open(files / "scores" / "scores_gaussian.csv", newline="") as stream:
+        table = list(csv.DictReader(stream))
+    model = whitening.load(files / "white.npz")
+    np.testing.assert_allclose(
+        [float(row["log_likelihood"]) for row in table],
+        whitening.log_likelihood(model, GAUSSIAN),
+        rtol=1e-12,
+    )
+    area = whitening.auroc(*(whitening.mahalanobis(model, x) for x in (GAUSSIAN, HEAVY)))
+    assert f"{area:.4f}" in out
+
+
+def test_labels_from_files(files):
+    np.testing.assert_array_equal(load_labels(files / "labels.npy"), np.arange(2000) % 5)
+    assert load_labels(files / "labels.txt")[1] == "class 1"
+    np.save(files / "floats.npy", np.ones((3, 2)))
+    (files / "none.txt").touch()
+    (files / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    for name, message in [
+        ("floats.npy", "1-d array"), ("none.txt", "empty"), ("binary.txt", "not a text file"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            load_labels(files / name)
+
+
+def test_bad_command_lines_are_one_paragraph(files, capsys):
+    np.save(files / "short.npy", GAUSSIAN[:100])
+    out, z = ["--output", files / "out"], files / "gaussian.npy"
+    for argv, message in [
+        (["evaluate", z, *out, "--labels", files / "absent.txt"], "absent.txt is not a file"),
+        (["evaluate", files / "short.npy", *out, "--labels", files / "labels.npy"], "100 rows"),
+        (["evaluate", z, files / "heavy.npy", *out, "--labels", files / "labels.npy"], "one file"),
+        (["evaluate", z, *out, "--inputs", files / "short.npy"], "100 rows"),
+        (["evaluate", z, *out, "--tests", "sw"], "choose from"),
+        (["evaluate", z, *out, "--controls", "noise"], "choose from"),
+        (["whiten", z, "--output", files], "is a folder"),
+        (["whiten", z, "--output", files / "w.npz", "--shrinkage", "oas"], "'oas' is neither"),
+        (["whiten", z, "--output", files / "w.npz", "--shrinkage", 2], "shrinkage is 2"),
+        (["score", z, z, *out], "not a whitening"),
+        (["score", files / "absent.npz", z, *out], "absent.npz is not a file"),
+    ]:
+        code, printed, err = _main(capsys, *argv)
+        assert (code, printed, err.count("\n")) == (2, "", 1), argv
+        assert message in err, err
+    assert not (files / "out").exists()
+    assert not (files / "w.npz").exists()
