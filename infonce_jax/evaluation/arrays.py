@@ -146,8 +146,9 @@ def map_columns(x: Float[np.ndarray, "n d"], compute: Callable[[slice, np.ndarra
             and in an order of no one's choosing.
     """
     n, d = x.shape
+    cores = os.cpu_count() or 1
     # Fewer columns than a cache line holds would read every line of x again for each copy.
-    wide = max(16, COLUMN_ENTRIES // n)
+    wide = max(min(16, -(-d // cores)), COLUMN_ENTRIES // n)
     # A quarter of a megabyte for each temporary keeps them in a core's own cache.
     narrow = max(1, COLUMN_ENTRIES // n)
 
@@ -158,7 +159,7 @@ def map_columns(x: Float[np.ndarray, "n d"], compute: Callable[[slice, np.ndarra
             compute(slice(start + offset, start + offset + len(part)), part)
 
     starts = range(0, d, wide)
-    workers = min(len(starts), os.cpu_count() or 1)
+    workers = min(len(starts), cores)
     if workers == 1:
         for start in starts:
             copy_and_compute(start)

@@ -213,8 +213,9 @@ def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndar
     known, the curve is of the difference to it: a₂x² + … + a₆x⁶ for the sums of weighted χ², whose
     corrections are of order 1/n, and a cubic spline through 0 for the moments, whose are not.
     Otherwise it is a polynomial of degree 5. Levels too rare to be simulated at a size are continued
-    from that size's own tail where their reach is near (`_continue_tails`); levels that no size reaches
-    continue the trend, over the rarest that are, of the difference to the limit.
+    at a fifth of the weight: from that size's own tail where there is no limit (`_continue_tails`), and
+    for the moments by the trend of the difference to it over the levels before. Levels that hardly any
+    size reaches continue that trend at all sizes.
 
     Returns:
         The grid of places and the scores [levels, places].
@@ -226,9 +227,8 @@ def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndar
     scores[LEVELS[:, None] * counts < _FEWEST] = np.nan
     trusted = np.broadcast_to(np.sqrt(counts), scores.shape).copy()
     limit = limit_scores(law)
-    if limit is None or law in _MOMENTS:
-        _continue_tails(law, scores, trusted, counts)
     if limit is None:
+        _continue_tails(law, scores, trusted)
         limit = np.zeros(len(LEVELS))
     if law in _MOMENTS:
         place = np.append(place, 0.0)
@@ -239,8 +239,15 @@ def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndar
     grid = np.linspace(low, place.max(), 49)
     design, on_grid, rough = _curves(law, place, grid)
     out = np.full((len(LEVELS), len(grid)), np.nan)
+    at_sizes = np.full(scores.shape, np.nan)
     for i, level in enumerate(LEVELS):
         known = np.isfinite(scores[i])
+        if law in _MOMENTS and not known.all():
+            before = slice(i - _TREND, i)
+            trend = np.polyfit(np.log(LEVELS[before]), at_sizes[before][:, ~known], 1)
+            scores[i, ~known] = trend[0] * np.log(level) + trend[1]
+            trusted[i, ~known] /= 5.0
+            known[:] = True
         if known.sum() < 8:
             before = slice(i - _TREND, i)
             trend = np.polyfit(np.log(LEVELS[before]), out[before], 1)
@@ -252,7 +259,8 @@ def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndar
             rough * min(1 / np.sqrt(level * (1 - level)), 30.0),
         ]
         right = np.concatenate([weights * scores[i, known], np.zeros(len(rough))])
-        out[i] = on_grid @ np.linalg.lstsq(np.concatenate(left), right, rcond=None)[0]
+        curve = np.linalg.lstsq(np.concatenate(left), right, rcond=None)[0]
+        out[i], at_sizes[i] = on_grid @ curve, design @ curve
     return grid, out + limit[:, None]
 
 
@@ -275,30 +283,22 @@ def _curves(
     )
 
 
-def _continue_tails(law: str, scores: np.ndarray, trusted: np.ndarray, counts: np.ndarray) -> None:
+def _continue_tails(law: str, scores: np.ndarray, trusted: np.ndarray) -> None:
     """Fills levels not reached, for each size in place, at a fifth of the weight.
 
-    By a parabola, fitted to the levels reached: of log p in √n D or in Royston's score, whose tails
-    are nearly normal; of the score in log p for the moments, and no further than a factor of 30.
+    log p is a parabola, fitted to the levels reached, in √n D or in Royston's score, whose tails are
+    nearly normal.
     """
     for j in range(scores.shape[1]):
         known = np.isfinite(scores[:, j])
-        used = known & ((0.03 if law in _MOMENTS else 0.1) >= LEVELS)
-        log_p, weights = np.log(LEVELS), np.sqrt(LEVELS[used])
-        if used.sum() < 4:
-            continue
-        if law in _MOMENTS:
-            missing = ~known & (LEVELS * counts[j] > _FEWEST / 30.0)
-            curve = np.polyfit(log_p[used], scores[used, j], 2, w=weights)
-            scores[missing, j] = np.polyval(curve, log_p[missing])
-        else:
-            missing = ~known
-            natural = scores[used, j] if law == "sf" else np.exp(scores[used, j])
-            c, b, a = np.polyfit(natural, log_p[used], 2, w=weights)
-            c = min(c, -1e-6)
-            x = (-b - np.sqrt(b * b - 4 * c * (a - log_p[missing]))) / (2 * c)
-            scores[missing, j] = x if law == "sf" else np.log(x)
-        trusted[missing, j] /= 5.0
+        used = known & (LEVELS <= 0.1)
+        log_p = np.log(LEVELS)
+        natural = scores[used, j] if law == "sf" else np.exp(scores[used, j])
+        c, b, a = np.polyfit(natural, log_p[used], 2, w=np.sqrt(LEVELS[used]))
+        c = min(c, -1e-6)
+        x = (-b - np.sqrt(b * b - 4 * c * (a - log_p[~known]))) / (2 * c)
+        scores[~known, j] = x if law == "sf" else np.log(x)
+        trusted[~known, j] /= 5.0
 
 
 def main(argv: list[str] | None = None) -> int:
