@@ -83,7 +83,7 @@ def start(*arguments):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
         cwd=ROOT,
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        env=dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS=""),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

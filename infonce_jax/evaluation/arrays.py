@@ -125,10 +125,13 @@ def _check_entries(x: np.ndarray, name: str) -> None:
 
 
 def row_blocks(
-    x: Float[np.ndarray, "n d"], *, dtype: np.dtype | type = np.float64
+    x: Float[np.ndarray, "n d"],
+    *,
+    dtype: np.dtype | type = np.float64,
+    least_rows: int = 64,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields (rows, x[rows] in `dtype`), a few rows at a time, so that mapped files stay on disk."""
-    size = max(64, BLOCK_ENTRIES // x.shape[1])
+    size = max(least_rows, BLOCK_ENTRIES // x.shape[1])
     for start in range(0, len(x), size):
         rows = slice(start, min(start + size, len(x)))
         yield rows, np.asarray(x[rows], dtype=dtype, order="C")
@@ -201,12 +204,21 @@ def gram_square_norm(
     Summed through YᵀY [d, d] over blocks of rows, or through YYᵀ [n, n] where there are fewer rows
     than columns; so the memory needed is the square of the smaller side.
     """
-    if len(x) < x.shape[1]:
+    products = gram(x, shift)
+    return float(np.einsum("ij,ij->", products, products))
+
+
+def gram(
+    x: Float[np.ndarray, "n d"], shift: Float[np.ndarray, " d"] | float = 0.0
+) -> Float[np.ndarray, "k k"]:
+    """YᵀY [d, d] for Y = x − shift, summed over blocks of rows; YYᵀ [n, n] where n ≤ d."""
+    n, d = x.shape
+    if n <= d:
         centred = np.asarray(x, dtype=np.float64) - shift
-        gram = centred @ centred.T
-    else:
-        gram = np.zeros((x.shape[1], x.shape[1]))
-        for _, block in row_blocks(x):
-            centred = block - shift
-            gram += centred.T @ centred
-    return float(np.einsum("ij,ij->", gram, gram))
+        return centred @ centred.T
+    products = np.zeros((d, d))
+    # Blocks as high as they are wide: adding up [d, d] products would take longer than making them.
+    for _, block in row_blocks(x, least_rows=d):
+        centred = block - shift
+        products += centred.T @ centred
+    return products

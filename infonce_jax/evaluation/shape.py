@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.linalg import eigvalsh
 
 from infonce_jax.evaluation import concentration, normality
-from infonce_jax.evaluation.arrays import check_embeddings, row_blocks
+from infonce_jax.evaluation.arrays import check_embeddings, gram, row_blocks
 
 _WITHIN_CLASSES = (
     "ad_mean",
@@ -45,15 +45,7 @@ def spectrum(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " k"]:
     z = check_embeddings(z, "z", min_rows=2)
     n, d = z.shape
     mean = sum((block.sum(axis=0) for _, block in row_blocks(z)), np.zeros(d)) / n
-    if n <= d:
-        centred = np.asarray(z, dtype=np.float64) - mean
-        gram = centred @ centred.T
-    else:
-        gram = np.zeros((d, d))
-        for _, block in row_blocks(z):
-            centred = block - mean
-            gram += centred.T @ centred
-    values = eigvalsh(gram, overwrite_a=True, check_finite=False)[::-1] / (n - 1)
+    values = eigvalsh(gram(z, mean), overwrite_a=True, check_finite=False)[::-1] / (n - 1)
     return np.maximum(values[: min(n - 1, d)], 0.0)
 
 
