@@ -194,7 +194,7 @@ def test_tensorboard_scalars_are_written_without_tensorflow(tiny_config, tmp_pat
 
 
 def start(file, workdir, *arguments):
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS="")
     command = [sys.executable, "launch.py", f"--config={file}", f"--workdir={workdir}", *arguments]
     return subprocess.Popen(
         command,
