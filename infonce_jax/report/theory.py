@@ -416,7 +416,7 @@ def draw_rates(runs: Path) -> Drawn:
             axes.plot(x, guide, color=figures.INK, linewidth=0.8, dashes=(4, 2), label="predicted")
             rate = "1/d" if slope == -1 else "1/√N"
             axes.set(xscale="log", yscale="log")
-            title = f"{name} against {axis}: slope {fitted:.2f} ± {error:.2f}, predicted {slope:g}"
+            title = f"{name}: slope {fitted:.2f} ± {error:.2f}, predicted {slope:g}"
             axes.set_title(title, loc="left", fontsize=7.5, pad=3)
             axes.set_xlabel(axis, labelpad=1)
             figures._log_ticks(axes.xaxis, [int(v) for v in x])
