@@ -3,7 +3,7 @@
     python launch.py --config=configs/theory/alignment_cifar10.py --workdir=runs/theory/cifar10 \
         --config.data.data_dir=~/tensorflow_datasets
 
-The two-layer MLP, both crops and all other augmentations of SimCLR, 2 epochs: about 6 minutes on 2 CPU
+The two-layer MLP, both crops and all other augmentations of SimCLR, 2 epochs: about two minutes on 2 CPU
 cores. `python -m infonce_jax.report.theory` estimates η₂ from the embedded views and draws the figure.
 """
 
