@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-# Most of the suite's time would go into optimising programs that then run for a moment. What a user
-# runs is optimised: the fixture `launch` sets its own flags.
+# Most of the suite's time would go into optimising programs that then run for a moment. The runs that
+# test_run.py kills are optimised, as a user's are.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 ).strip()
@@ -63,7 +63,7 @@ def launch():
 
     def run(*arguments, devices=1, check=False):
         environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
         done = subprocess.run(
             [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
             cwd=ROOT,

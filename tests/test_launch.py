@@ -34,28 +34,6 @@ def test_dry_run_tells_what_would_happen_and_writes_nothing(tiny_config_file, la
     assert not workdir.exists()
 
 
-def test_a_sweep_runs_every_variant_and_gathers_them(tiny_config_file, launch, tmp_path):
-    with tiny_config_file.open("a") as file:
-        file.write(
-            "\n\ndef sweep():\n"
-            "    return {'narrow': {'encoder.embedding_dim': 4, 'report.title': 'Narrow'},\n"
-            "            'wide': {'encoder.embedding_dim': 16, 'loss.temperature': 0.2}}\n"
-        )
-    workdir = tmp_path / "sweep"
-    arguments = (f"--config={tiny_config_file}", f"--workdir={workdir}", "--config.seeds=(5,)")
-    done = launch(*arguments)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads((workdir / "evaluation.json").read_text())["rows"]
-    assert {(row["run"], row["dim"], row["seed"]) for row in rows} == {
-        ("narrow", 4, 5),
-        ("wide", 16, 5),
-    }
-    assert "Narrow" in (workdir / "report.html").read_text()
-    # The base configuration is not touched by its variants.
-    config = json.loads((workdir / "narrow" / "config.json").read_text())
-    assert config["loss"]["temperature"] == 0.5
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

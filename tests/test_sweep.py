@@ -83,7 +83,7 @@ def start(*arguments):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
         cwd=ROOT,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS=""),
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -151,7 +151,7 @@ def test_a_failed_run_is_named_the_others_go_on_and_it_is_tried_again(
             "\n\ndef sweep():\n"
             "    wild = {'optimizer.learning_rate': 1e30, 'optimizer.name': 'sgd',\n"
             "            'encoder.name': 'mlp'}\n"
-            "    return {'wild': wild, 'tame': {}}\n"
+            "    return {'wild': wild, 'tame': {'encoder.embedding_dim': 4, 'report.title': 'Tame'}}\n"
         )
     workdir = tmp_path / "sweep"
     done = launch(f"--config={tiny_config_file}", f"--workdir={workdir}")
@@ -160,6 +160,10 @@ def test_a_failed_run_is_named_the_others_go_on_and_it_is_tried_again(
     assert list(json.loads((workdir / "failed.json").read_text())) == ["wild"]
     rows = list(csv.DictReader((workdir / "sweep.csv").read_text().splitlines()))
     assert {row["run"] for row in rows} == {"tame"}
+    assert "Tame" in (workdir / "report.html").read_text()
+    # The other variant has not touched what the two have in common.
+    config = json.loads((workdir / "tame" / "config.json").read_text())
+    assert config["encoder"]["name"] == "linear" and config["optimizer"]["name"] == "adam"
     again = launch(f"--config={tiny_config_file}", f"--workdir={workdir}", "--stage=train")
     assert again.returncode == 2 and "wild: The" in again.stderr
 
