@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 Scalar = Num[Array, ""] | float
@@ -32,8 +33,8 @@ def alignment_bound(
         <https://arxiv.org/abs/2602.24012>`_, 2026, Proposition 1.
     """
     for name, value in (("eta2", eta2), ("mean_resultant", mean_resultant)):
-        if not isinstance(value, jax.core.Tracer) and not bool(
-            jnp.all((jnp.asarray(value) >= 0) & (jnp.asarray(value) <= 1))
+        if not isinstance(value, jax.core.Tracer) and not np.all(
+            (np.asarray(value) >= 0) & (np.asarray(value) <= 1)
         ):
             raise ValueError(f"{name} is {value}; it lies in [0, 1].")
     eta2, mean_resultant = jnp.asarray(eta2), jnp.asarray(mean_resultant)

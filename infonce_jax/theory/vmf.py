@@ -8,6 +8,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float, Int, Key, Num
@@ -78,7 +79,7 @@ def concentration(dim: Dim, length: Scalar) -> Float[Array, "*shape"]:
         Distributions <https://jmlr.org/papers/v6/banerjee05a.html>`_, 2005 (the starting point).
     """
     dim, length = check("length", dim, length)
-    if not isinstance(length, jax.core.Tracer) and bool(jnp.any(length >= 1)):
+    if not isinstance(length, jax.core.Tracer) and np.any(np.asarray(length) >= 1):
         raise ValueError(
             f"length is {length}; a mean resultant length of 1 or more belongs to no law with a "
             "density. Pass a value in [0, 1)."
@@ -233,9 +234,9 @@ def check(name: str, dim: Dim, value: Scalar) -> tuple[Int[Array, "..."], Float[
     dim, value = jnp.asarray(dim), jnp.asarray(value)
     if not jnp.issubdtype(dim.dtype, jnp.integer):
         raise TypeError(f"dim has dtype {dim.dtype}; a dimension is an integer.")
-    if not isinstance(dim, jax.core.Tracer) and not bool(jnp.all(dim >= 2)):
+    if not isinstance(dim, jax.core.Tracer) and not np.all(np.asarray(dim) >= 2):
         raise ValueError(f"dim is {dim}; the sphere has a uniform density from dimension 2 on.")
-    if not isinstance(value, jax.core.Tracer) and not bool(jnp.all(value >= 0)):
+    if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) >= 0):
         raise ValueError(f"{name} is {value}; it must be a number that is not negative.")
     if not jnp.issubdtype(value.dtype, jnp.floating):
         value = value.astype(jnp.result_type(float))
