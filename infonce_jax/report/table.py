@@ -348,7 +348,8 @@ def _notes(groups: Sequence[Group], n: int) -> Iterator[str]:
     if reached:
         yield (
             "Alignment of the last logged training batches, of the most that the channel allows, "
-            f"η₂ + (1-η₂)‖m‖²: {'; '.join(reached)}."
+            f"η₂ + (1-η₂)‖m‖²: {'; '.join(reached)}. Rows seen over and over can be learnt by heart and "
+            "exceed it."
         )
 
 
