@@ -95,7 +95,7 @@ def run(
 def run_unfinished(
     config: config_dict.ConfigDict, workdir: Path, *, stages: Sequence[str], command: str = ""
 ) -> bool:
-    """`run`, unless these stages are done already.
+    """`run` of a folder that has been claimed, unless these stages are done already.
 
     Returns:
         Whether there was anything to do.
@@ -103,7 +103,6 @@ def run_unfinished(
     Raises:
         Busy: where another process is working on the folder.
     """
-    claim(config, workdir)
     with _lock(workdir):
         if is_finished(config, workdir, stages):
             return False

@@ -7,7 +7,6 @@ stderr, where something is wrong with the arguments or the data; 130 after Ctrl-
 import argparse
 import csv
 import io
-import os
 import platform
 import shlex
 import sys
@@ -30,6 +29,7 @@ from infonce_jax.evaluation.evaluate import (
     iterate_paths,
     summarise,
     write,
+    write_texts,
 )
 from infonce_jax.evaluation.load import load_labels, open_embeddings
 from infonce_jax.evaluation.table import format_comparison, format_table
@@ -183,7 +183,7 @@ def _score(arguments: argparse.Namespace, argv: list[str]) -> int:
             distance,
             -0.5 * (constant + distance),
         )
-    written = []
+    texts: dict[str, str] = {}
     names: dict[str, int] = {}
     for stem, distance, likelihood in scores.values():
         names[stem] = names.get(stem, 0) + 1
@@ -194,7 +194,8 @@ def _score(arguments: argparse.Namespace, argv: list[str]) -> int:
         writer.writerows(
             zip(range(len(distance)), distance.tolist(), likelihood.tolist(), strict=True)
         )
-        written.append(_write_text(arguments.output / f"scores_{stem}.csv", stream.getvalue()))
+        texts[f"scores_{stem}.csv"] = stream.getvalue()
+    written = write_texts(texts, arguments.output)
     for source, (_, distance, likelihood) in scores.items():
         print(
             f"{source}: {len(distance)} rows, mean Mahalanobis^2 / rank "
@@ -225,17 +226,6 @@ def _check_folder(output: Path) -> None:
         raise NotADirectoryError(
             f"--output {output} is a file: name the folder to write the results to."
         )
-
-
-def _write_text(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path
 
 
 _PATH = (

@@ -504,6 +504,15 @@ def write(
         "evaluation_summary.csv": _csv(SUMMARY_COLUMNS, summary),
         "evaluation.json": json.dumps(_without_nan(document), indent=1, allow_nan=False) + "\n",
     }
+    return write_texts(texts, output_dir)
+
+
+def write_texts(texts: Mapping[str, str], output_dir: Path) -> list[Path]:
+    """Writes files by name, all of them whole before the first takes the place of an older one.
+
+    Returns:
+        Their paths.
+    """
     output_dir.mkdir(parents=True, exist_ok=True)
     scratch = {name: output_dir / f".{name}.{os.getpid()}" for name in texts}
     try:
