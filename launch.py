@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
     file = Path(config_flags.get_config_filename(flags.FLAGS["config"]))
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or Path("runs") / file.stem)
-    variants = sweep_lib.load_variants(file) if _SWEEP.value is not False else None
+    variants = sweep_lib.load_variants(file, config) if _SWEEP.value is not False else None
     if _SWEEP.value and variants is None:
         raise ValueError(f"--sweep is set but {file} defines no sweep().")
     if variants is not None:

@@ -16,7 +16,7 @@ from ml_collections import config_dict
 
 # What changes how a run is watched, kept, read or spread over devices, but not what it computes.
 _INCIDENTAL = (
-    *("name", "checkpoint", "evaluate", "log", "report"),
+    *("name", "scale", "checkpoint", "evaluate", "log", "report"),
     *("data.cache_dir", "data.data_dir", "train.devices"),
 )
 
@@ -67,6 +67,8 @@ def default_config() -> config_dict.ConfigDict:
     """The default configuration; files in configs/ start from it."""
     c = config_dict.ConfigDict()
     c.name = "run"
+    # quick or full, for sweeps that come in two sizes.
+    c.scale = "quick"
     # One run per seed, trained side by side.
     c.seeds = (0, 1, 2, 3, 4)
     # infonce; for comparison nt_xent, dcl, siglip, sup_con (needs labels), barlow_twins, vicreg; or
@@ -225,6 +227,7 @@ def validate(config: config_dict.ConfigDict) -> None:
     Raises:
         ValueError: naming the field, its value, and what it may be.
     """
+    _one_of("scale", config.scale, ("quick", "full"))
     _one_of("objective", config.objective, OBJECTIVES)
     _one_of("embed.output", config.embed.output, EMBEDDINGS)
     _one_of("train.compute_dtype", config.train.compute_dtype, ("float32", "bfloat16"))
@@ -322,6 +325,33 @@ def members(config: config_dict.ConfigDict) -> list[Member]:
 def plain(config: config_dict.ConfigDict) -> dict[str, Any]:
     """The configuration as plain data, as it is after a round trip through JSON."""
     return json.loads(config.to_json())
+
+
+def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
+    """The configuration that `plain` was made of, or that a run's config.json holds.
+
+    Raises:
+        KeyError: where a section lacks a field that this version does not know.
+    """
+
+    def known(tree, default):
+        return {
+            key: known(value, default[key])
+            if isinstance(value, Mapping) and key != "kwargs"
+            else tuple(value)
+            if isinstance(value, list)
+            else value
+            for key, value in tree.items()
+        }
+
+    config = default_config()
+    sections = {key: value for key, value in content.items() if key in config}
+    kwargs = sections["optimizer"]["kwargs"]
+    # Locked as the rest: what the defaults do not have must be let in.
+    with config.optimizer.kwargs.unlocked():
+        config.optimizer.kwargs.update(kwargs)
+    config.update(known(sections, config))
+    return config
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from infonce_jax.config import (
     Member,
     config_hash,
     difference,
+    from_plain,
     identity,
     members,
     plain,
@@ -294,6 +295,47 @@ def embed(config: config_dict.ConfigDict, workdir: Path) -> None:
             state = checkpoints.restore(step, program.abstract_state)
             _embed_step(config, workdir, data, runs, program, state)
             print(f"{workdir}: embedding set of step {step} written", file=sys.stderr, flush=True)
+
+
+def represent(
+    workdir: Path | str, rows: np.ndarray, *, step: int | None = None
+) -> dict[str, np.ndarray]:
+    """Representations of rows of your own by the encoders that a run has trained.
+
+    Args:
+        workdir: the run's folder, with its checkpoints.
+        rows: [n, ...] of the shape of the run's samples; uint8 images for a run on images.
+        step: which checkpoint, the last by default; 0 is the untrained encoder.
+
+    Returns:
+        By member, an array [n, dim]: the output that the run evaluates, without a view.
+
+    Raises:
+        FileNotFoundError: where the folder holds no run, or no checkpoint of this step.
+        ValueError: for rows of another shape.
+    """
+    workdir = Path(workdir)
+    file = workdir / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{workdir} holds no config.json; give the folder of a run.")
+    config = from_plain(json.loads(file.read_text()))
+    data, runs = data_lib.load(config), members(config)
+    rows = np.asarray(rows)
+    if rows.shape[1:] != data.spec.sample_shape:
+        raise ValueError(
+            f"rows have shape {rows.shape}; the run's samples are of shape {data.spec.sample_shape}."
+        )
+    program = train_lib.make_program(config, data, runs)
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        step = max(checkpoints.steps, default=None) if step is None else step
+        if step not in checkpoints.steps:
+            raise FileNotFoundError(
+                f"{workdir} has no checkpoint of step {step} (there are: "
+                f"{', '.join(map(str, checkpoints.steps)) or 'none'})."
+            )
+        state = checkpoints.restore(step, program.abstract_state)
+    clean = train_lib.embed(program, state, rows, config.embed.batch_size)["clean"]
+    return {member.name: z for member, z in zip(runs, clean, strict=True)}
 
 
 def evaluate(config: config_dict.ConfigDict, workdir: Path) -> None:

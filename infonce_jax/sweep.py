@@ -22,6 +22,7 @@ import errno
 import fcntl
 import hashlib
 import importlib.util
+import inspect
 import itertools
 import json
 import re
@@ -131,20 +132,26 @@ def name_of(fields: Fields) -> str:
     return f"{whole[:_LONGEST_NAME]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
-def load_variants(config_file: Path | str) -> Variants | None:
+def load_variants(
+    config_file: Path | str, config: config_dict.ConfigDict | None = None
+) -> Variants | None:
     """What the file's `sweep()` returns, by name, or None where it defines none.
+
+    A `sweep(config)` is given the configuration, as the command line has changed it: its grid may
+    depend on `config.scale`.
 
     Raises:
         ValueError: where a name is not fit for a folder, or two runs have the same.
     """
     # Flags may append ":argument" to the file for its get_config.
-    path, _, argument = str(config_file).partition(":")
+    path, _, _ = str(config_file).partition(":")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "sweep"):
         return None
-    return named(module.sweep(argument) if argument else module.sweep(), path)
+    takes_config = bool(inspect.signature(module.sweep).parameters)
+    return named(module.sweep(config) if takes_config else module.sweep(), path)
 
 
 def named(points: Variants | Iterable[Fields], where: str = "sweep()") -> Variants:

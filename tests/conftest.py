@@ -1,24 +1,39 @@
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-# Most of the suite's time would go into optimising programs that then run for a moment. The runs that
+# Most of the suite's time would go into compiling programs that then run for a moment: they are not
+# optimised, and those that several tests or processes need are compiled once. The runs that
 # test_run.py kills are optimised, as a user's are.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 ).strip()
-
-from infonce_jax.config import default_config
+_COMPILED = "JAX_COMPILATION_CACHE_DIR"
+_OWN_CACHE = _COMPILED not in os.environ and tempfile.mkdtemp(prefix="infonce_jax_compiled_")
+if _OWN_CACHE:
+    # Before the workers start, which inherit it, and before jax is imported.
+    os.environ[_COMPILED] = _OWN_CACHE
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_unconfigure():
+    if _OWN_CACHE:
+        shutil.rmtree(_OWN_CACHE, ignore_errors=True)
 
 
 @pytest.fixture
 def tiny_config():
     """A linear encoder on Laplace inputs that trains in a moment."""
+    from infonce_jax.config import default_config
+
     config = default_config()
     config.name = "tiny"
     config.seeds = (0, 1)

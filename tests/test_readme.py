@@ -2,7 +2,10 @@
 
 import doctest
 import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,17 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("index", range(len(SNIPPETS)))
-def test_snippet_runs(index, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(SNIPPETS[index], f"README.md snippet {index}", "exec"), {"__name__": "snippet"})
+def test_snippet_runs(index, tmp_path):
+    # In a process of its own, with the compiler's defaults, as a reader would run it.
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS="")
+    done = subprocess.run(
+        [sys.executable, "-c", SNIPPETS[index]],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_there_are_snippets_for_the_losses_and_the_evaluation():

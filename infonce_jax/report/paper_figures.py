@@ -5,6 +5,7 @@
 Reads the run folders that configs/paper/*.py wrote. What has no run folder is left out and named.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from infonce_jax import embeddings
+from infonce_jax import data, embeddings
+from infonce_jax.config import from_plain
+from infonce_jax.evaluation import whitening
 from infonce_jax.report import figures
 from infonce_jax.report.pages import Absent, Drawn, draw_page, markdown
 from infonce_jax.report.runs import Key, Run, load_run
@@ -106,16 +109,246 @@ def draw_normality(runs: Path) -> Drawn:
     return Drawn("normality", figure, markdown(rows))
 
 
-EXHIBITS = {"cosines": draw_cosines, "norms": draw_norms, "normality": draw_normality}
+class _Dynamics(NamedTuple):
+    """One curve of Figure 4: a run's setting under a name of its own."""
+
+    label: str
+    run: Run
+    setting: str
+    colour: str
+
+    def at(self, step: int, statistic: str, n: int) -> float:
+        key = Key(self.setting, step, "test", "raw", n)
+        return self.run.values[key][statistic].mean
+
+
+def draw_dynamics(runs: Path) -> Drawn:
+    """Figure 4: CV, AD and DP over the epochs of a two-layer MLP on CIFAR-10, at three sample sizes."""
+    sizes = (500, 2000, 10_000)
+    curves = _cifar10_curves(runs / "cifar10_mlp")
+    figure, grid = figures._figure(0.95, rows=5, legend_lines=2, gap_inch=0.16)
+    panels = [("norm_cv", 2000, "CV")]
+    panels += [("ad_mean", n, f"AD, n = {n:,}") for n in sizes]
+    panels += [("dp_pass", 500, "DP pass, n = 500")]
+    for axes, (statistic, n, label) in zip(grid, panels, strict=True):
+        for curve in curves:
+            epochs = list(curve.run.epochs.values())
+            values = [curve.at(step, statistic, n) for step in curve.run.epochs]
+            axes.plot(epochs, values, color=curve.colour, linewidth=1.2, label=curve.label)
+        axes.set(ylabel=label, xlim=(-1, 101))
+    paper = {"marker": "D", "markersize": 4, "linestyle": "none", "color": figures.INK}
+    grid[0].plot([0, 100], [0.20, 0.15], label="paper, epochs 0 and 100", clip_on=False, **paper)
+    grid[1].plot([0, 100], [0.85, 0.57], clip_on=False, **paper)
+    dashes = {"color": figures.INK, "linewidth": 0.6, "dashes": (4, 2)}
+    for axes in grid[1:4]:
+        axes.axhline(0.384, **dashes)
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        ticks = [t for t in (0.4, 0.6, 1, 2, 4, 10, 20, 50, 100) if low <= t <= high]
+        figures._log_ticks(axes.yaxis, ticks)
+    grid[4].axhline(0.95, **dashes)
+    grid[4].set(ylim=(0, 1.03), xlabel="epoch")
+    figures._legend_above(grid[0], columns=2)
+
+    rows = [
+        ["", "epoch", "CV", *(f"AD, n = {n:,}" for n in sizes), *(f"DP pass, {n:,}" for n in sizes)]
+    ]
+    for curve in curves:
+        for step, epoch in curve.run.epochs.items():
+            if epoch in (0, 1, 5, 20, 50, 100):
+                ad = [f"{curve.at(step, 'ad_mean', n):.3g}" for n in sizes]
+                dp = [f"{curve.at(step, 'dp_pass', n):.0%}" for n in sizes]
+                cv = f"{curve.at(step, 'norm_cv', 2000):.3f}"
+                rows.append([curve.label, f"{epoch:g}", cv, *ad, *dp])
+    return Drawn("dynamics", figure, markdown(rows))
+
+
+def draw_whitening(runs: Path) -> Drawn:
+    """Figures 9 and 10: cosines of different images before and after whitening, on our CIFAR-10 runs."""
+    curves = _cifar10_curves(runs / "cifar10_mlp")
+    sets = [("untrained", curves[0], 0), *((c.label, c, max(c.run.epochs)) for c in curves)]
+    figure, (axes,) = figures._figure(2.0, legend_lines=2)
+    rows = [["", "before", "after", "after, of normalised embeddings", "1/√d"]]
+    kinds = (
+        ("before", figures.REFERENCE),
+        ("whitened", figures.TRAINED),
+        ("normalised, then whitened", figures.NEGATIVE),
+    )
+    for position, (label, curve, step) in enumerate(sets):
+        member = next(s for s in curve.run.settings if s.key == curve.setting).members[0]
+        z = np.asarray(
+            embeddings.read(curve.run.embeddings[step]).array(member, "test", "clean"), np.float64
+        )
+        fitted, judged = np.split(z, 2)
+        unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (fitted, judged)]
+        versions = (
+            judged,
+            whitening.apply(whitening.fit(fitted), judged),
+            whitening.apply(whitening.fit(unit[0]), unit[1]),
+        )
+        cells = []
+        for offset, version, (_, colour) in zip((-0.27, 0, 0.27), versions, kinds, strict=True):
+            u = version / np.linalg.norm(version, axis=1, keepdims=True)
+            sample = np.einsum("nd,nd->n", u, np.roll(u, 1, axis=0))
+            figures._violin(axes, position + offset, *figures._smooth_density(sample), colour)
+            cells.append(f"{sample.mean():+.3f} ± {sample.std():.3f}")
+        rows.append([label, *cells, f"{z.shape[1] ** -0.5:.3f}"])
+    dim = z.shape[1]
+    for sign in (-1, 1):
+        axes.axhline(sign * dim**-0.5, color=figures.INK, linewidth=0.6, dashes=(4, 2))
+    axes.set(ylim=(-1.03, 1.03), ylabel="cosine of different images")
+    labels = [label.replace(", ", "\n") for label, *_ in sets]
+    axes.set_xticks(range(len(sets)), labels=labels)
+    for label, colour in kinds:
+        axes.plot([], [], color=colour, linewidth=5, alpha=0.6, label=label)
+    axes.plot([], [], color=figures.INK, linewidth=0.6, dashes=(4, 2), label="±1/√d")
+    figures._legend_above(axes, columns=2)
+    return Drawn("whitening", figure, markdown(rows))
+
+
+def draw_pushforward(runs: Path, rows_per_set: int = 50) -> Drawn:
+    """Figure 11: log-likelihoods of sets of Laplace rows, and of their representations."""
+    run = load_run(_finished(runs / "pushforward"))
+    x = np.asarray(data.load(from_plain(run.config)).test, np.float64)
+    half = len(x) // 2
+    laplace = -np.sqrt(2) * np.abs(x).sum(axis=1) - 0.5 * np.log(2) * x.shape[1]
+
+    def sets(log_likelihood):
+        return log_likelihood[half:].reshape(-1, rows_per_set).sum(axis=1)
+
+    def gaussian(z):
+        z = np.asarray(z, np.float64)
+        return whitening.log_likelihood(whitening.fit(z[:half]), z)
+
+    def correlation(z):
+        return np.corrcoef(sets(laplace), sets(gaussian(z)))[0, 1]
+
+    found = {}
+    for step in (0, max(run.embeddings)):
+        held = embeddings.read(run.embeddings[step])
+        for member in held.members:
+            z = held.array(member["name"], "test", "clean")
+            strength = member["hyperparameters"]["channel.strength"]
+            found.setdefault((step, strength), []).append(correlation(z))
+            if step and strength == 0.5 and member["seed"] == 0:
+                shown = sets(laplace), sets(gaussian(z))
+    whole = correlation(x)
+    strengths = sorted({strength for _, strength in found})
+    rows = [["noise", "untrained", "trained", "Gaussian of the inputs themselves"]]
+    figure, (scatter, curve) = figures._figure(
+        1.5, rows=2, legend_lines=0, gap_inch=0.75, share_x=False
+    )
+    scatter.plot(*shown, "o", markersize=2.5, color=figures.TRAINED, alpha=0.6)
+    scatter.set(
+        xlabel="log-likelihood of the inputs, nats", ylabel="of representations",
+    )  # fmt: skip
+    scatter.locator_params(nbins=5)
+    colours = {0: figures.UNTRAINED, max(run.embeddings): figures.TRAINED}
+    for step, colour in colours.items():
+        values = np.array([found[step, s] for s in strengths])
+        error = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
+        label = "trained" if step else "untrained"
+        curve.errorbar(
+            strengths, values.mean(axis=1), error, fmt="o-", markersize=3, color=colour, label=label
+        )
+    curve.axhline(whole, color=figures.INK, linewidth=0.6, dashes=(4, 2), label="all coordinates")
+    curve.set(xscale="log", xlabel="noise of the views", ylabel="correlation", ylim=(0, 1))
+    figures._log_ticks(curve.xaxis, strengths)
+    curve.legend(loc="lower left", frameon=False)
+    for strength in strengths:
+        cells = []
+        for step in colours:
+            values = np.array(found[step, strength])
+            error = values.std(ddof=1) / np.sqrt(len(values))
+            cells.append(f"{values.mean():.3f} ± {error:.3f}")
+        rows.append([f"{strength:g}", *cells, f"{whole:.3f}"])
+    return Drawn("pushforward", figure, markdown(rows))
+
+
+def draw_binary(runs: Path) -> Drawn:
+    """The search for settings under which sparse binary inputs become Gaussian."""
+    rows = [
+        ["encoder", "inputs", "ones", "CV untrained", "AD untrained", "least CV trained",
+         "least AD trained", "its CV", "its DP pass", "its channel", "its temperature"]
+    ]  # fmt: skip
+    groups: dict[tuple, list] = {}
+    for run in map(load_run, _folders(runs / "binary")):
+        c = run.config
+        group = c["encoder"]["name"], c["data"]["dim"], c["data"]["binary_active"]
+        for setting in run.settings:
+            values = [
+                {
+                    name: value.mean
+                    for name, value in run.values[
+                        Key(setting.key, step, "test", "raw", 1000)
+                    ].items()
+                }
+                for step in (0, max(run.epochs))
+            ]
+            groups.setdefault(group, []).append((c["channel"]["name"], setting.key, *values))
+    for (encoder, dim, active), members in sorted(groups.items()):
+        channel, setting, _, best = min(members, key=lambda m: m[3]["ad_mean"])
+        varied = json.loads(setting)
+        before = [np.mean([m[2][name] for m in members]) for name in ("norm_cv", "ad_mean")]
+        rows.append(
+            [
+                encoder, f"{dim:,}", f"{active:g}", f"{before[0]:.3f}", f"{before[1]:.2f}",
+                f"{min(m[3]['norm_cv'] for m in members):.3f}",
+                f"{best['ad_mean']:.2f}", f"{best['norm_cv']:.3f}", f"{best['dp_pass']:.0%}",
+                f"{channel.replace('_', ' ')} {varied['channel.strength']:g}",
+                f"{varied['loss.temperature']:g}",
+            ]
+        )  # fmt: skip
+    return Drawn("binary", None, markdown(rows))
+
+
+EXHIBITS = {
+    "cosines": draw_cosines,
+    "norms": draw_norms,
+    "normality": draw_normality,
+    "dynamics": draw_dynamics,
+    "whitening": draw_whitening,
+    "pushforward": draw_pushforward,
+    "binary": draw_binary,
+}
+
+
+def _folders(sweep: Path) -> list[Path]:
+    folders = sorted(file.parent for file in sweep.glob("*/evaluation.json"))
+    if not folders:
+        raise Absent(f"{sweep} holds no runs; the command is at the top of configs/paper/*.py.")
+    return folders
+
+
+def _finished(folder: Path) -> Path:
+    if not (folder / "evaluation.json").is_file():
+        raise Absent(f"{folder} holds no run; the command is at the top of configs/paper/*.py.")
+    return folder
 
 
 def _points(folder: Path) -> list[_Point]:
-    folders = sorted(file.parent for file in folder.glob("*/evaluation.json"))
-    if not folders:
-        raise Absent(f"{folder} holds no runs; the command is at the top of configs/paper/*.py.")
-    of = [load_run(run) for run in folders]
+    of = map(load_run, _folders(folder))
     return [
         _Point(r.config["encoder"]["embedding_dim"], r.config["train"]["batch_size"], r) for r in of
+    ]
+
+
+def _cifar10_curves(folder: Path) -> list[_Dynamics]:
+    contrastive = load_run(_finished(folder / "contrastive"))
+    colours = (figures.TRAINED, figures.BETWEEN)
+    curves = [
+        _Dynamics(
+            f"InfoNCE, {setting.label.replace('temperature', 'τ')}",
+            contrastive,
+            setting.key,
+            colour,
+        )
+        for setting, colour in zip(contrastive.settings, colours, strict=True)
+    ]
+    supervised = load_run(_finished(folder / "supervised"))
+    return [
+        *curves,
+        _Dynamics("supervised", supervised, supervised.settings[0].key, figures.NEGATIVE),
     ]
 
 
