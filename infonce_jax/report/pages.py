@@ -71,6 +71,18 @@ def draw_page(
     return 0
 
 
+def finished_folders(sweep: Path) -> list[Path]:
+    """The evaluated runs of a sweep.
+
+    Raises:
+        Absent: where there are none.
+    """
+    folders = sorted(file.parent for file in sweep.glob("*/evaluation.json"))
+    if not folders:
+        raise Absent(f"{sweep} holds no runs; the command is at the top of its file in configs/.")
+    return folders
+
+
 def set_table(page: Path, name: str, table: str) -> None:
     """Puts a table between <!-- name --> and <!-- end -->, where the page has these lines."""
     if not page.is_file():

@@ -18,7 +18,7 @@ from infonce_jax import data, embeddings
 from infonce_jax.config import from_plain
 from infonce_jax.evaluation import whitening
 from infonce_jax.report import figures
-from infonce_jax.report.pages import Absent, Drawn, draw_page, markdown
+from infonce_jax.report.pages import Absent, Drawn, draw_page, finished_folders, markdown
 from infonce_jax.report.runs import Key, Run, load_run
 
 _NEGATIVES = 2000
@@ -272,7 +272,7 @@ def draw_binary(runs: Path) -> Drawn:
          "least AD trained", "its CV", "its DP pass", "its channel", "its temperature"]
     ]  # fmt: skip
     groups: dict[tuple, list] = {}
-    for run in map(load_run, _folders(runs / "binary")):
+    for run in map(load_run, finished_folders(runs / "binary")):
         c = run.config
         group = c["encoder"]["name"], c["data"]["dim"], c["data"]["binary_active"]
         for setting in run.settings:
@@ -313,13 +313,6 @@ EXHIBITS = {
 }
 
 
-def _folders(sweep: Path) -> list[Path]:
-    folders = sorted(file.parent for file in sweep.glob("*/evaluation.json"))
-    if not folders:
-        raise Absent(f"{sweep} holds no runs; the command is at the top of configs/paper/*.py.")
-    return folders
-
-
 def _finished(folder: Path) -> Path:
     if not (folder / "evaluation.json").is_file():
         raise Absent(f"{folder} holds no run; the command is at the top of configs/paper/*.py.")
@@ -327,7 +320,7 @@ def _finished(folder: Path) -> Path:
 
 
 def _points(folder: Path) -> list[_Point]:
-    of = map(load_run, _folders(folder))
+    of = map(load_run, finished_folders(folder))
     return [
         _Point(r.config["encoder"]["embedding_dim"], r.config["train"]["batch_size"], r) for r in of
     ]

@@ -1,0 +1,208 @@
+"""Experiments beyond the paper's, from our own runs: other objectives, and scaling.
+
+    python -m infonce_jax.report.beyond --runs runs/beyond --output docs/beyond
+
+Reads the run folders that configs/beyond/*.py wrote. What has no run folder is left out and named.
+Intervals are 95 % ones over seeds, from Student's t.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from infonce_jax.report import figures
+from infonce_jax.report.pages import Drawn, draw_page, finished_folders, markdown
+from infonce_jax.report.runs import Key, Run, load_run
+
+_GAUSSIAN_AD = 0.384
+OBJECTIVE_NAMES = {
+    "infonce": "InfoNCE",
+    "nt_xent": "NT-Xent",
+    "dcl": "DCL",
+    "siglip": "SigLIP",
+    "sup_con": "supervised contrastive",
+    "barlow_twins": "Barlow Twins",
+    "vicreg": "VICReg",
+    "supervised": "cross-entropy",
+}
+
+
+class Interval(NamedTuple):
+    """A mean over seeds and the half-width of its 95 % interval."""
+
+    mean: float
+    half_width: float
+
+    def __format__(self, form: str) -> str:
+        return f"{self.mean:{form}} ± {self.half_width:{form}}"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The mean of independent values with Student's 95 % interval; needs at least two."""
+    values = np.asarray(values, np.float64)
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error))
+
+
+def draw_objectives(runs: Path) -> Drawn:
+    """CV, AD and DP of the mixture's representations under every objective."""
+    folders = {folder.name: folder for folder in finished_folders(runs / "objectives")}
+    found = []
+    for name, label in OBJECTIVE_NAMES.items():
+        if name not in folders:
+            continue
+        run = load_run(folders[name])
+        if not found:
+            setting = run.settings[0].key
+            found.append(("untrained", *(_at(run, setting, 0, n) for n in (1000, 10_000))))
+        for setting in run.settings:
+            suffix = f", {setting.label.replace('temperature', 'τ')}" if setting.label else ""
+            last = (_at(run, setting.key, max(run.epochs), n) for n in (1000, 10_000))
+            found.append((label + suffix, *last))
+    rows = [
+        ["objective", "CV", "AD, n = 1,000", "AD, n = 10,000", "DP pass, 1,000", "alignment",
+         "negative cosines' sd", "rank"]
+    ]  # fmt: skip
+    for label, small, large in found:
+        dp = small["dp_pass"]
+        rows.append(
+            [
+                label, f"{small['norm_cv']:.3f}", f"{small['ad_mean']:.2f}",
+                f"{large['ad_mean']:.2f}", f"{dp.mean:.0%} ± {dp.half_width:.0%}",
+                f"{large['alignment']:.3f}", f"{large['negative_cosine_std']:.3f}",
+                f"{large['participation_ratio'].mean:.0f}",
+            ]
+        )  # fmt: skip
+    figure, (axes,) = figures._figure(0.16 * len(found) + 0.1, legend_lines=1)
+    for row, (label, _, large) in enumerate(found):
+        colour = figures.UNTRAINED if label == "untrained" else figures.TRAINED
+        value = large["ad_mean"]
+        error = [[value.half_width], [value.half_width]]
+        axes.errorbar(value.mean, row, xerr=error, fmt="o", markersize=3.5, color=colour)
+    axes.axvline(_GAUSSIAN_AD, color=figures.INK, linewidth=0.6, dashes=(4, 2), label="Gaussian")
+    axes.set_xscale("log")
+    figures._log_ticks(axes.xaxis, (0.4, 1, 3, 10, 30, 100))
+    axes.set(xlabel="AD average, n = 10,000")
+    axes.set_yticks(range(len(found)), labels=[label for label, *_ in found])
+    axes.invert_yaxis()
+    # Names of objectives need more room than ticks do.
+    figure.subplots_adjust(left=0.42)
+    figures._legend_above(axes)
+    return Drawn("objectives", figure, markdown(rows))
+
+
+class _Point(NamedTuple):
+    dim: int
+    batch: int
+    before: dict[str, Float[np.ndarray, " seeds"]]
+    after: dict[str, Float[np.ndarray, " seeds"]]
+
+
+def draw_scaling(runs: Path) -> Drawn:
+    """Norms, directions and normality against dimension and batch, with fitted rates."""
+    points = []
+    for run in map(load_run, finished_folders(runs / "scaling")):
+        c = run.config
+        before, after = (
+            _values(run, run.settings[0].key, step, 10_000) for step in (0, max(run.epochs))
+        )
+        points.append(
+            _Point(c["encoder"]["embedding_dim"], c["train"]["batch_size"], before, after)
+        )
+    batch = max({p.batch for p in points}, key=lambda b: sum(p.batch == b for p in points))
+    by_dim = sorted((p for p in points if p.batch == batch), key=lambda p: p.dim)
+    dim = max({p.dim for p in points}, key=lambda d: sum(p.dim == d for p in points))
+    by_batch = sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
+
+    quantities = (
+        ("norm CV", lambda v: v["norm_cv"], "norm CV"),
+        ("negative cosines' sd", lambda v: v["negative_cosine_std"], "cosines' sd"),
+        ("AD average − 0.384, n = 10,000", lambda v: v["ad_mean"] - _GAUSSIAN_AD, "AD − 0.384"),
+    )
+    figure, grid = figures._figure(
+        1.0, rows=3, columns=2, legend_lines=1, gap_inch=0.28, share_x=False
+    )
+    rows = [["quantity", "against", "range", "slope, trained", "slope, untrained", "reference"]]
+    references = {"norm CV": -0.5, "negative cosines' sd": -0.5}
+    for row, (name, of, short) in enumerate(quantities):
+        for column, (own, axis, label) in enumerate(
+            ((by_dim, "dim", f"d, batch {batch}"), (by_batch, "batch", f"batch, d = {dim}"))
+        ):
+            axes = grid[2 * row + column]
+            at = np.array([getattr(p, axis) for p in own], float)
+            slopes = []
+            for when, colour in (("before", figures.UNTRAINED), ("after", figures.TRAINED)):
+                values = np.array([of(getattr(p, when)) for p in own])
+                # Sampling can take the mean of A² below that of a Gaussian.
+                shown = np.where(values.mean(axis=1) > 0, values.mean(axis=1), np.nan)
+                text = "trained" if when == "after" else "untrained"
+                axes.plot(at, shown, "o-", markersize=3, color=colour, label=text)
+                slopes.append(_slope(at, values))
+            if axis == "dim" and name in references:
+                scale = 1 / np.sqrt(2) if name == "norm CV" else 1
+                axes.plot(
+                    at, scale * at**-0.5, color=figures.INK, linewidth=0.6, dashes=(4, 2),
+                    label="isotropic Gaussian",
+                )  # fmt: skip
+            axes.set(xscale="log", yscale="log", xlabel=label)
+            if not column:
+                axes.set_ylabel(short)
+            axes.set_xticks(at[::2], labels=[f"{a:,.0f}" for a in at[::2]])
+            axes.minorticks_off()
+            reference = f"{references[name]:+.1f}" if axis == "dim" and name in references else "–"
+            before, after = slopes
+            extent = f"{at[0]:,.0f}–{at[-1]:,.0f}"
+            rows.append([name, axis.replace("dim", "d"), extent, after, before, reference])
+    figures._legend_above(grid[0], columns=3)
+    lines = [
+        [
+            "d",
+            "batch",
+            "CV",
+            "1/√(2d)",
+            "AD untrained",
+            "AD trained",
+            "negative cosines' sd",
+            "1/√d",
+        ]
+    ]
+    for p in (*by_dim, *by_batch):
+        cells = [f"{p.after['norm_cv'].mean():.3f}", f"{(2 * p.dim) ** -0.5:.3f}"]
+        cells += [f"{interval(v['ad_mean']):.2f}" for v in (p.before, p.after)]
+        cells += [f"{p.after['negative_cosine_std'].mean():.3f}", f"{p.dim**-0.5:.3f}"]
+        lines.append([p.dim, f"{p.batch:,}", *cells])
+    return Drawn("scaling", figure, markdown(rows) + "\n" + markdown(lines))
+
+
+EXHIBITS = {"objectives": draw_objectives, "scaling": draw_scaling}
+
+
+def _slope(at: Float[np.ndarray, " k"], values: Float[np.ndarray, "k seeds"]) -> str:
+    """The exponent of a power law in log-log coordinates, with its 95 % interval over seeds."""
+    if (values <= 0).any():
+        return "not positive"
+    slopes = np.polyfit(np.log(at), np.log(values), 1)[0]
+    return f"{interval(slopes):+.2f}".replace("± +", "± ")
+
+
+def _values(run: Run, setting: str, step: int, n: int) -> dict[str, Float[np.ndarray, " seeds"]]:
+    found = run.members[Key(setting, step, "test", "raw", n)]
+    return {name: np.array(list(by_member.values())) for name, by_member in found.items()}
+
+
+def _at(run: Run, setting: str, step: int, n: int) -> dict[str, Interval]:
+    return {name: interval(v) for name, v in _values(run, setting, step, n).items() if len(v) > 1}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    return draw_page(EXHIBITS, "beyond", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
