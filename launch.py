@@ -153,6 +153,7 @@ def _share_of_sweep() -> tuple[int, int]:
 
 def _run_or_explain(argv: list[str]) -> None:
     """Turns what a user can mend into one paragraph and an exit code; anything else is a bug."""
+    from infonce_jax.files import is_disk_full
     from infonce_jax.run import Interrupted
 
     try:
@@ -165,6 +166,11 @@ def _run_or_explain(argv: list[str]) -> None:
     except (ValueError, TypeError, KeyError, OSError) as error:
         if _TRACEBACK.value:
             raise
+        if is_disk_full(error):
+            error = OSError(
+                f"The disk is full ({error}). Make room, and the same command goes on from where it "
+                "stopped; what is finished is kept."
+            )
         _explain(error)
         sys.exit(2)
 

@@ -1,6 +1,9 @@
 """Checkpoints of a run. The only file that knows Orbax."""
 
-from collections.abc import Collection
+import contextlib
+import errno
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import jax
@@ -8,6 +11,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
+
+from infonce_jax.files import is_disk_full
 
 
 class Checkpoints:
@@ -66,11 +71,13 @@ class Checkpoints:
         A step that is already there is left as it is.
         """
         if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+            with _disk_errors(self._root):
+                self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
     def wait(self) -> None:
         """Waits until everything that was saved is on disk."""
-        self._manager.wait_until_finished()
+        with _disk_errors(self._root):
+            self._manager.wait_until_finished()
 
     def restore(self, step: int, abstract_state: PyTree) -> PyTree:
         """Reads the state of one step onto the devices of `abstract_state`'s shardings.
@@ -101,3 +108,14 @@ class Checkpoints:
         tree = self._manager.restore(step, args=ocp.args.StandardRestore())
         leaves, _ = jax.tree.flatten_with_path(tree)
         return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+@contextlib.contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    """Turns what Orbax makes of a full disk, on whatever path, into the system's own error."""
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root)) from error

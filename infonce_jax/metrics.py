@@ -10,7 +10,14 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
+from infonce_jax.files import replacing
+
 _SHOWN = ("loss", "alignment", "uniformity", "accuracy")
+
+
+def say(text: str) -> None:
+    """Prints a line to the terminal, above the progress bars where there are any."""
+    tqdm.write(text, file=sys.stderr)
 
 
 class MetricsFile:
@@ -51,6 +58,8 @@ class Terminal:
         if self._stream.isatty():
             self._bar = tqdm(
                 desc=description,
+                # Below the bar of a sweep it goes when the run is done, alone it stays.
+                leave=None,
                 total=total_steps,
                 initial=first_step,
                 unit="step",
@@ -161,6 +170,5 @@ def _truncate(path: Path, last_step: int) -> None:
             # A kill can leave half a line at the end.
             break
         kept.append(line + "\n")
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text("".join(kept))
-    os.replace(scratch, path)
+    with replacing(path) as scratch:
+        scratch.write_text("".join(kept))

@@ -44,7 +44,8 @@ from infonce_jax.config import (
     plain,
     validate,
 )
-from infonce_jax.metrics import MetricsFile, TensorBoard, Terminal, WandB
+from infonce_jax.files import replacing
+from infonce_jax.metrics import MetricsFile, TensorBoard, Terminal, WandB, say
 
 # How long the compiled loop runs before the host looks at signals and the progress bar. The loop's
 # end is an argument, so this changes neither the program nor its result.
@@ -187,18 +188,14 @@ def train(config: config_dict.ConfigDict, workdir: Path) -> None:
     sets = embed_steps(config, spec)
     with _open_checkpoints(config, workdir, sets) as checkpoints:
         if total in checkpoints.steps:
-            print(f"{workdir}: trained already ({total} steps).", file=sys.stderr, flush=True)
+            say(f"{workdir}: trained already ({total} steps).")
             return
         data = data_lib.load(config)
         runs = members(config)
         program = train_lib.make_program(config, data, runs)
         if checkpoints.steps:
             state = checkpoints.restore(checkpoints.steps[-1], program.abstract_state)
-            print(
-                f"{workdir}: resuming at step {int(state.step)} of {total}.",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"{workdir}: resuming at step {int(state.step)} of {total}.")
         else:
             state = program.init()
         embeddings.remove_leftovers(workdir / "embeddings")
@@ -294,7 +291,7 @@ def embed(config: config_dict.ConfigDict, workdir: Path) -> None:
         for step in missing:
             state = checkpoints.restore(step, program.abstract_state)
             _embed_step(config, workdir, data, runs, program, state)
-            print(f"{workdir}: embedding set of step {step} written", file=sys.stderr, flush=True)
+            say(f"{workdir}: embedding set of step {step} written")
 
 
 def represent(
@@ -664,14 +661,3 @@ def _fingerprint(config: config_dict.ConfigDict, stage: str) -> str:
 def _write_json(path: Path, content: Any) -> None:
     with replacing(path) as scratch:
         scratch.write_text(json.dumps(content, indent=1) + "\n")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A scratch file that takes the place of `path` once it is written, whole or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield scratch
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -18,7 +18,6 @@ are trained side by side in one program. Other fields make a run each, for they 
 import contextlib
 import copy
 import csv
-import errno
 import fcntl
 import hashlib
 import importlib.util
@@ -33,10 +32,13 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import config_dict
+from tqdm import tqdm
 
 from infonce_jax import evaluation
 from infonce_jax import run as run_lib
 from infonce_jax.config import HYPERPARAMETERS, validate
+from infonce_jax.files import is_disk_full, replacing
+from infonce_jax.metrics import say
 
 Fields = Mapping[str, Any]
 Variants = Mapping[str, Fields]
@@ -272,10 +274,10 @@ def run_sweep(
         }
         _write_failures(workdir, failures, cleared={*todo, *finished})
         if "evaluate" in stages and finished:
-            files = [folder / "evaluation.json" for folder in finished.values()]
-            rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
-            evaluation.write(rows, workdir, {"runs": list(finished)})
-            write_table(gather(finished, config.report.sample_size), workdir)
+            found = {name: _evaluation_of(folder) for name, folder in finished.items()}
+            every_row = list(itertools.chain.from_iterable(found.values()))
+            evaluation.write(every_row, workdir, {"runs": list(finished)})
+            write_table(gather(finished, config.report.sample_size, found), workdir)
         if "report" in stages and finished:
             run_lib.write_joint_report(list(finished.values()), workdir, config.report)
     missing = [name for name in variants if name not in finished]
@@ -298,35 +300,40 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
     """
     waiting, failures = list(names), {}
     started, worked, done = time.perf_counter(), 0, 0
-    while waiting:
-        busy = []
-        for name in waiting:
-            try:
-                worked += attempt(name)
-                outcome = "done"
-            except run_lib.Busy:
-                busy.append(name)
-                continue
-            except OSError as error:
-                # On a full disk every further run would fail as this one did.
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                failures[name] = outcome = _reason(error)
-            except (ValueError, TypeError, KeyError, RuntimeError) as error:
-                failures[name] = outcome = _reason(error)
-            done += 1
-            if worked or name in failures:
-                each_s = (time.perf_counter() - started) / max(worked + len(failures), 1)
-                left_s = each_s * (len(names) - done)
-                what = outcome if outcome == "done" else f"failed: {outcome}"
-                print(
-                    f"[{done}/{len(names)}] {name}  {what}  {_clock(left_s)} left",
-                    file=sys.stderr,
-                    flush=True,
-                )
-        if len(busy) == len(waiting):
-            time.sleep(_POLL_S)
-        waiting = busy
+    # Without smoothing the time left comes from the mean over all runs; the bar of a run is drawn
+    # below this one.
+    bar = tqdm(total=len(names), desc="runs", unit="run", smoothing=0, disable=None, leave=True)
+    with bar:
+        while waiting:
+            busy = []
+            for name in waiting:
+                try:
+                    is_new = attempt(name)
+                    outcome = "done"
+                except run_lib.Busy:
+                    busy.append(name)
+                    continue
+                except OSError as error:
+                    # On a full disk every further run would fail as this one did.
+                    if is_disk_full(error):
+                        raise
+                    is_new, failures[name] = True, _reason(error)
+                except (ValueError, TypeError, KeyError, RuntimeError) as error:
+                    is_new, failures[name] = True, _reason(error)
+                done += 1
+                worked += is_new
+                if not is_new:
+                    # What was there already took no time, and says nothing about the rest.
+                    bar.initial += 1
+                bar.update()
+                if name in failures:
+                    outcome = f"failed: {failures[name]}"
+                if name in failures or (worked and bar.disable):
+                    left_s = (time.perf_counter() - started) / worked * (len(names) - done)
+                    say(f"[{done}/{len(names)}] {name}  {outcome}  {_clock(left_s)} left")
+            if len(busy) == len(waiting):
+                time.sleep(_POLL_S)
+            waiting = busy
     return failures
 
 
@@ -343,7 +350,11 @@ def _clock(seconds: float) -> str:
 # --- gathering ------------------------------------------------------------------------------------
 
 
-def gather(folders: Mapping[str, Path], n: int) -> list[dict[str, Any]]:
+def gather(
+    folders: Mapping[str, Path],
+    n: int,
+    evaluations: Mapping[str, list[dict[str, Any]]] | None = None,
+) -> list[dict[str, Any]]:
     """One row for every run and member: its configuration, last metrics, and last evaluation.
 
     Columns are `run`, `member` and `seed`; `config.*`, every field of the configuration, with a
@@ -354,11 +365,12 @@ def gather(folders: Mapping[str, Path], n: int) -> list[dict[str, Any]]:
     Args:
         folders: finished runs by name.
         n: sample size.
+        evaluations: the rows of their evaluation.json by name, where they have been read already.
     """
     rows = []
     for name, folder in folders.items():
         config = json.loads((folder / "config.json").read_text())
-        found = json.loads((folder / "evaluation.json").read_text())["rows"]
+        found = evaluations[name] if evaluations else _evaluation_of(folder)
         last = max(row["step"] for row in found)
         found = [row for row in found if row["step"] == last and row["split"] in ("test", None)]
         sizes = sorted({row["n"] for row in found})
@@ -380,10 +392,14 @@ def gather(folders: Mapping[str, Path], n: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _evaluation_of(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "evaluation.json").read_text())["rows"]
+
+
 def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Writes sweep.csv and, where pyarrow is installed, sweep.parquet."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with run_lib.replacing(folder / "sweep.csv") as scratch, scratch.open("w", newline="") as file:
+    with replacing(folder / "sweep.csv") as scratch, scratch.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -393,7 +409,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     except ImportError:
         return
     table = pyarrow.table({name: _column([row.get(name) for row in rows]) for name in columns})
-    with run_lib.replacing(folder / "sweep.parquet") as scratch:
+    with replacing(folder / "sweep.parquet") as scratch:
         pyarrow.parquet.write_table(table, scratch)
 
 
@@ -428,7 +444,7 @@ def _write_failures(workdir: Path, failures: Mapping[str, str], cleared: set[str
     known = json.loads(file.read_text()) if file.exists() else {}
     known = {name: why for name, why in known.items() if name not in cleared} | dict(failures)
     if known:
-        with run_lib.replacing(file) as scratch:
+        with replacing(file) as scratch:
             scratch.write_text(json.dumps(known, indent=1) + "\n")
     else:
         file.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ together; nothing else does: which rows a step sees and how they are augmented f
 and the step number, so a run continues from its state alone, to the bit.
 """
 
-import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -112,6 +112,29 @@ def hyper_arrays(members: Sequence[Member]) -> Hyper:
     return arrays | {"seed": jnp.asarray([m.seed for m in members], jnp.uint32)}
 
 
+def member_grid(members: Sequence[Member]) -> dict[str, int]:
+    """The axes that the members are the product of, with their lengths, the slowest first.
+
+    Kept apart, so that what depends on some of them is computed once for all of the others: batches
+    and noise follow from the seed alone, views from the seed and the channel's hyperparameters.
+
+    Returns:
+        Lengths by name; the last is "seed". Axes of length 1 are left out.
+
+    Raises:
+        ValueError: where the members are not such a product, in this order.
+    """
+    points = [m.varied | {"seed": m.seed} for m in members]
+    axes = {name: list(dict.fromkeys(point[name] for point in points)) for name in points[0]}
+    product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    if product != points:
+        raise ValueError(
+            f"The {len(members)} members are not every combination of {axes}; pass what "
+            "config.members returns."
+        )
+    return {name: len(values) for name, values in axes.items() if len(values) > 1}
+
+
 def member_mildness(
     config: config_dict.ConfigDict, members: Sequence[Member]
 ) -> Float[np.ndarray, "members"] | None:
@@ -134,8 +157,9 @@ def member_mildness(
 def make_mesh(config: config_dict.ConfigDict, member_count: int = 1) -> Mesh:
     """The local devices as a mesh with the axes "members" and "batch".
 
-    Members need no word from each other, so they are spread first, as far as their number divides
-    among the devices; devices that are left over share every batch.
+    Members need no word from each other, so they are spread first, as far as `member_count`, their
+    number along the axis that is spread, divides among the devices; devices that are left over share
+    every batch.
 
     Raises:
         ValueError: where there are not that many devices, or the batch does not divide among them.
@@ -202,7 +226,10 @@ def make_program(
     Raises:
         ValueError: for combinations that cannot be trained.
     """
-    mesh = mesh or make_mesh(config, len(members))
+    grid = member_grid(members)
+    device_count = len(jax.local_devices())
+    spread = max(grid, key=lambda name: math.gcd(grid[name], device_count), default=None)
+    mesh = mesh or make_mesh(config, grid.get(spread, 1))
     replicated = NamedSharding(mesh, PartitionSpec())
     per_member = NamedSharding(mesh, PartitionSpec("members"))
     encoder = make_encoder(config)
@@ -229,7 +256,14 @@ def make_program(
         eta2 = member_mildness(config, members)
     if eta2 is not None:
         hyper |= {"eta2": jnp.asarray(eta2, jnp.float32)}
-    hyper = jax.device_put(hyper, per_member)
+    hyper = {name: _along(grid, _axis_of(name), values) for name, values in hyper.items()}
+    hyper = {
+        name: jax.device_put(values, per_member if _axis_of(name) == spread else replicated)
+        for name, values in hyper.items()
+    }
+    in_grid = NamedSharding(
+        mesh, PartitionSpec(*("members" if name == spread else None for name in grid))
+    )
     state_sharding = TrainState(replicated, replicated, per_member)
     regularised = any(m.hyperparameters["loss.beta"] > 0 for m in members)
     moments = (jnp.asarray(data.mean), jnp.asarray(data.std))
@@ -263,7 +297,7 @@ def make_program(
         # Both in one call, which is compiled once.
         return draw_views(key, jnp.concatenate([rows, rows]), h)
 
-    def init_member(h: Hyper) -> MemberState:
+    def init_member(_, h: Hyper) -> MemberState:
         keys = member_keys(h["seed"])
         encoder_key, classifier_key = jax.random.split(keys.init)
         sample = jnp.zeros((2, *data.spec.sample_shape), jnp.float32)
@@ -328,7 +362,7 @@ def make_program(
 
     objective = supervised_objective if is_supervised else two_view_objective
 
-    def step_member(step, state: MemberState, h: Hyper, arrays):
+    def step_member(state: MemberState, h: Hyper, step, arrays):
         keys = member_keys(h["seed"])
         rows, labels = batch(arrays, keys.batch, step)
         gradient = jax.value_and_grad(objective, has_aux=True)
@@ -347,25 +381,34 @@ def make_program(
         metrics["learning_rate"] = h["optimizer.learning_rate"] * schedule(step)
         return MemberState(params, batch_stats, opt_state, state.metric_sums), metrics
 
-    # One member runs without the batch axis of vmap, which would turn its convolutions into grouped
-    # ones.
-    over_members = _unbatched
-    if len(members) > 1:
-        over_members = functools.partial(jax.vmap, spmd_axis_name="members")
+    def over_members(function, state, h: Hyper):
+        """`function(state, h)` of every member, their axes in front of everything it returns."""
+        for name in reversed(grid):
+            along = {field: 0 if _axis_of(field) == name else None for field in h}
+            axis_name = "members" if name == spread else None
+            function = jax.vmap(function, in_axes=(0, along), spmd_axis_name=axis_name)
+        return function(state, h)
+
+    def to_grid(state: PyTree) -> PyTree:
+        shape = tuple(grid.values())
+        state = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), state)
+        return jax.lax.with_sharding_constraint(state, in_grid)
+
+    def to_list(state: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x.reshape(len(members), *x.shape[len(grid) :]), state)
 
     def init(hyper, arrays) -> TrainState:
-        member_state = over_members(init_member)(hyper)
+        member_state = over_members(init_member, (), hyper)
         zero = jnp.zeros((), jnp.int32)
         _, metrics = jax.eval_shape(step_all, TrainState(zero, zero, member_state), hyper, arrays)
         sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
-        return TrainState(zero, zero, member_state._replace(metric_sums=sums))
+        return TrainState(zero, zero, to_list(member_state._replace(metric_sums=sums)))
 
     def step_all(state: TrainState, hyper, arrays):
         def one(member_state, h):
-            return step_member(state.step, member_state, h, arrays)
+            return step_member(member_state, h, state.step, arrays)
 
-        member_state, metrics = over_members(one)(state.members, hyper)
-        return member_state, metrics
+        return over_members(one, state.members, hyper)
 
     def advance(state: TrainState, hyper, arrays, stop):
         def body(carry):
@@ -381,18 +424,21 @@ def make_program(
             state, failed = carry
             return (state.step < stop) & (failed < 0)
 
+        state = state._replace(members=to_grid(state.members))
         # A loop with a traced end is compiled once, however many steps a call takes.
-        return jax.lax.while_loop(unfinished, body, (state, jnp.int32(-1)))
+        state, failed = jax.lax.while_loop(unfinished, body, (state, jnp.int32(-1)))
+        return state._replace(members=to_list(state.members)), failed
 
     def represent(params, batch_stats, rows, first_row, hyper):
-        def one(params, batch_stats, h):
+        def one(variables, h):
+            params, batch_stats = variables
             key = jax.random.fold_in(member_keys(h["seed"]).embed, first_row)
             inputs = jnp.concatenate([to_float(rows), two_views(key, rows, h)])
             outputs, _ = encode(params, batch_stats, inputs, train=False)
             z = getattr(outputs, config.embed.output)
             return dict(zip(("clean", "view1", "view2"), jnp.split(z, 3), strict=True))
 
-        return over_members(one)(params, batch_stats, hyper)
+        return to_list(over_members(one, to_grid((params, batch_stats)), hyper))
 
     arrays = None if config.data.fresh else (data.train, data.train_labels)
     if not _is_abstract(arrays):
@@ -444,14 +490,15 @@ def _geometry(z: Float[Array, "batch dim"]) -> dict[str, Float[Array, ""]]:
     }
 
 
-def _unbatched(function: Callable) -> Callable:
-    """`jax.vmap` for a leading axis of length one."""
+def _axis_of(field: str) -> str:
+    """The axis of the members' grid that a hyperparameter varies along."""
+    return "channel.strength" if field == "eta2" else field
 
-    def wrapped(*args):
-        result = function(*jax.tree.map(lambda leaf: leaf[0], args))
-        return jax.tree.map(lambda leaf: leaf[None], result)
 
-    return wrapped
+def _along(grid: Mapping[str, int], axis: str, values: Num[Array, "members"]) -> Num[Array, "..."]:
+    """A hyperparameter of all members as values along its own axis, or one where it is not varied."""
+    index = tuple(slice(None) if name == axis else 0 for name in grid)
+    return values.reshape(tuple(grid.values()))[index]
 
 
 def _is_abstract(tree: PyTree) -> bool:

@@ -67,6 +67,31 @@ def test_a_list_of_temperatures_equals_one_run_for_each(tiny_config):
         assert_close(member(together, index), member(alone, 0), rtol=1e-5, atol=1e-6)
 
 
+def test_a_grid_of_lists_and_seeds_equals_one_run_for_each_point(tiny_config):
+    tiny_config.data.fresh = True
+    tiny_config.channel.strength = (0.2, 0.8)
+    tiny_config.loss.temperature = (0.1, 0.5, 0.7)
+    points = members(tiny_config)
+    grid = train_lib.member_grid(points)
+    assert grid == {"channel.strength": 2, "loss.temperature": 3, "seed": 2}
+    together = trained(tiny_config)
+    share = metrics_of(together)["alignment_share"]
+    for index in (0, 3, 7, 10):
+        point = points[index]
+        tiny_config.seeds = (point.seed,)
+        tiny_config.channel.strength = point.varied["channel.strength"]
+        tiny_config.loss.temperature = point.varied["loss.temperature"]
+        alone = trained(tiny_config)
+        assert_close(member(together, index), member(alone, 0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(share[index], metrics_of(alone)["alignment_share"], rtol=1e-5)
+
+
+def test_members_that_are_no_grid_are_refused(tiny_config):
+    tiny_config.loss.temperature = (0.1, 0.7)
+    with pytest.raises(ValueError, match="The 3 members are not every combination"):
+        train_lib.make_program(tiny_config, data_lib.load(tiny_config), members(tiny_config)[:3])
+
+
 def test_stopping_on_the_way_changes_no_bit(tiny_config):
     program = program_of(tiny_config)
     straight, _ = program.advance(program.init(), 12)
@@ -259,6 +284,7 @@ from infonce_jax.config import default_config, members
 assert len(jax.local_devices()) == 4
 config = default_config()
 config.seeds = (0, 1)
+config.loss.temperature = (0.3, 0.5, 0.7)
 config.data.dim, config.data.train_size, config.data.test_size = 24, 96, 16
 config.encoder.embedding_dim, config.encoder.head = 8, "mlp"
 config.encoder.head_norm = "batch"

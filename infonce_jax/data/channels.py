@@ -5,9 +5,10 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
+
+from infonce_jax.data import draws
 
 Strength = Num[Array, ""] | float
 
@@ -19,21 +20,21 @@ def gaussian_noise(
 
     `strength` s ≥ 0 is the noise's standard deviation in the units of x.
     """
-    return x + strength * jax.random.normal(key, x.shape, x.dtype)
+    return x + strength * draws.normal(key, x.shape).astype(x.dtype)
 
 
 def erasure(
     key: Key[Array, ""], x: Float[Array, "*shape"], strength: Strength
 ) -> Float[Array, "*shape"]:
     """Drops coordinates: each is set to zero with probability `strength` in [0, 1]."""
-    return jnp.where(jax.random.uniform(key, x.shape) < strength, 0, x)
+    return jnp.where(draws.bernoulli(key, strength, x.shape), 0, x)
 
 
 def bit_flip(
     key: Key[Array, ""], x: Float[Array, "*shape"], strength: Strength
 ) -> Float[Array, "*shape"]:
     """Flips bits: each coordinate x in {0, 1} becomes 1 - x with probability `strength`."""
-    return jnp.where(jax.random.uniform(key, x.shape) < strength, 1 - x, x)
+    return jnp.where(draws.bernoulli(key, strength, x.shape), 1 - x, x)
 
 
 def identity(

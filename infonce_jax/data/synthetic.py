@@ -11,22 +11,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from infonce_jax.data import draws
+
 Sample = tuple[Float[Array, "n dim"], Int[Array, "n"] | None]
 
 
 def laplace(key: Key[Array, ""], n: int, dim: int) -> Sample:
     """Independent Laplace coordinates of unit variance, density exp(-√2 |x|) / √2."""
-    return jax.random.laplace(key, (n, dim)) / jnp.sqrt(2.0), None
+    return draws.laplace(key, (n, dim)) / jnp.sqrt(2.0), None
 
 
 def gaussian(key: Key[Array, ""], n: int, dim: int) -> Sample:
     """The standard normal law N(0, I)."""
-    return jax.random.normal(key, (n, dim)), None
+    return draws.normal(key, (n, dim)), None
 
 
 def sphere(key: Key[Array, ""], n: int, dim: int) -> Sample:
     """Uniform on the sphere of radius √dim, so that a coordinate has unit variance."""
-    x = jax.random.normal(key, (n, dim))
+    x = draws.normal(key, (n, dim))
     return x * jnp.sqrt(dim / jnp.sum(x**2, axis=1, keepdims=True)), None
 
 
@@ -47,14 +49,14 @@ def mixture(
     label_key, noise_key = jax.random.split(key)
     means = mixture_means(law_key, components, dim, separation)
     labels = jax.random.randint(label_key, (n,), 0, components)
-    return means[labels] + jax.random.normal(noise_key, (n, dim)), labels
+    return means[labels] + draws.normal(noise_key, (n, dim)), labels
 
 
 def mixture_means(
     law_key: Key[Array, ""], components: int, dim: int, separation: float
 ) -> Float[Array, "components dim"]:
     """The component means of `mixture`."""
-    return separation * jax.random.normal(law_key, (components, dim))
+    return separation * draws.normal(law_key, (components, dim))
 
 
 def binary(key: Key[Array, ""], n: int, dim: int, *, active: float) -> Sample:
@@ -62,7 +64,7 @@ def binary(key: Key[Array, ""], n: int, dim: int, *, active: float) -> Sample:
 
     `active` is the expected number of ones in a row. For a small one some rows are all zero.
     """
-    return jax.random.bernoulli(key, active / dim, (n, dim)).astype(jnp.float32), None
+    return draws.bernoulli(key, active / dim, (n, dim)).astype(jnp.float32), None
 
 
 SOURCES: dict[str, Callable] = {
