@@ -1,14 +1,16 @@
 """The evaluation's calibration, power, speed and memory, each one command.
 
     python -m benchmarks.evaluation calibration                # 3e9 values: some ten minutes
-    python -m benchmarks.evaluation calibration_multivariate   # up to d = 512: an hour
-    python -m benchmarks.evaluation power
+    python -m benchmarks.evaluation calibration_multivariate   # up to d = 512: a quarter of an hour
+    python -m benchmarks.evaluation power                      # likewise
     python -m benchmarks.evaluation speed
     python -m benchmarks.evaluation memory
 
 `--scale 0.1` takes a tenth of the repetitions. Writes evaluation_<command>.md and .json to `--out`
-and prints the table. Every figure comes with its number of repetitions; a false-positive rate more
-than 3 binomial standard errors from its level is marked with an asterisk.
+and prints the table. The studies keep every finished case in `--out`/evaluation_<command>_<scale>, so
+that a command that was stopped goes on when it is given again; remove that folder to begin anew.
+Every figure comes with its number of repetitions; a false-positive rate more than 3 binomial
+standard errors from its level is marked with an asterisk.
 """
 
 import argparse
@@ -21,7 +23,6 @@ import sys
 import tempfile
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,22 +31,42 @@ import scipy.special
 import scipy.stats
 
 from infonce_jax import evaluation
-from infonce_jax.evaluation import multivariate, sphere
+from infonce_jax.evaluation import aggregate, multivariate, sphere
 
 LEVELS = (0.1, 0.05, 0.01, 0.001)
 SIZES = (50, 57, 100, 200, 500, 1000, 2000, 5000, 20_000, 50_000)
-MULTIVARIATE = ((50, 2), (200, 2), (200, 8), (500, 32), (500, 128), (2000, 512))
-POWER_SIZES = (200, 1000, 5000, 50_000)
+# n, d, repetitions and draws of the null.
+MULTIVARIATE = (
+    (50, 2, 4000, 3999),
+    (200, 2, 4000, 3999),
+    (200, 8, 4000, 3999),
+    (500, 32, 1000, 999),
+    (500, 128, 1000, 999),
+    (2000, 512, 100, 199),
+)
+# The tests whose null is not drawn at n, d itself: n, d and repetitions.
+ALL_ROWS = (
+    (50, 2, 20_000),
+    (200, 8, 10_000),
+    (500, 32, 4000),
+    (500, 128, 1000),
+    (5000, 8, 2000),
+    (5000, 128, 300),
+    (5000, 512, 50),
+)
+# The global test: n, d, repetitions and draws.
+GLOBAL = ((50, 8, 500, 99), (200, 32, 300, 99))
+POWER_SIZES = (200, 1000, 2000, 5000, 50_000)
 SEED = 7_000
 
 
 # --- calibration ----------------------------------------------------------------------------------
 
 
-def calibration(scale):
+def calibration(scale, folder):
     """False-positive rates of the univariate tests on columns of exact Gaussians."""
-    rows = []
-    for n in SIZES:
+
+    def at(n):
         columns = max(500, round(scale * min(200_000, 4e8 / n)))
         pvalues = {
             method: {test: [] for test in evaluation.TESTS}
@@ -59,35 +80,100 @@ def calibration(scale):
                 tests = evaluation.TESTS if method == "calibrated" else ("dp",)
                 for test, result in evaluation.univariate(x, tests, method=method).items():
                     found[test].append(result.pvalue)
-        for method, found in pvalues.items():
-            rows += [
-                _rates(f"{test} {method}", n, 1, np.concatenate(p), 0.0)
-                for test, p in found.items()
-                if p
-            ]
+        return [
+            _rates(f"{test} {method}", n, 1, np.concatenate(p))
+            for method, found in pvalues.items()
+            for test, p in found.items()
+            if p
+        ]
+
+    rows = [row for n in SIZES for row in _kept(folder, f"n{n}", at, n)]
     return rows, _rates_table(rows)
 
 
-def calibration_multivariate(scale):
+def calibration_multivariate(scale, folder):
     """False-positive rates of the multivariate and spherical tests on exact Gaussian samples."""
-    rows = []
-    for n, d in MULTIVARIATE:
-        cost = n * n * d
-        repeats = max(40, round(scale * min(1000, 2e11 / cost)))
-        draws = 999 if cost < 1e8 else 199
 
-        def one(index, n=n, d=d, draws=draws):
-            x = np.random.default_rng([SEED, n, d, index]).standard_normal((n, d))
+    def drawn(n, d, repeats, draws):
+        def one(x):
             found = multivariate.multivariate(x, draws=draws, slices=16)
-            found |= sphere.sphere(x, draws=draws)
-            return {test: result.pvalue for test, result in found.items()}
+            return found | sphere.sphere(x, draws=draws)
 
-        first = one(0)  # draws the null once, before the threads ask for it
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = [first, *pool.map(one, range(1, repeats))]
-        for test in first:
-            rows.append(_rates(test, n, d, np.array([p[test] for p in found]), 1 / draws))
+        return _multivariate_rates(one, n, d, repeats, draws)
+
+    def all_rows(n, d, repeats):
+        def approximated(x):
+            return {
+                "mardia_kurtosis of all rows": multivariate.mardia_kurtosis(x),
+                "cosine_law": sphere.cosine_law(x),
+            }
+
+        def sliced(x):
+            return {
+                f"{test} of all rows": multivariate.sliced_test(x, test, slices=16, draws=399)
+                for test in ("sliced_ad", "sliced_ep")
+            }
+
+        rows = _multivariate_rates(approximated, n, d, repeats)
+        if n > 2000:
+            rows += _multivariate_rates(sliced, n, d, min(repeats, 300), 399)
+        return rows
+
+    def global_test(n, d, repeats, draws):
+        # Neighbouring coordinates correlate at 0.9: the law must come from the covariance.
+        root = np.linalg.cholesky(0.9 ** np.abs(np.subtract.outer(np.arange(d), np.arange(d))))
+        found = [
+            aggregate.global_test(
+                np.random.default_rng([SEED, n, d, k]).standard_normal((n, d)) @ root.T,
+                draws=draws,
+                seed=k,
+            )
+            for k in range(repeats)
+        ]
+        return [
+            _rates(f"global test, {name}", n, d, np.array(p), shared=False, draws=draws)
+            for name, p in (
+                ("mean A²", [f.mean_pvalue for f in found]),
+                ("smallest p", [f.smallest_pvalue for f in found]),
+            )
+        ]
+
+    rows = []
+    for n, d, repeats, draws in MULTIVARIATE:
+        rows += _kept(folder, f"n{n}_d{d}", drawn, n, d, _scaled(repeats, scale), draws)
+    for n, d, repeats in ALL_ROWS:
+        rows += _kept(folder, f"all_n{n}_d{d}", all_rows, n, d, _scaled(repeats, scale))
+    for n, d, repeats, draws in GLOBAL:
+        rows += _kept(
+            folder, f"global_n{n}_d{d}", global_test, n, d, _scaled(repeats, scale), draws
+        )
     return rows, _rates_table(rows)
+
+
+def _multivariate_rates(one, n, d, repeats, draws=None):
+    found = []
+    for index in range(repeats):
+        x = np.random.default_rng([SEED, n, d, index]).standard_normal((n, d))
+        found.append({test: result.pvalue for test, result in one(x).items()})
+    return [_rates(t, n, d, np.array([p[t] for p in found]), draws=draws) for t in found[0]]
+
+
+def _scaled(repeats, scale):
+    return max(20, round(scale * repeats))
+
+
+def _kept(folder, name, compute, *arguments):
+    """What `compute` gave when this case was finished before, or gives now."""
+    file = folder / f"{name}.json"
+    if not file.is_file():
+        started = time.perf_counter()
+        rows = compute(*arguments)
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_suffix(".part")
+        scratch.write_text(json.dumps(rows))
+        scratch.replace(file)
+    return json.loads(file.read_text())
 
 
 def _rates_table(rows):
@@ -99,26 +185,30 @@ def _rates_table(rows):
     return _table(head, lines)
 
 
-def _rates(test, n, d, pvalue, draw_variance):
+def _rates(test, n, d, pvalue, *, draws=None, shared=True):
+    """Rates at the levels that p-values of so many draws can reach, with their standard errors."""
     m = len(pvalue)
-    rates = [float(np.mean(pvalue <= level)) for level in LEVELS]
-    # Monte Carlo p-values share their draws, whose scatter adds to that of the repetitions.
-    errors = [float(np.sqrt(level * (1 - level) * (1 / m + draw_variance))) for level in LEVELS]
+    levels = [level for level in LEVELS if draws is None or level * (draws + 1) >= 1]
+    rates = [float(np.mean(pvalue <= level)) for level in levels]
+    # Draws that all repetitions share add their own scatter to that of the repetitions.
+    scatter = 1 / m + (1 / draws if draws and shared else 0.0)
+    errors = [float(np.sqrt(level * (1 - level) * scatter)) for level in levels]
     # Uniform on multiples of 1/(draws + 1): smoothed so that KS applies.
-    step = draw_variance / (1 + draw_variance)
+    step = 1 / (draws + 1) if draws else 0.0
     smooth = pvalue - step * np.random.default_rng(0).uniform(size=m)
     distance = scipy.stats.kstest(smooth, "uniform").statistic
-    ks = float(scipy.special.kolmogorov(distance / np.sqrt(1 / m + draw_variance)))
+    ks = float(scipy.special.kolmogorov(distance / np.sqrt(scatter)))
     return {
         "test": test, "n": n, "d": d, "repetitions": m, "rates": rates, "errors": errors, "ks": ks,
     }  # fmt: skip
 
 
 def _marked(row):
-    return [
+    marked = [
         f"{rate:.4g}" + ("*" if abs(rate - level) > 3 * error else "")
-        for rate, error, level in zip(row["rates"], row["errors"], LEVELS, strict=True)
+        for rate, error, level in zip(row["rates"], row["errors"], LEVELS, strict=False)
     ]
+    return marked + [""] * (len(LEVELS) - len(marked))
 
 
 # --- power ----------------------------------------------------------------------------------------
@@ -150,10 +240,17 @@ def class_mixture(share, dim=32, classes=10):
     return draw
 
 
-def relu_features(dim=32):
-    return lambda rng, n: np.maximum(
-        rng.standard_normal((n, 64)) @ np.random.default_rng(0).standard_normal((64, dim)), 0
-    )
+def relu_features(dim=32, projected=False):
+    """ReLU of 64 Gaussian inputs mixed at random; or a random linear map of 256 of them."""
+    rng = np.random.default_rng(0)
+    mix = rng.standard_normal((64, 256 if projected else dim))
+    onto = rng.standard_normal((256, dim))
+
+    def draw(rng, n):
+        features = np.maximum(rng.standard_normal((n, 64)) @ mix, 0)
+        return features @ onto if projected else features
+
+    return draw
 
 
 ALTERNATIVES = {
@@ -164,44 +261,84 @@ ALTERNATIVES = {
     "Student t20": lambda rng, n: rng.standard_t(20, (n, 32)),
     **{f"10 classes, {s:.0%} of variance": class_mixture(s) for s in (0.1, 0.5, 0.8)},
     "ReLU features": relu_features(),
+    "ReLU features, projected": relu_features(projected=True),
 }
 
 
-def power(scale):
+def power(scale, folder):
     """Share of coordinates, or of samples for the multivariate tests, rejected at 5 %."""
     rows = []
-    for name, draw in ALTERNATIVES.items():
+    for index, (name, draw) in enumerate(ALTERNATIVES.items()):
         for n in POWER_SIZES:
-            dim = draw(np.random.default_rng(0), 2).shape[1]
-            repeats = max(1, round(scale * min(40, 4e7 / (n * dim))))
-            rejected = {}
-            for k in range(repeats):
-                x = draw(np.random.default_rng([SEED, n, k]), n)
-                for test, result in evaluation.univariate(x).items():
-                    rejected.setdefault(test, []).append(np.mean(result.pvalue <= 0.05))
-            samples = max(4, round(scale * 40)) if n <= 1000 and dim <= 128 and n > 2 * dim else 0
-            for k in range(samples):
-                x = draw(np.random.default_rng([SEED, n, 1000 + k]), n)
-                found = multivariate.multivariate(x, draws=99, slices=16)
-                for test, result in found.items():
-                    rejected.setdefault(test, []).append(result.pvalue <= 0.05)
-            rates = {test: float(np.mean(values)) for test, values in rejected.items()}
-            rows.append(
-                {"alternative": name, "n": n, "samples": [repeats, samples], "rates": rates}
-            )
-    tests = [*evaluation.TESTS, *multivariate.TESTS]
+            case = f"{index:02d}_n{n}"
+            rows.append({"alternative": name} | _kept(folder, case, _powers, draw, n, scale))
+    tables = [
+        _power_table(rows, head, tests)
+        for head, tests in (
+            ("of coordinates", evaluation.TESTS),
+            ("of samples", multivariate.TESTS),
+            ("of samples", (*sphere.TESTS, "cosine_law")),
+        )
+    ]
+    return rows, "\n\n".join(tables)
+
+
+def _powers(draw, n, scale):
+    """Rejections by test at one n: of 400 to 2,000 coordinates, and of 8 to 100 samples.
+
+    Pairwise and spherical tests are taken at up to 2,000 rows, above that the two that use all rows.
+    """
+    dim = draw(np.random.default_rng(0), 2).shape[1]
+    rejected = {}
+
+    def add(test, values):
+        rejected.setdefault(test, []).extend(np.atleast_1d(values <= 0.05).tolist())
+
+    wanted = _scaled(400 if n > 5000 else 1000 if n > 1000 else 2000, scale)
+    repeats = -(-wanted // dim)
+    for k in range(repeats):
+        x = draw(np.random.default_rng([SEED, n, k]), n)[:, :wanted]
+        for test, result in evaluation.univariate(x).items():
+            add(test, result.pvalue)
+    samples = 0
+    if n > 2 * dim:
+        many = 8 if dim > 128 else 100 if n < 1000 else 50 if n == 1000 else 20
+        samples = max(4, round(scale * many))
+    for k in range(samples):
+        x = draw(np.random.default_rng([SEED, n, 10_000 + k]), n)
+        found = {"cosine_law": sphere.cosine_law(x)}
+        if n <= 2000:
+            found |= multivariate.multivariate(x, draws=99, slices=16)
+            found |= sphere.sphere(x, draws=99)
+        else:
+            found["mardia_kurtosis"] = multivariate.mardia_kurtosis(x)
+            for test in ("sliced_ad", "sliced_ep"):
+                found[test] = multivariate.sliced_test(x, test, slices=16, draws=99)
+        for test, result in found.items():
+            add(test, np.array(result.pvalue))
+    return {
+        "n": n,
+        "coordinates": repeats * min(dim, wanted),
+        "samples": samples,
+        "rates": {test: float(np.mean(values)) for test, values in rejected.items()},
+    }
+
+
+def _power_table(rows, head, tests):
+    tests = [t for t in tests if any(t in r["rates"] for r in rows)]
     lines = [
-        [r["alternative"], r["n"]]
+        [r["alternative"], r["n"], r["coordinates" if "coordinates" in head else "samples"]]
         + [f"{100 * r['rates'][t]:.0f}" if t in r["rates"] else "" for t in tests]
         for r in rows
+        if any(t in r["rates"] for t in tests)
     ]
-    return rows, _table(["% rejected at 5 %", "n", *tests], lines)
+    return _table([f"% {head} rejected at 5 %", "n", head.removeprefix("of "), *tests], lines)
 
 
 # --- speed and memory -----------------------------------------------------------------------------
 
 
-def speed(scale):
+def speed(scale, folder):
     """Seconds and ratios, interleaved, the fastest of five turns each."""
     rng = np.random.default_rng(0)
     x32 = rng.standard_normal((50_000, 128)).astype(np.float32)
@@ -269,7 +406,7 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, len(f
 """
 
 
-def memory(scale):
+def memory(scale, folder):
     """Wall time and peak resident memory of a wide and of a long array, each in a process of its own."""
     lines, record = [], {}
     for name, shape, script, target in (
@@ -328,7 +465,8 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     started = time.perf_counter()
-    record, table = commands[arguments.command](arguments.scale)
+    folder = arguments.out / f"evaluation_{arguments.command}_{arguments.scale:g}"
+    record, table = commands[arguments.command](arguments.scale, folder)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     note = f"{_machine()}; scale {arguments.scale:g}, {seconds:.0f} s, peak {peak:.2f} GiB"

@@ -673,9 +673,20 @@ def _skewness_score(skewness: Float[np.ndarray, " d"], n: int) -> Float[np.ndarr
 def _kurtosis_score(kurtosis: Float[np.ndarray, " d"], n: int) -> Float[np.ndarray, " d"]:
     mean = 3.0 * (n - 1.0) / (n + 1.0)
     variance = 24.0 * n * (n - 2.0) * (n - 3.0) / ((n + 1.0) ** 2 * (n + 3.0) * (n + 5.0))
-    x = (kurtosis - mean) / np.sqrt(variance)
     skew = 6.0 * (n**2 - 5.0 * n + 2.0) / ((n + 7.0) * (n + 9.0))
     skew *= np.sqrt(6.0 * (n + 3.0) * (n + 5.0) / (n * (n - 2.0) * (n - 3.0)))
+    return anscombe_glynn_score((kurtosis - mean) / np.sqrt(variance), skew)
+
+
+def anscombe_glynn_score(x: Float[np.ndarray, "..."], skew: float) -> Float[np.ndarray, "..."]:
+    """Anscombe & Glynn's (1983) transformation of a kurtosis to nearly N(0, 1).
+
+    It takes the kurtosis for a linear function of 1/χ², and that cubed root for normal.
+
+    Args:
+        x: the kurtosis, standardised by its exact mean and standard deviation.
+        skew: the skewness of its law, positive.
+    """
     a = 6.0 + 8.0 / skew * (2.0 / skew + np.sqrt(1.0 + 4.0 / skew**2))
     denominator = 1.0 + x * np.sqrt(2.0 / (a - 4.0))
     denominator = np.where(denominator == 0.0, np.nan, denominator)
