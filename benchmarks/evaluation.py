@@ -324,15 +324,21 @@ def _powers(draw, n, scale):
     }
 
 
-def _power_table(rows, head, tests):
-    tests = [t for t in tests if any(t in r["rates"] for r in rows)]
+def _power_table(rows, what, tests):
+    """One row for each alternative; in a cell the rates in percent at the sizes of `POWER_SIZES`."""
+    by_name = {}
+    for row in rows:
+        by_name.setdefault(row["alternative"], []).append(row)
+    sizes = "/".join(map(str, POWER_SIZES))
     lines = [
-        [r["alternative"], r["n"], r["coordinates" if "coordinates" in head else "samples"]]
-        + [f"{100 * r['rates'][t]:.0f}" if t in r["rates"] else "" for t in tests]
-        for r in rows
-        if any(t in r["rates"] for t in tests)
+        [name, *("/".join(_percent(r["rates"].get(t)) for r in found) for t in tests)]
+        for name, found in by_name.items()
     ]
-    return _table([f"% {head} rejected at 5 %", "n", head.removeprefix("of "), *tests], lines)
+    return _table([f"% {what} rejected at 5 %, n = {sizes}", *tests], lines)
+
+
+def _percent(rate):
+    return "–" if rate is None else f"{100 * rate:.0f}"
 
 
 # --- speed and memory -----------------------------------------------------------------------------

@@ -311,10 +311,10 @@ def test_the_untrained_encoder_is_a_control(run, tmp_path):
     every = evaluate_paths([run], sample_sizes=("all",), controls=["untrained"])
     assert {r["source"] for r in every if "[" in r["source"]} == {f"{step} [untrained]"}
     np.save(tmp_path / "z.npy", np.zeros((20, 2)))
-    with pytest.raises(FileNotFoundError, match="z.npy is a file.*another PATH"):
+    with pytest.raises(FileNotFoundError, match=r"z.npy is a file.*another PATH"):
         evaluate_paths([tmp_path / "z.npy"], controls=["untrained"])
     shutil.move(run / "embeddings" / "0", run / "embeddings" / "50")
-    with pytest.raises(FileNotFoundError, match="no embeddings of step 0.*of steps 50, 100"):
+    with pytest.raises(FileNotFoundError, match=r"no embeddings of step 0.*of steps 50, 100"):
         evaluate_paths([step], controls=["untrained"])
 
 
