@@ -404,11 +404,22 @@ started = time.perf_counter()
 found = univariate(x)
 found |= shape.effect_sizes(x)
 found["mardia"] = multivariate.mardia_kurtosis(x)
-found["sliced"] = multivariate.sliced_test(x)
-found |= multivariate.multivariate(x, draws=99)
-found |= sphere.sphere(x, draws=99)
+found["sliced_ad"] = multivariate.sliced_test(x)
+found["sliced_ep"] = multivariate.sliced_test(x, "sliced_ep")
+found["cosine_law"] = sphere.cosine_law(x)
+found |= multivariate.multivariate(x, draws=99, rows=2000)
+found |= sphere.sphere(x, draws=99, rows=2000)
 seconds = time.perf_counter() - started
 print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, len(found))
+"""
+_COMMAND = """
+import contextlib, io, resource, time
+from infonce_jax.evaluation.__main__ import main
+started = time.perf_counter()
+with contextlib.redirect_stdout(io.StringIO()):
+    code = main(["evaluate", r"{path}", "--output", r"{path}.out", "--deep", "--sample_sizes", "all"])
+seconds = time.perf_counter() - started
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, code)
 """
 
 
@@ -417,7 +428,8 @@ def memory(scale, folder):
     lines, record = [], {}
     for name, shape, script, target in (
         ("50,000 × 2,048 float32, everything but --deep", (50_000, 2048), _WIDE, "60 s, 4 GiB"),
-        ("1,000,000 × 64 float32, mapped", (1_000_000, 64), _LONG, "3 GiB"),
+        ("1,000,000 × 64 float32, mapped: all tests", (1_000_000, 64), _LONG, "3 GiB"),
+        ("the same: evaluate --deep", (1_000_000, 64), _COMMAND, "3 GiB"),
     ):
         rows = max(1000, round(shape[0] * min(scale, 1.0)))
         with tempfile.TemporaryDirectory() as folder:
