@@ -3,6 +3,7 @@
     python -m benchmarks.evaluation calibration                # 3e9 values: some ten minutes
     python -m benchmarks.evaluation calibration_multivariate   # up to d = 512: a quarter of an hour
     python -m benchmarks.evaluation power                      # likewise
+    python -m benchmarks.evaluation intervals                  # coverage: some minutes
     python -m benchmarks.evaluation speed
     python -m benchmarks.evaluation memory
 
@@ -31,7 +32,7 @@ import scipy.special
 import scipy.stats
 
 from infonce_jax import evaluation
-from infonce_jax.evaluation import aggregate, multivariate, sphere
+from infonce_jax.evaluation import aggregate, multivariate, shape, sphere
 
 LEVELS = (0.1, 0.05, 0.01, 0.001)
 SIZES = (50, 57, 100, 200, 500, 1000, 2000, 5000, 20_000, 50_000)
@@ -177,12 +178,23 @@ def _kept(folder, name, compute, *arguments):
 
 
 def _rates_table(rows):
-    head = ["test", "n", "d", "repetitions", *(f"{level:g}" for level in LEVELS), "KS p"]
+    """One row for each n, d; in a cell the rates in percent at `LEVELS`, – where draws are too few."""
+    tests = list(dict.fromkeys(row["test"] for row in rows))
+    cells = {(row["n"], row["d"], row["test"]): "/".join(_marked(row)) for row in rows}
+    repetitions = {}
+    for row in rows:
+        repetitions.setdefault((row["n"], row["d"]), set()).add(row["repetitions"])
     lines = [
-        [*(r[k] for k in ("test", "n", "d", "repetitions")), *_marked(r), f"{r['ks']:.3f}"]
-        for r in rows
+        [n, d, "/".join(map(str, sorted(counts))), *(cells.get((n, d, test), "") for test in tests)]
+        for (n, d), counts in repetitions.items()
     ]
-    return _table(head, lines)
+    head = ["n", "d", "repetitions", *tests]
+    least = min(rows, key=lambda row: row["ks"])
+    note = (
+        f"Percent of p-values at most {'/'.join(f'{100 * level:g}' for level in LEVELS)} %. The least "
+        f"of the {len(rows)} KS p-values is {least['ks']:.2g} ({least['test']}, n = {least['n']})."
+    )
+    return f"{_table(head, lines)}\n\n{note}"
 
 
 def _rates(test, n, d, pvalue, *, draws=None, shared=True):
@@ -205,10 +217,10 @@ def _rates(test, n, d, pvalue, *, draws=None, shared=True):
 
 def _marked(row):
     marked = [
-        f"{rate:.4g}" + ("*" if abs(rate - level) > 3 * error else "")
+        f"{100 * rate:.3g}" + ("\\*" if abs(rate - level) > 3 * error else "")
         for rate, error, level in zip(row["rates"], row["errors"], LEVELS, strict=False)
     ]
-    return marked + [""] * (len(LEVELS) - len(marked))
+    return marked + ["–"] * (len(LEVELS) - len(marked))
 
 
 # --- power ----------------------------------------------------------------------------------------
@@ -341,6 +353,65 @@ def _percent(rate):
     return "–" if rate is None else f"{100 * rate:.0f}"
 
 
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def intervals(scale, folder):
+    """Coverage of the effect sizes' 95 % intervals: of the population's value, and of the mean at n.
+
+    The second is the estimate's own expectation at this n, about which it scatters; where the two
+    differ, the estimate is biased, as all distances are that cannot be negative. Beside it, the
+    bootstrap with repetition, centred in the same way.
+    """
+    mix = 0.4 * np.random.default_rng(0).standard_normal((8, 8)) + np.eye(8)
+    laws = {
+        "Gaussian": lambda rng, n: rng.standard_normal((n, 8)) @ mix,
+        "Student t10, mixed": lambda rng, n: rng.standard_t(10, (n, 8)) @ mix,
+        "gamma(4)": lambda rng, n: rng.gamma(4.0, size=(n, 8)),
+    }
+    n, draws = 1000, 60
+    rows = []
+    for index, (name, law) in enumerate(laws.items()):
+
+        def one(repeats, law=law):
+            population = shape.effect_sizes(law(np.random.default_rng(SEED), 400_000))
+            half, bootstrap = [], []
+            for k in range(repeats):
+                rng = np.random.default_rng([SEED, k])
+                z = law(rng, n)
+                half.append(shape.intervals(z, draws=draws, seed=k))
+                taken = [z[np.sort(rng.integers(0, n, n))] for _ in range(draws)]
+                drawn = [shape.effect_sizes(x) for x in taken]
+                ends = {}
+                for statistic, interval in half[-1].items():
+                    values = np.array([d[statistic] for d in drawn])
+                    q = np.quantile(values - values.mean(), [0.025, 0.975])
+                    ends[statistic] = interval._replace(
+                        low=interval.value + q[0], high=interval.value + q[1]
+                    )
+                bootstrap.append(ends)
+            found = {}
+            for statistic, value in population.items():
+                mean = float(np.mean([h[statistic].value for h in half]))
+                found[statistic] = [
+                    float(np.mean([h[statistic].low <= t <= h[statistic].high for h in kind]))
+                    for kind in (half, bootstrap)
+                    for t in (value, mean)
+                ]
+            return found
+
+        repeats = _scaled(150, scale)
+        coverage = _kept(folder, f"law{index}", one, repeats)
+        rows.append({"law": name, "n": n, "repetitions": repeats, "coverage": coverage})
+    statistics = list(rows[0]["coverage"])
+    lines = [
+        [row["law"], *("/".join(f"{100 * c:.0f}" for c in row["coverage"][s]) for s in statistics)]
+        for row in rows
+    ]
+    head = f"% covered, n = {n}, {rows[0]['repetitions']} repetitions"
+    return rows, _table([head, *statistics], lines)
+
+
 # --- speed and memory -----------------------------------------------------------------------------
 
 
@@ -426,15 +497,15 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, code)
 def memory(scale, folder):
     """Wall time and peak resident memory of a wide and of a long array, each in a process of its own."""
     lines, record = [], {}
-    for name, shape, script, target in (
+    for name, size, script, target in (
         ("50,000 × 2,048 float32, everything but --deep", (50_000, 2048), _WIDE, "60 s, 4 GiB"),
         ("1,000,000 × 64 float32, mapped: all tests", (1_000_000, 64), _LONG, "3 GiB"),
         ("the same: evaluate --deep", (1_000_000, 64), _COMMAND, "3 GiB"),
     ):
-        rows = max(1000, round(shape[0] * min(scale, 1.0)))
+        rows = max(1000, round(size[0] * min(scale, 1.0)))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "x.npy"
-            out = np.lib.format.open_memmap(path, "w+", np.float32, (rows, shape[1]))
+            out = np.lib.format.open_memmap(path, "w+", np.float32, (rows, size[1]))
             rng = np.random.default_rng(0)
             for start in range(0, rows, 10_000):
                 part = out[start : start + 10_000]
@@ -476,7 +547,7 @@ def _machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    functions = (calibration, calibration_multivariate, power, speed, memory)
+    functions = (calibration, calibration_multivariate, power, intervals, speed, memory)
     commands = {f.__name__: f for f in functions}
     parser.add_argument("command", choices=commands)
     parser.add_argument("--scale", type=float, default=1.0, help="of the repetitions")
