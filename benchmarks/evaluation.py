@@ -41,22 +41,22 @@ MULTIVARIATE = (
     (50, 2, 4000, 3999),
     (200, 2, 4000, 3999),
     (200, 8, 4000, 3999),
-    (500, 32, 1000, 999),
-    (500, 128, 1000, 999),
-    (2000, 512, 100, 199),
+    (500, 32, 500, 999),
+    (500, 128, 300, 499),
+    (2000, 512, 40, 99),
 )
 # The tests whose null is not drawn at n, d itself: n, d and repetitions.
 ALL_ROWS = (
-    (50, 2, 20_000),
-    (200, 8, 10_000),
-    (500, 32, 4000),
-    (500, 128, 1000),
-    (5000, 8, 2000),
-    (5000, 128, 300),
-    (5000, 512, 50),
+    (50, 2, 10_000),
+    (200, 8, 5000),
+    (500, 32, 2000),
+    (500, 128, 500),
+    (5000, 8, 1000),
+    (5000, 128, 100),
+    (5000, 512, 20),
 )
 # The global test: n, d, repetitions and draws.
-GLOBAL = ((50, 8, 500, 99), (200, 32, 300, 99))
+GLOBAL = ((50, 8, 400, 99), (200, 32, 200, 99))
 POWER_SIZES = (200, 1000, 2000, 5000, 50_000)
 SEED = 7_000
 
@@ -103,6 +103,8 @@ def calibration_multivariate(scale, folder):
         return _multivariate_rates(one, n, d, repeats, draws)
 
     def all_rows(n, d, repeats):
+        draws = 399 if d <= 128 else 99
+
         def approximated(x):
             return {
                 "mardia_kurtosis of all rows": multivariate.mardia_kurtosis(x),
@@ -111,13 +113,13 @@ def calibration_multivariate(scale, folder):
 
         def sliced(x):
             return {
-                f"{test} of all rows": multivariate.sliced_test(x, test, slices=16, draws=399)
+                f"{test} of all rows": multivariate.sliced_test(x, test, slices=16, draws=draws)
                 for test in ("sliced_ad", "sliced_ep")
             }
 
         rows = _multivariate_rates(approximated, n, d, repeats)
         if n > 2000:
-            rows += _multivariate_rates(sliced, n, d, min(repeats, 300), 399)
+            rows += _multivariate_rates(sliced, n, d, min(repeats, 300), draws)
         return rows
 
     def global_test(n, d, repeats, draws):
