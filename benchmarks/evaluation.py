@@ -387,7 +387,7 @@ def intervals(scale, folder):
                 ends = {}
                 for statistic, interval in half[-1].items():
                     values = np.array([d[statistic] for d in drawn])
-                    q = np.quantile(values - values.mean(), [0.025, 0.975])
+                    q = np.quantile(values - values.mean(), [0.025, 0.975], method="weibull")
                     ends[statistic] = interval._replace(
                         low=interval.value + q[0], high=interval.value + q[1]
                     )
