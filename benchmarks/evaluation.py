@@ -1,14 +1,17 @@
 """The evaluation's calibration, power, speed and memory, each one command.
 
     python -m benchmarks.evaluation calibration                # 3e9 values: some ten minutes
-    python -m benchmarks.evaluation calibration_multivariate   # up to d = 512: an hour
-    python -m benchmarks.evaluation power
+    python -m benchmarks.evaluation calibration_multivariate   # up to d = 512: a quarter of an hour
+    python -m benchmarks.evaluation power                      # likewise
+    python -m benchmarks.evaluation intervals                  # coverage: some minutes
     python -m benchmarks.evaluation speed
     python -m benchmarks.evaluation memory
 
 `--scale 0.1` takes a tenth of the repetitions. Writes evaluation_<command>.md and .json to `--out`
-and prints the table. Every figure comes with its number of repetitions; a false-positive rate more
-than 3 binomial standard errors from its level is marked with an asterisk.
+and prints the table. The studies keep every finished case in `--out`/evaluation_<command>_<scale>, so
+that a command that was stopped goes on when it is given again; remove that folder to begin anew.
+Every figure comes with its number of repetitions; a false-positive rate more than 3 binomial
+standard errors from its level is marked with an asterisk.
 """
 
 import argparse
@@ -21,7 +24,6 @@ import sys
 import tempfile
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,22 +32,42 @@ import scipy.special
 import scipy.stats
 
 from infonce_jax import evaluation
-from infonce_jax.evaluation import multivariate, sphere
+from infonce_jax.evaluation import aggregate, multivariate, shape, sphere
 
 LEVELS = (0.1, 0.05, 0.01, 0.001)
 SIZES = (50, 57, 100, 200, 500, 1000, 2000, 5000, 20_000, 50_000)
-MULTIVARIATE = ((50, 2), (200, 2), (200, 8), (500, 32), (500, 128), (2000, 512))
-POWER_SIZES = (200, 1000, 5000, 50_000)
+# n, d, repetitions and draws of the null.
+MULTIVARIATE = (
+    (50, 2, 4000, 3999),
+    (200, 2, 4000, 3999),
+    (200, 8, 4000, 3999),
+    (500, 32, 500, 999),
+    (500, 128, 300, 499),
+    (2000, 512, 40, 99),
+)
+# The tests whose null is not drawn at n, d itself: n, d and repetitions.
+ALL_ROWS = (
+    (50, 2, 10_000),
+    (200, 8, 5000),
+    (500, 32, 2000),
+    (500, 128, 500),
+    (5000, 8, 1000),
+    (5000, 128, 100),
+    (5000, 512, 20),
+)
+# The global test: n, d, repetitions and draws.
+GLOBAL = ((50, 8, 400, 99), (200, 32, 200, 99))
+POWER_SIZES = (200, 1000, 2000, 5000, 50_000)
 SEED = 7_000
 
 
 # --- calibration ----------------------------------------------------------------------------------
 
 
-def calibration(scale):
+def calibration(scale, folder):
     """False-positive rates of the univariate tests on columns of exact Gaussians."""
-    rows = []
-    for n in SIZES:
+
+    def at(n):
         columns = max(500, round(scale * min(200_000, 4e8 / n)))
         pvalues = {
             method: {test: [] for test in evaluation.TESTS}
@@ -59,66 +81,148 @@ def calibration(scale):
                 tests = evaluation.TESTS if method == "calibrated" else ("dp",)
                 for test, result in evaluation.univariate(x, tests, method=method).items():
                     found[test].append(result.pvalue)
-        for method, found in pvalues.items():
-            rows += [
-                _rates(f"{test} {method}", n, 1, np.concatenate(p), 0.0)
-                for test, p in found.items()
-                if p
-            ]
+        return [
+            _rates(f"{test} {method}", n, 1, np.concatenate(p))
+            for method, found in pvalues.items()
+            for test, p in found.items()
+            if p
+        ]
+
+    rows = [row for n in SIZES for row in _kept(folder, f"n{n}", at, n)]
     return rows, _rates_table(rows)
 
 
-def calibration_multivariate(scale):
+def calibration_multivariate(scale, folder):
     """False-positive rates of the multivariate and spherical tests on exact Gaussian samples."""
-    rows = []
-    for n, d in MULTIVARIATE:
-        cost = n * n * d
-        repeats = max(40, round(scale * min(1000, 2e11 / cost)))
-        draws = 999 if cost < 1e8 else 199
 
-        def one(index, n=n, d=d, draws=draws):
-            x = np.random.default_rng([SEED, n, d, index]).standard_normal((n, d))
+    def drawn(n, d, repeats, draws):
+        def one(x):
             found = multivariate.multivariate(x, draws=draws, slices=16)
-            found |= sphere.sphere(x, draws=draws)
-            return {test: result.pvalue for test, result in found.items()}
+            return found | sphere.sphere(x, draws=draws)
 
-        first = one(0)  # draws the null once, before the threads ask for it
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = [first, *pool.map(one, range(1, repeats))]
-        for test in first:
-            rows.append(_rates(test, n, d, np.array([p[test] for p in found]), 1 / draws))
+        return _multivariate_rates(one, n, d, repeats, draws)
+
+    def all_rows(n, d, repeats):
+        draws = 399 if d <= 128 else 99
+
+        def approximated(x):
+            return {
+                "mardia_kurtosis of all rows": multivariate.mardia_kurtosis(x),
+                "cosine_law": sphere.cosine_law(x),
+            }
+
+        def sliced(x):
+            return {
+                f"{test} of all rows": multivariate.sliced_test(x, test, slices=16, draws=draws)
+                for test in ("sliced_ad", "sliced_ep")
+            }
+
+        rows = _multivariate_rates(approximated, n, d, repeats)
+        if n > 2000:
+            rows += _multivariate_rates(sliced, n, d, min(repeats, 300), draws)
+        return rows
+
+    def global_test(n, d, repeats, draws):
+        # Neighbouring coordinates correlate at 0.9: the law must come from the covariance.
+        root = np.linalg.cholesky(0.9 ** np.abs(np.subtract.outer(np.arange(d), np.arange(d))))
+        found = [
+            aggregate.global_test(
+                np.random.default_rng([SEED, n, d, k]).standard_normal((n, d)) @ root.T,
+                draws=draws,
+                seed=k,
+            )
+            for k in range(repeats)
+        ]
+        return [
+            _rates(f"global test, {name}", n, d, np.array(p), shared=False, draws=draws)
+            for name, p in (
+                ("mean A²", [f.mean_pvalue for f in found]),
+                ("smallest p", [f.smallest_pvalue for f in found]),
+            )
+        ]
+
+    rows = []
+    for n, d, repeats, draws in MULTIVARIATE:
+        rows += _kept(folder, f"n{n}_d{d}", drawn, n, d, _scaled(repeats, scale), draws)
+    for n, d, repeats in ALL_ROWS:
+        rows += _kept(folder, f"all_n{n}_d{d}", all_rows, n, d, _scaled(repeats, scale))
+    for n, d, repeats, draws in GLOBAL:
+        rows += _kept(
+            folder, f"global_n{n}_d{d}", global_test, n, d, _scaled(repeats, scale), draws
+        )
     return rows, _rates_table(rows)
+
+
+def _multivariate_rates(one, n, d, repeats, draws=None):
+    found = []
+    for index in range(repeats):
+        x = np.random.default_rng([SEED, n, d, index]).standard_normal((n, d))
+        found.append({test: result.pvalue for test, result in one(x).items()})
+    return [_rates(t, n, d, np.array([p[t] for p in found]), draws=draws) for t in found[0]]
+
+
+def _scaled(repeats, scale):
+    return max(20, round(scale * repeats))
+
+
+def _kept(folder, name, compute, *arguments):
+    """What `compute` gave when this case was finished before, or gives now."""
+    file = folder / f"{name}.json"
+    if not file.is_file():
+        started = time.perf_counter()
+        rows = compute(*arguments)
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_suffix(".part")
+        scratch.write_text(json.dumps(rows))
+        scratch.replace(file)
+    return json.loads(file.read_text())
 
 
 def _rates_table(rows):
-    head = ["test", "n", "d", "repetitions", *(f"{level:g}" for level in LEVELS), "KS p"]
+    """One row for each n, d; in a cell the rates in percent at `LEVELS`, – where draws are too few."""
+    tests = list(dict.fromkeys(row["test"] for row in rows))
+    cells = {(row["n"], row["d"], row["test"]): "/".join(_marked(row)) for row in rows}
+    repetitions = {}
+    for row in rows:
+        repetitions.setdefault((row["n"], row["d"]), set()).add(row["repetitions"])
     lines = [
-        [*(r[k] for k in ("test", "n", "d", "repetitions")), *_marked(r), f"{r['ks']:.3f}"]
-        for r in rows
+        [n, d, "/".join(map(str, sorted(counts))), *(cells.get((n, d, test), "") for test in tests)]
+        for (n, d), counts in repetitions.items()
     ]
-    return _table(head, lines)
+    head = ["n", "d", "repetitions", *tests]
+    least = min(rows, key=lambda row: row["ks"])
+    note = (
+        f"Percent of p-values at most {'/'.join(f'{100 * level:g}' for level in LEVELS)} %. The least "
+        f"of the {len(rows)} KS p-values is {least['ks']:.2g} ({least['test']}, n = {least['n']})."
+    )
+    return f"{_table(head, lines)}\n\n{note}"
 
 
-def _rates(test, n, d, pvalue, draw_variance):
+def _rates(test, n, d, pvalue, *, draws=None, shared=True):
+    """Rates at the levels that p-values of so many draws can reach, with their standard errors."""
     m = len(pvalue)
-    rates = [float(np.mean(pvalue <= level)) for level in LEVELS]
-    # Monte Carlo p-values share their draws, whose scatter adds to that of the repetitions.
-    errors = [float(np.sqrt(level * (1 - level) * (1 / m + draw_variance))) for level in LEVELS]
+    levels = [level for level in LEVELS if draws is None or level * (draws + 1) >= 1]
+    rates = [float(np.mean(pvalue <= level)) for level in levels]
+    # Draws that all repetitions share add their own scatter to that of the repetitions.
+    scatter = 1 / m + (1 / draws if draws and shared else 0.0)
+    errors = [float(np.sqrt(level * (1 - level) * scatter)) for level in levels]
     # Uniform on multiples of 1/(draws + 1): smoothed so that KS applies.
-    step = draw_variance / (1 + draw_variance)
+    step = 1 / (draws + 1) if draws else 0.0
     smooth = pvalue - step * np.random.default_rng(0).uniform(size=m)
     distance = scipy.stats.kstest(smooth, "uniform").statistic
-    ks = float(scipy.special.kolmogorov(distance / np.sqrt(1 / m + draw_variance)))
+    ks = float(scipy.special.kolmogorov(distance / np.sqrt(scatter)))
     return {
         "test": test, "n": n, "d": d, "repetitions": m, "rates": rates, "errors": errors, "ks": ks,
     }  # fmt: skip
 
 
 def _marked(row):
-    return [
-        f"{rate:.4g}" + ("*" if abs(rate - level) > 3 * error else "")
-        for rate, error, level in zip(row["rates"], row["errors"], LEVELS, strict=True)
+    marked = [
+        f"{100 * rate:.3g}" + ("\\*" if abs(rate - level) > 3 * error else "")
+        for rate, error, level in zip(row["rates"], row["errors"], LEVELS, strict=False)
     ]
+    return marked + ["–"] * (len(LEVELS) - len(marked))
 
 
 # --- power ----------------------------------------------------------------------------------------
@@ -150,10 +254,17 @@ def class_mixture(share, dim=32, classes=10):
     return draw
 
 
-def relu_features(dim=32):
-    return lambda rng, n: np.maximum(
-        rng.standard_normal((n, 64)) @ np.random.default_rng(0).standard_normal((64, dim)), 0
-    )
+def relu_features(dim=32, projected=False):
+    """ReLU of 64 Gaussian inputs mixed at random; or a random linear map of 256 of them."""
+    rng = np.random.default_rng(0)
+    mix = rng.standard_normal((64, 256 if projected else dim))
+    onto = rng.standard_normal((256, dim))
+
+    def draw(rng, n):
+        features = np.maximum(rng.standard_normal((n, 64)) @ mix, 0)
+        return features @ onto if projected else features
+
+    return draw
 
 
 ALTERNATIVES = {
@@ -164,44 +275,149 @@ ALTERNATIVES = {
     "Student t20": lambda rng, n: rng.standard_t(20, (n, 32)),
     **{f"10 classes, {s:.0%} of variance": class_mixture(s) for s in (0.1, 0.5, 0.8)},
     "ReLU features": relu_features(),
+    "ReLU features, projected": relu_features(projected=True),
 }
 
 
-def power(scale):
+def power(scale, folder):
     """Share of coordinates, or of samples for the multivariate tests, rejected at 5 %."""
     rows = []
-    for name, draw in ALTERNATIVES.items():
+    for index, (name, draw) in enumerate(ALTERNATIVES.items()):
         for n in POWER_SIZES:
-            dim = draw(np.random.default_rng(0), 2).shape[1]
-            repeats = max(1, round(scale * min(40, 4e7 / (n * dim))))
-            rejected = {}
-            for k in range(repeats):
-                x = draw(np.random.default_rng([SEED, n, k]), n)
-                for test, result in evaluation.univariate(x).items():
-                    rejected.setdefault(test, []).append(np.mean(result.pvalue <= 0.05))
-            samples = max(4, round(scale * 40)) if n <= 1000 and dim <= 128 and n > 2 * dim else 0
-            for k in range(samples):
-                x = draw(np.random.default_rng([SEED, n, 1000 + k]), n)
-                found = multivariate.multivariate(x, draws=99, slices=16)
-                for test, result in found.items():
-                    rejected.setdefault(test, []).append(result.pvalue <= 0.05)
-            rates = {test: float(np.mean(values)) for test, values in rejected.items()}
-            rows.append(
-                {"alternative": name, "n": n, "samples": [repeats, samples], "rates": rates}
-            )
-    tests = [*evaluation.TESTS, *multivariate.TESTS]
-    lines = [
-        [r["alternative"], r["n"]]
-        + [f"{100 * r['rates'][t]:.0f}" if t in r["rates"] else "" for t in tests]
-        for r in rows
+            case = f"{index:02d}_n{n}"
+            rows.append({"alternative": name} | _kept(folder, case, _powers, draw, n, scale))
+    tables = [
+        _power_table(rows, head, tests)
+        for head, tests in (
+            ("of coordinates", evaluation.TESTS),
+            ("of samples", multivariate.TESTS),
+            ("of samples", (*sphere.TESTS, "cosine_law")),
+        )
     ]
-    return rows, _table(["% rejected at 5 %", "n", *tests], lines)
+    return rows, "\n\n".join(tables)
+
+
+def _powers(draw, n, scale):
+    """Rejections by test at one n: of 400 to 2,000 coordinates, and of 8 to 100 samples.
+
+    Pairwise and spherical tests are taken at up to 2,000 rows, above that the two that use all rows.
+    """
+    dim = draw(np.random.default_rng(0), 2).shape[1]
+    rejected = {}
+
+    def add(test, values):
+        rejected.setdefault(test, []).extend(np.atleast_1d(values <= 0.05).tolist())
+
+    wanted = _scaled(400 if n > 5000 else 1000 if n > 1000 else 2000, scale)
+    repeats = -(-wanted // dim)
+    for k in range(repeats):
+        x = draw(np.random.default_rng([SEED, n, k]), n)[:, :wanted]
+        for test, result in evaluation.univariate(x).items():
+            add(test, result.pvalue)
+    samples = 0
+    if n > 2 * dim:
+        many = 8 if dim > 128 else 100 if n < 1000 else 50 if n == 1000 else 20
+        samples = max(4, round(scale * many))
+    for k in range(samples):
+        x = draw(np.random.default_rng([SEED, n, 10_000 + k]), n)
+        found = {"cosine_law": sphere.cosine_law(x)}
+        if n <= 2000:
+            found |= multivariate.multivariate(x, draws=99, slices=16)
+            found |= sphere.sphere(x, draws=99)
+        else:
+            found["mardia_kurtosis"] = multivariate.mardia_kurtosis(x)
+            for test in ("sliced_ad", "sliced_ep"):
+                found[test] = multivariate.sliced_test(x, test, slices=16, draws=99)
+        for test, result in found.items():
+            add(test, np.array(result.pvalue))
+    return {
+        "n": n,
+        "coordinates": repeats * min(dim, wanted),
+        "samples": samples,
+        "rates": {test: float(np.mean(values)) for test, values in rejected.items()},
+    }
+
+
+def _power_table(rows, what, tests):
+    """One row for each alternative; in a cell the rates in percent at the sizes of `POWER_SIZES`."""
+    by_name = {}
+    for row in rows:
+        by_name.setdefault(row["alternative"], []).append(row)
+    sizes = "/".join(map(str, POWER_SIZES))
+    lines = [
+        [name, *("/".join(_percent(r["rates"].get(t)) for r in found) for t in tests)]
+        for name, found in by_name.items()
+    ]
+    return _table([f"% {what} rejected at 5 %, n = {sizes}", *tests], lines)
+
+
+def _percent(rate):
+    return "–" if rate is None else f"{100 * rate:.0f}"
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def intervals(scale, folder):
+    """Coverage of the effect sizes' 95 % intervals: of the population's value, and of the mean at n.
+
+    The second is the estimate's own expectation at this n, about which it scatters; where the two
+    differ, the estimate is biased, as all distances are that cannot be negative. Beside it, the
+    bootstrap with repetition, centred in the same way.
+    """
+    mix = 0.4 * np.random.default_rng(0).standard_normal((8, 8)) + np.eye(8)
+    laws = {
+        "Gaussian": lambda rng, n: rng.standard_normal((n, 8)) @ mix,
+        "Student t10, mixed": lambda rng, n: rng.standard_t(10, (n, 8)) @ mix,
+        "gamma(4)": lambda rng, n: rng.gamma(4.0, size=(n, 8)),
+    }
+    n, draws = 1000, 60
+    rows = []
+    for index, (name, law) in enumerate(laws.items()):
+
+        def one(repeats, law=law):
+            population = shape.effect_sizes(law(np.random.default_rng(SEED), 400_000))
+            half, bootstrap = [], []
+            for k in range(repeats):
+                rng = np.random.default_rng([SEED, k])
+                z = law(rng, n)
+                half.append(shape.intervals(z, draws=draws, seed=k))
+                taken = [z[np.sort(rng.integers(0, n, n))] for _ in range(draws)]
+                drawn = [shape.effect_sizes(x) for x in taken]
+                ends = {}
+                for statistic, interval in half[-1].items():
+                    values = np.array([d[statistic] for d in drawn])
+                    q = np.quantile(values - values.mean(), [0.025, 0.975], method="weibull")
+                    ends[statistic] = interval._replace(
+                        low=interval.value + q[0], high=interval.value + q[1]
+                    )
+                bootstrap.append(ends)
+            found = {}
+            for statistic, value in population.items():
+                mean = float(np.mean([h[statistic].value for h in half]))
+                found[statistic] = [
+                    float(np.mean([h[statistic].low <= t <= h[statistic].high for h in kind]))
+                    for kind in (half, bootstrap)
+                    for t in (value, mean)
+                ]
+            return found
+
+        repeats = _scaled(150, scale)
+        coverage = _kept(folder, f"law{index}", one, repeats)
+        rows.append({"law": name, "n": n, "repetitions": repeats, "coverage": coverage})
+    statistics = list(rows[0]["coverage"])
+    lines = [
+        [row["law"], *("/".join(f"{100 * c:.0f}" for c in row["coverage"][s]) for s in statistics)]
+        for row in rows
+    ]
+    head = f"% covered, n = {n}, {rows[0]['repetitions']} repetitions"
+    return rows, _table([head, *statistics], lines)
 
 
 # --- speed and memory -----------------------------------------------------------------------------
 
 
-def speed(scale):
+def speed(scale, folder):
     """Seconds and ratios, interleaved, the fastest of five turns each."""
     rng = np.random.default_rng(0)
     x32 = rng.standard_normal((50_000, 128)).astype(np.float32)
@@ -261,25 +477,37 @@ started = time.perf_counter()
 found = univariate(x)
 found |= shape.effect_sizes(x)
 found["mardia"] = multivariate.mardia_kurtosis(x)
-found["sliced"] = multivariate.sliced_test(x)
-found |= multivariate.multivariate(x, draws=99)
-found |= sphere.sphere(x, draws=99)
+found["sliced_ad"] = multivariate.sliced_test(x)
+found["sliced_ep"] = multivariate.sliced_test(x, "sliced_ep")
+found["cosine_law"] = sphere.cosine_law(x)
+found |= multivariate.multivariate(x, draws=99, rows=2000)
+found |= sphere.sphere(x, draws=99, rows=2000)
 seconds = time.perf_counter() - started
 print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, len(found))
 """
+_COMMAND = """
+import contextlib, io, resource, time
+from infonce_jax.evaluation.__main__ import main
+started = time.perf_counter()
+with contextlib.redirect_stdout(io.StringIO()):
+    code = main(["evaluate", r"{path}", "--output", r"{path}.out", "--deep", "--sample_sizes", "all"])
+seconds = time.perf_counter() - started
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, code)
+"""
 
 
-def memory(scale):
+def memory(scale, folder):
     """Wall time and peak resident memory of a wide and of a long array, each in a process of its own."""
     lines, record = [], {}
-    for name, shape, script, target in (
+    for name, size, script, target in (
         ("50,000 × 2,048 float32, everything but --deep", (50_000, 2048), _WIDE, "60 s, 4 GiB"),
-        ("1,000,000 × 64 float32, mapped", (1_000_000, 64), _LONG, "3 GiB"),
+        ("1,000,000 × 64 float32, mapped: all tests", (1_000_000, 64), _LONG, "3 GiB"),
+        ("the same: evaluate --deep", (1_000_000, 64), _COMMAND, "3 GiB"),
     ):
-        rows = max(1000, round(shape[0] * min(scale, 1.0)))
+        rows = max(1000, round(size[0] * min(scale, 1.0)))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "x.npy"
-            out = np.lib.format.open_memmap(path, "w+", np.float32, (rows, shape[1]))
+            out = np.lib.format.open_memmap(path, "w+", np.float32, (rows, size[1]))
             rng = np.random.default_rng(0)
             for start in range(0, rows, 10_000):
                 part = out[start : start + 10_000]
@@ -321,14 +549,15 @@ def _machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    functions = (calibration, calibration_multivariate, power, speed, memory)
+    functions = (calibration, calibration_multivariate, power, intervals, speed, memory)
     commands = {f.__name__: f for f in functions}
     parser.add_argument("command", choices=commands)
     parser.add_argument("--scale", type=float, default=1.0, help="of the repetitions")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     started = time.perf_counter()
-    record, table = commands[arguments.command](arguments.scale)
+    folder = arguments.out / f"evaluation_{arguments.command}_{arguments.scale:g}"
+    record, table = commands[arguments.command](arguments.scale, folder)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     note = f"{_machine()}; scale {arguments.scale:g}, {seconds:.0f} s, peak {peak:.2f} GiB"

@@ -11,6 +11,8 @@ CONTROLS = {
     "gaussian": "a Gaussian with the same mean and covariance",
     "permuted": "each coordinate permuted on its own, which leaves the marginals and cuts the "
     "dependence between them",
+    "untrained": "the run's own embeddings of step 0, where PATH is a run or an embeddings/<step> "
+    "folder of one",
 }
 
 

@@ -28,7 +28,7 @@ from infonce_jax.evaluation import (
     uniformity,
 )
 from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings, directions, row_norms
-from infonce_jax.evaluation.load import Embeddings, open_embeddings
+from infonce_jax.evaluation.load import Embeddings, open_embeddings, untrained
 
 SAMPLE_SIZES = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, "all")
 REPRESENTATIONS = ("raw", "normalized")
@@ -316,8 +316,9 @@ def evaluate_paths(
         tests: as for `evaluate_arrays`.
         labels: the class of each row of a single file.
         deep: as for `evaluate_arrays`.
-        controls: "gaussian", "permuted" (see `infonce_jax.evaluation.controls`); each set's own,
-            evaluated behind it with the control's name in its source.
+        controls: "gaussian", "permuted", "untrained" (see `infonce_jax.evaluation.controls`); each
+            set's own, evaluated behind it with the control's name in its source. The last is the
+            run's set of step 0, and none for that set itself.
         inputs: a file with the encoder's inputs for the rows of a single file; a random linear map
             of them to the same dimension is evaluated as the control "projection".
 
@@ -325,7 +326,8 @@ def evaluate_paths(
         The rows of all, in the order given.
 
     Raises:
-        FileNotFoundError: for a path where there is nothing to evaluate.
+        FileNotFoundError: for a path where there is nothing to evaluate; for the control "untrained"
+            of a file, or of a run without a set of step 0.
         ValueError: for the same embeddings given twice, a pair, labels or inputs that fit no single
             file, an unknown control, and whatever `evaluate_arrays` or `open_embeddings` finds wrong.
     """
@@ -426,9 +428,13 @@ def _open_sets(
             if second is not None:
                 found = found._replace(view1=found.z, view2=second)
             sets.append((found.name, partial(_same, found)))
-            makers = {control: getattr(controls, _MAKERS[control]) for control in wanted}
-            for control, make in makers.items():
-                sets.append(_control(found, control, partial(make, found.z, seed=seed)))
+            for control in wanted:
+                if control in _MAKERS:
+                    make = partial(_MAKERS[control], found.z, seed=seed)
+                    sets.append(_control(found, control, make))
+                elif who.get("step") != 0:
+                    before = untrained(found)
+                    sets.append(_control(found, control, lambda before=before: before.z))
             if inputs is not None:
                 array = _only_array("--inputs", inputs)
                 if len(array) != len(found.z):
@@ -446,7 +452,7 @@ def _open_sets(
     return sets
 
 
-_MAKERS = {"gaussian": "gaussian_like", "permuted": "permuted"}
+_MAKERS = {"gaussian": controls.gaussian_like, "permuted": controls.permuted}
 
 
 def _same(found: Embeddings) -> Embeddings:

@@ -96,6 +96,49 @@ def open_embeddings(path: Path | str) -> Iterator[Embeddings]:
         yield Embeddings({"source": source}, z)
 
 
+def untrained(found: Embeddings) -> Embeddings:
+    """The same member's and split's embeddings before training: step 0 beside the set's own step.
+
+    Args:
+        found: from an `embeddings/<step>` folder, as `open_embeddings` yields it.
+
+    Raises:
+        FileNotFoundError: where the embeddings come from a file, which knows of no run; where the
+            run has no set of step 0.
+        ValueError: where that set lacks the member or the split, or has another number of rows.
+    """
+    from infonce_jax import embeddings  # the only sibling; files need none of it
+
+    path = Path(found.identity["source"])
+    if found.identity.get("step") is None:
+        raise FileNotFoundError(
+            f"{path} is a file, which does not say what run it is of: the control 'untrained' needs a "
+            f"run or an embeddings/<step> folder of one. Name the untrained encoder's embeddings as "
+            f"another PATH instead."
+        )
+    root = path.resolve().parent
+    steps = [step.name for step in embeddings.find_steps(root)]
+    if "0" not in steps:
+        raise FileNotFoundError(
+            f"{root} has no embeddings of step 0, the untrained encoder, only of steps "
+            f"{', '.join(steps)}: write them with --stage=embed, or leave the control out."
+        )
+    member, split = found.identity["member"], found.identity["split"]
+    for before in _open_folder(root / "0"):
+        if (before.identity["member"], before.identity["split"]) == (member, split):
+            if before.z.shape != found.z.shape:
+                raise ValueError(
+                    f"{found.name} has shape {found.z.shape}, and the untrained encoder's in "
+                    f"{root / '0'} {before.z.shape}: the two are not of the same rows. Write both "
+                    f"again with --stage=embed."
+                )
+            return before
+    raise ValueError(
+        f"{root / '0'} holds no embeddings of member {member!r} and split {split!r}: write them with "
+        f"--stage=embed, or leave the control 'untrained' out."
+    )
+
+
 def load_labels(path: Path | str) -> np.ndarray:
     """Reads the class of each row: a 1-d .npy of numbers or text, or a text file with one a line.
 

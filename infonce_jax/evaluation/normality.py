@@ -14,6 +14,7 @@ instead: see `normal_scores`.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from jaxtyping import Float
 from scipy.special import (
     betainc,
     betaln,
+    gammaln,
     kolmogorov,
     log_ndtr,
     ndtr,
@@ -44,6 +46,8 @@ _CVM_LARGEST_EIGENVALUE = 0.018347
 # Epps-Pulley: spacing and number of the nodes t = 0, h, 2h, …; values beyond the far limit are
 # paired one by one, so that no difference of two values comes near the spacing's period 2π/h.
 _EP_SPACING, _EP_NODES, _EP_FAR = 0.25, 27, 8.0
+# From so many rows on, the characteristic function comes from moments about points so far apart.
+_EP_FEWEST, _EP_WIDTH, _EP_ORDER = 512, 0.5, 14
 
 Method = Literal["calibrated", "asymptotic"]
 Null = Literal["normal", "sphere"]
@@ -469,7 +473,7 @@ def sorted_statistics(
     if "sf" in tests:
         found["sf"] = _shapiro_francia(w)
     if {"w1", "w2"} & set(tests):
-        gap = (w * np.sqrt(n / (n - 1.0)) if estimated else w) - ndtri((np.arange(n) + 0.5) / n)
+        gap = (w * np.sqrt(n / (n - 1.0)) if estimated else w) - _plotting_scores(n, 0.5)
         found["w1"] = np.abs(gap).mean(axis=1)
         found["w2"] = np.sqrt(np.einsum("ij,ij->i", gap, gap) / n)
     if "ep" in tests:
@@ -673,9 +677,20 @@ def _skewness_score(skewness: Float[np.ndarray, " d"], n: int) -> Float[np.ndarr
 def _kurtosis_score(kurtosis: Float[np.ndarray, " d"], n: int) -> Float[np.ndarray, " d"]:
     mean = 3.0 * (n - 1.0) / (n + 1.0)
     variance = 24.0 * n * (n - 2.0) * (n - 3.0) / ((n + 1.0) ** 2 * (n + 3.0) * (n + 5.0))
-    x = (kurtosis - mean) / np.sqrt(variance)
     skew = 6.0 * (n**2 - 5.0 * n + 2.0) / ((n + 7.0) * (n + 9.0))
     skew *= np.sqrt(6.0 * (n + 3.0) * (n + 5.0) / (n * (n - 2.0) * (n - 3.0)))
+    return anscombe_glynn_score((kurtosis - mean) / np.sqrt(variance), skew)
+
+
+def anscombe_glynn_score(x: Float[np.ndarray, "..."], skew: float) -> Float[np.ndarray, "..."]:
+    """Anscombe & Glynn's (1983) transformation of a kurtosis to nearly N(0, 1).
+
+    It takes the kurtosis for a linear function of 1/χ², and that cubed root for normal.
+
+    Args:
+        x: the kurtosis, standardised by its exact mean and standard deviation.
+        skew: the skewness of its law, positive.
+    """
     a = 6.0 + 8.0 / skew * (2.0 / skew + np.sqrt(1.0 + 4.0 / skew**2))
     denominator = 1.0 + x * np.sqrt(2.0 / (a - 4.0))
     denominator = np.where(denominator == 0.0, np.nan, denominator)
@@ -705,10 +720,16 @@ def _log_tails(w: Float[np.ndarray, "..."]) -> tuple[np.ndarray, np.ndarray, np.
     return log_small, log_large, cdf
 
 
+@lru_cache(maxsize=4)
+def _plotting_scores(n: int, offset: float) -> Float[np.ndarray, " n"]:
+    """Φ⁻¹((i − a)/(n + 1 − 2a)), i = 1 … n: Blom's scores at a = 3/8, the midpoints' at 1/2."""
+    return ndtri((np.arange(1, n + 1) - offset) / (n + 1.0 - 2.0 * offset))
+
+
 def _shapiro_francia(w: Float[np.ndarray, "columns n"]) -> Float[np.ndarray, " columns"]:
     n = w.shape[1]
-    scores = ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25))
-    scores /= np.sqrt(scores @ scores)
+    scores = _plotting_scores(n, 0.375)
+    scores = scores / np.sqrt(scores @ scores)
     centred = w - w.mean(axis=1, keepdims=True)
     length = np.sqrt(np.einsum("ij,ij->i", centred, centred))
     residual = centred / length[:, None] - scores
@@ -729,22 +750,56 @@ def _epps_pulley(w: Float[np.ndarray, "columns n"]) -> Float[np.ndarray, " colum
 
 def _epps_pulley_near(w: np.ndarray, n: int, part: bool = False) -> np.ndarray:
     """∫ |φₙ − target|² φ dt by the trapezoidal rule; with `part`, ∫ |φₙ|² φ dt."""
+    t = _EP_SPACING * np.arange(_EP_NODES)[:, None]
+    weight = _EP_SPACING * np.exp(-0.5 * t * t) / np.sqrt(2.0 * np.pi)
+    weight[1:] *= 2.0
+    value = (_powers if w.shape[1] < _EP_FEWEST else _expansions)(w) / n
+    target = 0.0 if part else np.exp(-0.5 * t * t)
+    return np.sum(weight * np.abs(value - target) ** 2, axis=0)
+
+
+def _powers(w: Float[np.ndarray, "columns n"]) -> np.ndarray:
+    """Σⱼ exp(i t wⱼ) at all nodes t [nodes, columns], as powers of exp(i h wⱼ)."""
     angle = _EP_SPACING * w
     base = np.empty(w.shape, dtype=np.complex128)
     np.cos(angle, out=base.real)
     np.sin(angle, out=base.imag)
     power = np.ones_like(base)
-    total = np.zeros(len(w))
+    sums = np.empty((_EP_NODES, len(w)), dtype=np.complex128)
     for k in range(_EP_NODES):
-        t = k * _EP_SPACING
-        weight = (
-            _EP_SPACING * np.exp(-0.5 * t * t) / np.sqrt(2.0 * np.pi) * (1.0 if k == 0 else 2.0)
-        )
-        value = power.sum(axis=1) / n
-        target = 0.0 if part else np.exp(-0.5 * t * t)
-        total += weight * np.abs(value - target) ** 2
+        sums[k] = power.sum(axis=1)
         np.multiply(power, base, out=power)
-    return total
+    return sums
+
+
+def _expansions(w: Float[np.ndarray, "columns n"]) -> np.ndarray:
+    """The same from rows that are sorted, several times faster where they are long.
+
+    Each value lies within 1/4 of a multiple c of 1/2, and exp(i t w) = exp(i t c) Σₖ (i t)ᵏ (w − c)ᵏ/k!
+    up to 1e-10 where exp(−t²/2) weighs it; so moments about the points c, of which there are some
+    thirty, are all that is needed.
+    """
+    columns, n = w.shape
+    nan = np.isnan(w[:, 0])
+    if nan.any():
+        w = np.where(nan[:, None], 0.0, w)
+    box = np.rint(w / _EP_WIDTH)
+    offset = (w - _EP_WIDTH * box).ravel()
+    begins = np.ones((columns, n), dtype=bool)
+    np.not_equal(box[:, 1:], box[:, :-1], out=begins[:, 1:])
+    starts = np.flatnonzero(begins)
+    moments = np.empty((_EP_ORDER, len(starts)))
+    moments[0] = np.diff(starts, append=columns * n)
+    power = offset.copy()
+    for k in range(1, _EP_ORDER):
+        moments[k] = np.add.reduceat(power, starts)
+        np.multiply(power, offset, out=power)
+    t = _EP_SPACING * np.arange(_EP_NODES)[:, None]
+    k = np.arange(_EP_ORDER)
+    sums = ((1j * t) ** k / np.exp(gammaln(k + 1.0))) @ moments
+    sums *= np.exp(1j * t * _EP_WIDTH * box.ravel()[starts])
+    sums = np.add.reduceat(sums, np.flatnonzero(starts % n == 0), axis=1)
+    return np.where(nan, np.nan, sums)
 
 
 def _epps_pulley_far(w: Float[np.ndarray, " n"]) -> float:

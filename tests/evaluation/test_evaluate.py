@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -295,6 +296,26 @@ def test_a_step_folder_and_the_embeddings_folder_can_be_named(run):
     step = evaluate_paths([run / "embeddings" / "100"], sample_sizes=("all",))
     every = evaluate_paths([run / "embeddings"], sample_sizes=("all",))
     assert step == [r for r in every if r["step"] == 100]
+
+
+def test_the_untrained_encoder_is_a_control(run, tmp_path):
+    step = run / "embeddings" / "100"
+    rows = evaluate_paths([step], sample_sizes=("all",), controls=["untrained"])
+    before = evaluate_paths([run / "embeddings" / "0"], sample_sizes=("all",))
+    control = [r for r in rows if r["source"] == f"{step} [untrained]"]
+    for member in ("m0", "m3"):
+        for statistic in ("ad_mean", "norm_cv"):
+            expected = _value(before, statistic, member=member)
+            assert _value(control, statistic, member=member) == expected
+    # The set of step 0 is its own control.
+    every = evaluate_paths([run], sample_sizes=("all",), controls=["untrained"])
+    assert {r["source"] for r in every if "[" in r["source"]} == {f"{step} [untrained]"}
+    np.save(tmp_path / "z.npy", np.zeros((20, 2)))
+    with pytest.raises(FileNotFoundError, match=r"z.npy is a file.*another PATH"):
+        evaluate_paths([tmp_path / "z.npy"], controls=["untrained"])
+    shutil.move(run / "embeddings" / "0", run / "embeddings" / "50")
+    with pytest.raises(FileNotFoundError, match=r"no embeddings of step 0.*of steps 50, 100"):
+        evaluate_paths([step], controls=["untrained"])
 
 
 def _main(capsys, *argv):

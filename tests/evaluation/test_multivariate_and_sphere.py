@@ -94,10 +94,28 @@ def test_exact_moments_of_mardias_kurtosis_and_skewness():
             for _ in range(1000)
         ]
     )
-    mean, variance = mv.mardia_kurtosis_moments(n, d)
+    mean, variance, skewness = mv.mardia_kurtosis_moments(n, d)
     assert found[:, 0].mean() == pytest.approx(mean, abs=4 * np.sqrt(variance / 1000))
     assert found[:, 0].var() == pytest.approx(variance, rel=0.18)
+    assert scipy.stats.skew(found[:, 0]) == pytest.approx(skewness, abs=4 * np.sqrt(6 / 1000))
     assert found[:, 1].mean() == pytest.approx(mv.mardia_skewness_mean(n, d), rel=0.005)
+
+
+def test_mardias_kurtosis_of_one_coordinate_is_the_kurtosis_test():
+    x = np.random.default_rng(12).standard_t(9, (200, 5))
+    for column, expected in zip(x.T, scipy.stats.kurtosistest(x).pvalue, strict=True):
+        assert mv.mardia_kurtosis(column[:, None]).pvalue == pytest.approx(expected, rel=1e-9)
+
+
+def test_mardias_kurtosis_false_positives_and_thin_shells():
+    rng = np.random.default_rng(13)
+    for n, d in ((60, 3), (100, 40)):
+        p = [mv.mardia_kurtosis(rng.standard_normal((n, d))).pvalue for _ in range(1500)]
+        for level in (0.1, 0.05, 0.01):
+            error = np.sqrt(level * (1 - level) / len(p))
+            assert abs(np.mean(np.array(p) <= level) - level) < 3 * error
+    for d in (2, 8, 64):
+        assert mv.mardia_kurtosis(_uniform(rng, 2000, d)).pvalue < 1e-20
 
 
 def test_multivariate_false_positives_come_at_the_nominal_rate():
