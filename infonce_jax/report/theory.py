@@ -9,6 +9,8 @@ the page.
 
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -38,7 +40,7 @@ def draw_phi(_: Path) -> Drawn:
         values = [evaluation.uniformity_potential(u, a) for a in at]
         axes.plot(at, values, "o", color=colour, markersize=3)
     axes.set(xscale="log", yscale="log", xlabel="inverse temperature α", ylabel="Φ(σ) in nats")
-    axes.set_ylim(1e-4, 150)
+    axes.set_ylim(4e-5, 150)
     figures._legend_above(axes, columns=3)
     return Drawn("phi", figure, "")
 
@@ -108,7 +110,7 @@ def draw_power(_: Path) -> Drawn:
     """How often the tests reject uniform directions, predicted and simulated, against n·(6/d)²."""
     figure, (axes,) = figures._figure(1.7, legend_lines=2)
     rng = np.random.default_rng(0)
-    levels = np.array([0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97])
+    levels = np.array([0.06, 0.08, *np.linspace(0.1, 0.9, 17), 0.93, 0.96, 0.98])
     dim = 16
     for (test, label), colour in zip(_TESTS.items(), _COLOURS, strict=False):
         sizes = [theory.sphere.detectable_sample_size(dim, test, p) for p in levels]
@@ -121,7 +123,7 @@ def draw_power(_: Path) -> Drawn:
                 rejected = evaluation.dagostino_pearson(x).pvalue < 0.05
             axes.plot(n, rejected.mean(), "o", color=colour, markersize=3)
     axes.axhline(0.05, color=figures.REFERENCE, linewidth=0.8, dashes=(1, 1.5), label="level")
-    axes.set(xscale="log", xlabel="sample size n", ylabel="share rejected, d = 16", ylim=(0, 1))
+    axes.set(xscale="log", xlabel="sample size n", ylabel="share rejected, d = 16", ylim=(0, 1.04))
     figures._legend_above(axes, columns=2)
     return Drawn("power", figure, "")
 
@@ -132,8 +134,8 @@ def draw_radius(_: Path) -> Drawn:
     rng = np.random.default_rng(0)
     spectra = {
         "isotropic": lambda d: np.ones(d),
-        "λ_i ∝ 1/i": lambda d: 1 / np.arange(1.0, d + 1),
-        "λ_i ∝ 0.9^i": lambda d: 0.9 ** np.arange(d),
+        "λᵢ ∝ 1/i": lambda d: 1 / np.arange(1.0, d + 1),
+        "λᵢ ∝ 0.9ⁱ": lambda d: 0.9 ** np.arange(d),
     }
     ratio = np.geomspace(1, 1000, 50)
     axes.plot(
@@ -215,20 +217,21 @@ def draw_mildness(_: Path) -> Drawn:
 
 def tabulate_estimator(_: Path, repeats: int = 100) -> Drawn:
     """The estimator's error and its lower bound's coverage over repetitions."""
-    rows = [["source", "strength", "η₂", "estimate", "worst error", "bound below η₂"]]
+    rows = [
+        ["source", "strength", "η₂", "estimate", "worst error", "within 0.02", "bound below η₂"]
+    ]
     for label, (exact, _, strengths) in _PAIRS.items():
         for strength in strengths:
             truth = exact(strength)
-            got = [
-                theory.mildness.estimate(*_draw_pairs(label, strength, 1 + seed))
-                for seed in range(repeats)
-            ]
+            with ThreadPoolExecutor() as pool:
+                got = list(pool.map(partial(_estimated, label, strength), range(1, repeats + 1)))
             estimates = np.array([g.estimate for g in got])
             below = sum(g.lower < truth for g in got)
-            worst = np.abs(estimates - truth).max()
+            errors = np.abs(estimates - truth)
             spread = f"{estimates.mean():.4f} ± {estimates.std():.4f}"
-            cells = (f"{strength:g}", f"{truth:.4f}", spread, f"{worst:.4f}")
-            rows.append([_LABELS[label], *cells, f"{below} of {repeats}"])
+            cells = (f"{strength:g}", f"{truth:.4f}", spread, f"{errors.max():.4f}")
+            shares = (f"{sum(errors <= 0.02)} of {repeats}", f"{below} of {repeats}")
+            rows.append([_LABELS[label], *cells, *shares])
     return Drawn("estimator", None, markdown(rows))
 
 
@@ -261,6 +264,10 @@ _PAIRS: dict[str, tuple[Callable, Callable, tuple[float, ...]]] = {
         (0.05, 0.15, 0.3),
     ),
 }
+
+
+def _estimated(label: str, strength: float, seed: int) -> theory.mildness.MildnessEstimate:
+    return theory.mildness.estimate(*_draw_pairs(label, strength, seed))
 
 
 def _draw_pairs(label: str, strength: float, seed: int, n: int = 20_000):
@@ -340,9 +347,9 @@ def draw_alignment(runs: Path) -> Drawn:
             at[:, 0],
             at[:, 2],
             at[:, 3],
-            fmt="o-",
+            fmt="o",
             color=_COLOURS[0],
-            markersize=3,
+            markersize=3.5,
             linewidth=0.9,
             label="trained",
         )
@@ -375,55 +382,169 @@ def tabulate_cifar10(runs: Path) -> Drawn:
 
 
 def draw_rates(runs: Path) -> Drawn:
-    """Excess uniformity and excess AD against d and against N, with fitted and predicted slopes."""
-    folders = sorted((runs / "rates").glob("*/config.json"))
-    if not folders:
-        raise Absent(_missing(runs / "rates"))
+    """Excess uniformity and Anderson-Darling against d and N, where the limit is uniform."""
+    of = _rates_runs(runs)
+    by_dim = [run for run in of if run.config["optimizer"]["name"] == "adam"]
+    by_batch = [run for run in of if run.config["optimizer"]["name"] == "sgd"]
+    dims = np.array([run.config["encoder"]["embedding_dim"] for run in by_dim])
+    sizes = np.array([run.config["train"]["batch_size"] for run in by_batch])
+    untrained, trained = (np.array([_judged(r, at) for r in by_dim]) for at in (min, max))
+    settled = np.array([_judged(run, max) for run in by_batch])
+    halfway = np.array([_judged(run, _middle) for run in by_batch])
+    # Rows of independent entries: 1/PR of their covariance is 1/d + 1/D + 1/(d D), with D = 2 d.
+    spread = (1 + 1 / dims) / (2 * dims) / (1 + 2 / dims) ** 2
+    start = theory.uniformity_excess(dims, _ALPHA_OF_RATES, 0.0, 1 / (1 / dims + spread))
+    delta = np.array([theory.sphere.anderson_darling_excess(int(d)) for d in dims])
+    flat = theory.sphere.anderson_darling_excess(32) * np.ones(len(sizes))
+    distance = np.sqrt(np.maximum(trained[:, :, 1], 1e-9))
+    figure, grid = figures._figure(0.95, rows=4, legend_lines=2, gap_inch=0.55, share_x=False)
+    rows = [["against", "quantity", "measured slope", "slope of the prediction", "limit"]]
+
+    def panel(axes, x, y, line, name, axis, limit, colour=_COLOURS[0]):
+        fitted, error = _slope(x, y)
+        of_line, _ = _slope(x, np.repeat(np.asarray(line, float)[:, None], 2, axis=1))
+        cells = (f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit)
+        rows.append([axis, name, *cells])
+        axes.plot(np.repeat(x, y.shape[1]), y.ravel(), "o", color=colour, markersize=2.5)
+        axes.plot(x, line, color=figures.INK, linewidth=0.9, dashes=(4, 2))
+        axes.set(xscale="log", yscale="log")
+        axes.set_title(
+            f"{name}: slope {fitted:.2f} ± {error:.2f}, predicted {of_line:.2f}",
+            loc="left",
+            fontsize=7.5,
+            pad=3,
+        )
+        axes.set_xlabel(axis, labelpad=1)
+        figures._log_ticks(axes.xaxis, [int(v) for v in x])
+        axes.tick_params(labelbottom=True)
+
+    panel(
+        grid[0], dims, untrained[:, :, 0], start, "Φ − Φ(σ), untrained", "dimension d", "-1 (1/d)"
+    )
+    name = "√((AD − 0.384)/n)"
+    panel(grid[1], dims, distance, np.sqrt(delta), name, "dimension d", "-1 (1/d)")
+    guide = settled[:, :, 0].mean(axis=1)
+    guide = np.exp(np.log(np.maximum(guide, 1e-9)).mean()) * np.exp(np.log(sizes).mean()) / sizes
+    panel(grid[2], sizes, settled[:, :, 0], guide, "Φ − Φ(σ)", "batch N", "-1 (1/N)")
+    n_rows = settled[:, :, 2].mean()
+    excess = settled[:, :, 1] * n_rows
+    panel(grid[3], sizes, excess, flat * n_rows, "AD − 0.384", "batch N", "0")
+    root, root_error = _slope(sizes, np.sqrt(np.maximum(settled[:, :, 0], 1e-9)))
+    rows.insert(
+        4, ["batch N", "√(Φ − Φ(σ))", f"{root:.2f} ± {root_error:.2f}", "-0.50", "-1/2 (1/√N)"]
+    )
+    early, early_error = _slope(sizes, halfway[:, :, 0])
+    cells = (f"{early:.2f} ± {early_error:.2f}", "-1.00", "-1 (1/N)")
+    rows.insert(5, ["batch N", "Φ − Φ(σ), halfway", *cells])
+    table = markdown(rows)
+    rows = [
+        ["d", "Φ − Φ(σ), untrained", "second order", "trained", "AD − 0.384, trained", "n·Δ(d)"]
+    ]
+    for index, dim in enumerate(dims):
+        first, last = untrained[index, :, 0], trained[index, :, 0]
+        normality = trained[index, :, 1] * trained[index, :, 2]
+        cells = (_with_error(first), f"{start[index]:.4f}", _with_error(last))
+        rows.append(
+            [dim, *cells, _with_error(normality, 3), f"{delta[index] * trained[index, 0, 2]:.3f}"]
+        )
+    return Drawn("rates", figure, table + "\n" + markdown(rows))
+
+
+def draw_fluctuation(runs: Path) -> Drawn:
+    """How far the loss of one batch lies from its limit, at the uniform representations of `rates`."""
+    (run,) = [r for r in _rates_runs(runs) if r.path.name == "dim32"]
+    dim, alpha = run.config["encoder"]["embedding_dim"], _ALPHA_OF_RATES
+    held = embeddings.read(run.embeddings[max(run.embeddings)])
+    sizes = np.array([32, 64, 128, 256, 512, 1024])
+    bias, loss_spread, potential_spread, positive = ([] for _ in range(4))
+    rng = np.random.default_rng(0)
+    for member in run.member_names:
+        u, v = (
+            np.asarray(losses.safe_normalize(jnp.asarray(held.array(member, "test", view))))
+            for view in ("view1", "view2")
+        )
+        positive.append(np.einsum("nd,nd->n", u, v))
+        found = []
+        for size in sizes:
+            # Disjoint batches are independent; a few shufflings use the rows better.
+            potential, loss = np.concatenate(
+                [_batch_losses(u, v, alpha, size, rng) for _ in range(4)], axis=1
+            )
+            limit = float(theory.phi_sigma(dim, alpha))
+            found.append((potential.mean() - limit, loss.std(ddof=1), potential.std(ddof=1)))
+        for values, column in zip(
+            (bias, loss_spread, potential_spread), np.array(found).T, strict=True
+        ):
+            values.append(column)
+    cosine = np.concatenate(positive)
+    predicted_bias = [
+        theory.batch_uniformity_bias(dim, alpha, int(n), rng.choice(cosine, 400)) for n in sizes
+    ]
+    predicted_spread = alpha * cosine.std() / np.sqrt(sizes)
+    figure, (axes,) = figures._figure(1.9, legend_lines=3)
+    rows = [["quantity", "measured slope", "slope of the prediction", "limit"]]
+    anchored = np.mean(potential_spread, axis=0)[-1] * sizes[-1] / sizes
+    for name, values, line, limit, colour, marker in (
+        ("bias of the loss", bias, predicted_bias, "-1 (1/N)", _COLOURS[0], "o"),
+        ("sd of the loss", loss_spread, predicted_spread, "-1/2 (1/√N)", _COLOURS[1], "s"),
+        ("sd of the potential", potential_spread, anchored, "-1 (1/N)", _COLOURS[2], "^"),
+    ):
+        y = np.array(values).T
+        fitted, error = _slope(sizes, y)
+        of_line, _ = _slope(sizes, np.repeat(np.asarray(line)[:, None], 2, axis=1))
+        rows.append([name, f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit])
+        label = f"{name}: slope {fitted:.2f} ± {error:.2f}, predicted {of_line:.2f}"
+        axes.plot(sizes, y.mean(axis=1), marker, color=colour, markersize=3.5, label=label)
+        axes.plot(sizes, line, color=colour, linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="batch N", ylabel="nats")
+    figures._log_ticks(axes.xaxis, [int(n) for n in sizes])
+    figures._legend_above(axes, columns=1)
+    return Drawn("fluctuation", figure, markdown(rows))
+
+
+def _rates_runs(runs: Path) -> list[Run]:
+    """The runs of configs/theory/rates.py, by dimension and batch."""
+    folders = (runs / "rates").glob("*/config.json")
     of = [_open(folder.parent) for folder in folders]
-    sweeps = {
-        "dimension d": ([r for r in of if r.config["train"]["batch_size"] == 256], -1.0),
-        "batch N": ([r for r in of if r.config["encoder"]["embedding_dim"] == 32], -0.5),
-    }
-    figure, grid = figures._figure(1.05, rows=4, legend_lines=2, gap_inch=0.55, share_x=False)
-    rows = [["against", "quantity", "measured slope", "predicted"]]
-    panel = iter(grid)
-    for axis, (chosen, slope) in sweeps.items():
-        values = {"Φ − Φ(σ)": [], "AD − 0.384": []}
-        x = []
-        for run in chosen:
-            held = embeddings.read(run.embeddings[max(run.embeddings)])
-            dim = run.config["encoder"]["embedding_dim"]
-            x.append(dim if axis == "dimension d" else run.config["train"]["batch_size"])
-            floor = theory.expected_batch_uniformity(dim, _ALPHA_OF_RATES, 3999)
-            excess, normality = [], []
-            for member in run.member_names:
-                z = np.asarray(held.array(member, "test", "clean"))
-                excess.append(evaluation.uniformity_potential(z[:4000], _ALPHA_OF_RATES) - floor)
-                normality.append(evaluation.anderson_darling(z).statistic.mean() - 0.384)
-            values["Φ − Φ(σ)"].append(excess)
-            values["AD − 0.384"].append(normality)
-        order = np.argsort(x)
-        x = np.array(x, float)[order]
-        for name in ("Φ − Φ(σ)", "AD − 0.384"):
-            axes = next(panel)
-            y = np.array(values[name])[order]
-            fitted, error = _slope(x, y)
-            axes.plot(np.repeat(x, y.shape[1]), y.ravel(), ".", color=_COLOURS[0], markersize=3)
-            mean = y.mean(axis=1)
-            axes.plot(x, mean, "-", color=_COLOURS[0], linewidth=1.2, label="measured")
-            anchor = np.exp(np.log(np.maximum(mean, 1e-9)).mean())
-            guide = anchor * (x / np.exp(np.log(x).mean())) ** slope
-            axes.plot(x, guide, color=figures.INK, linewidth=0.8, dashes=(4, 2), label="predicted")
-            rate = "1/d" if slope == -1 else "1/√N"
-            axes.set(xscale="log", yscale="log")
-            title = f"{name}: slope {fitted:.2f} ± {error:.2f}, predicted {slope:g}"
-            axes.set_title(title, loc="left", fontsize=7.5, pad=3)
-            axes.set_xlabel(axis, labelpad=1)
-            figures._log_ticks(axes.xaxis, [int(v) for v in x])
-            axes.tick_params(labelbottom=True)
-            rows.append([axis, name, f"{fitted:.2f} ± {error:.2f}", f"{slope:g} ({rate})"])
-    figures._legend_above(grid[0], columns=2, raise_inch=0.17)
-    return Drawn("rates", figure, markdown(rows))
+    if not of:
+        raise Absent(_missing(runs / "rates"))
+    return sorted(
+        of, key=lambda r: (r.config["encoder"]["embedding_dim"], r.config["train"]["batch_size"])
+    )
+
+
+def _middle(steps) -> int:
+    return sorted(steps)[len(steps) // 2]
+
+
+def _judged(run: Run, which: Callable) -> Float[np.ndarray, "members 3"]:
+    """Per member: Φ - Φ(σ) less its finite-sample bias, (mean A² of the directions - 0.384)/n, n."""
+    held = embeddings.read(run.embeddings[which(run.embeddings)])
+    dim = run.config["encoder"]["embedding_dim"]
+    floor = theory.expected_batch_uniformity(dim, _ALPHA_OF_RATES, 4999)
+    found = []
+    for member in run.member_names:
+        z = np.asarray(held.array(member, "test", "clean"))
+        u = z / np.linalg.norm(z, axis=1, keepdims=True)
+        excess = evaluation.uniformity_potential(u[:5000], _ALPHA_OF_RATES) - floor
+        normality = evaluation.anderson_darling(u).statistic.mean() - 0.384
+        found.append((excess, normality / len(u), len(u)))
+    return np.array(found)
+
+
+def _batch_losses(u, v, alpha, size, rng) -> Float[np.ndarray, "2 batches"]:
+    """Potential and InfoNCE loss less log N of disjoint batches, in both directions."""
+    found = []
+    for rows in rng.permutation(len(u))[: len(u) // size * size].reshape(-1, size):
+        scores = np.exp(alpha * (u[rows] @ v[rows].T))
+        potential = (np.log(scores.mean(axis=0)).mean() + np.log(scores.mean(axis=1)).mean()) / 2
+        found.append((potential, potential - np.log(np.diag(scores)).mean()))
+    return np.array(found, np.float64).T
+
+
+def _with_error(values: Float[np.ndarray, " k"], digits: int = 4) -> str:
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return f"{values.mean():.{digits}f} ± {error:.{digits}f}"
 
 
 def draw_beta(runs: Path) -> Drawn:
@@ -470,10 +591,13 @@ def draw_beta(runs: Path) -> Drawn:
             cells = (f"{m:.3f} ± {e:.3f}" for m, e in zip(mean, error, strict=True))
             rows.append([dim, f"{local:.2f}", f"{multiple:g}", f"{multiple * limit:.3g}", *cells])
         x = np.arange(len(table))
+        marker = dict(zip((8, 32, 128), "os^", strict=True)).get(dim, "o")
         for index, (axes, name) in enumerate(zip(grid, metrics, strict=True)):
             y = np.array([table[k][:, index] for k in sorted(table)])
             axes.plot(x, y, color=colour, linewidth=0.4, alpha=0.6)
-            axes.plot(x, y.mean(axis=1), "o-", color=colour, markersize=3, label=f"d = {dim}")
+            axes.plot(
+                x, y.mean(axis=1), f"{marker}-", color=colour, markersize=3.5, label=f"d = {dim}"
+            )
             axes.set_title(name, loc="left", fontsize="medium", pad=3)
             axes.set_xticks(x, labels=[f"{k:g}" for k in sorted(table)])
     grid[-1].set_xlabel("β/β₀")
@@ -493,6 +617,7 @@ EXHIBITS: dict[str, Callable[[Path], Drawn]] = {
     "entropy": tabulate_entropy,
     "alignment": draw_alignment,
     "rates": draw_rates,
+    "fluctuation": draw_fluctuation,
     "beta": draw_beta,
     "cifar10": tabulate_cifar10,
 }

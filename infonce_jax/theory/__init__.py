@@ -17,6 +17,7 @@ from infonce_jax.theory.uniformity import (
     batch_uniformity_bias,
     expected_batch_uniformity,
     phi_sigma,
+    uniformity_excess,
     wang_isola_sigma,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "mildness",
     "phi_sigma",
     "sphere",
+    "uniformity_excess",
     "vanishing_beta",
     "vanishing_beta_schedule",
     "vmf",

@@ -1,5 +1,6 @@
 """What the uniformity potential is worth where representations are uniform on the sphere."""
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
@@ -68,6 +69,46 @@ def wang_isola_sigma(
     dim, t = check("t", dim, t)
     terms = bessel_terms(dim, 2 * t)
     return -(terms.gap + terms.kl)
+
+
+def uniformity_excess(
+    dim: int,
+    alpha: Num[Array, "*#shape"] | float,
+    mean_resultant: Num[Array, "*#shape"] | float,
+    participation_ratio: Num[Array, "*#shape"] | float,
+) -> Float[Array, "*shape"]:
+    """Φ(μ) - Φ(σ) of a law near σ, from its mean and its second moments.
+
+    A density 1 + q with respect to σ, q a spherical harmonic of degree k, raises the potential by
+    E q² ρ_k (1 - ρ_k/2) + o(E q²) with ρ_k = I_(d/2-1+k)(α) / I_(d/2-1)(α). For degree 1 E q² is
+    d ‖m‖², for degree 2 it is ½ d (d+2) (1/PR - 1/d), so that
+
+        Φ(μ) - Φ(σ) ≈ d ρ₁ (1 - ρ₁/2) ‖m‖² + ½ d (d+2) ρ₂ (1 - ρ₂/2) (1/PR - 1/d),
+
+    which for α ≪ d is α ‖m‖² + ½ α² (1/PR - 1/d). It is what an encoder whose directions keep unequal
+    variances stays above Φ(σ), whatever the batch.
+
+    Args:
+        dim: dimension d ≥ 2.
+        alpha: inverse temperature α ≥ 0.
+        mean_resultant: ‖m‖ = ‖E u‖, small against 1.
+        participation_ratio: PR = 1/tr (E uuᵀ)² of the directions u, near d. That of the covariance of
+            unnormalised Gaussian representations serves as well: the directions' 1/PR - 1/d is
+            (1 + 2/d)² times smaller.
+
+    Returns:
+        The excess in nats, to second order.
+
+    Raises:
+        TypeError: where `dim` is not an integer.
+        ValueError: where d < 2, or α is known and negative.
+    """
+    dim, alpha = check("alpha", dim, alpha)
+    first = bessel_terms(dim, alpha).ratio
+    second = first * bessel_terms(dim + 2, alpha).ratio
+    mean = dim * jnp.square(mean_resultant)
+    spread = dim * (dim + 2) / 2 * (1 / jnp.asarray(participation_ratio) - 1 / dim)
+    return first * (1 - first / 2) * mean + second * (1 - second / 2) * spread
 
 
 def expected_batch_uniformity(

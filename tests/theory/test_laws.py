@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.integrate import quad
 
-from infonce_jax import losses, theory
+from infonce_jax import evaluation, losses, theory
 from infonce_jax.theory import sphere
 
 DIMS = [2, 3, 4, 5, 17, 59, 60, 128, 1000, 100_000]
@@ -219,3 +221,51 @@ def test_bad_input_is_named():
         theory.expected_batch_uniformity(8, 1.0, 10, 1.5)
     with pytest.raises(ValueError, match="one candidate"):
         theory.expected_batch_uniformity(8, 1.0, 0)
+
+
+@pytest.mark.parametrize("dim", [3, 8, 64, 1000])
+def test_the_mean_of_anderson_darling_rises_by_its_excess(dim):
+    def integrand(x):
+        half = (dim - 1) / 2
+        below = stats.beta.cdf((1 + x / np.sqrt(dim)) / 2, half, half)
+        return (
+            (below - stats.norm.cdf(x)) ** 2
+            / (stats.norm.cdf(x) * stats.norm.sf(x))
+            * stats.norm.pdf(x)
+        )
+
+    edge = min(np.sqrt(dim), 11)
+    want = sum(
+        quad(integrand, *limits, epsabs=0, epsrel=1e-10, limit=200)[0]
+        for limits in ((-11, -edge), (-edge, 0), (0, edge), (edge, 11))
+    )
+    got = theory.sphere.anderson_darling_excess(dim)
+    assert got == pytest.approx(want, rel=1e-6)
+    assert got == pytest.approx(0.0605 / (dim + 2) ** 2, rel=0.02 + 3 / dim)
+
+
+def test_the_excess_of_anderson_darling_is_what_draws_show():
+    dim, n = 8, 2000
+    rng = np.random.default_rng(0)
+    t = 2 * rng.beta((dim - 1) / 2, (dim - 1) / 2, (n, 400)) - 1
+    mean = evaluation.anderson_darling(t).statistic.mean()
+    assert mean - 0.384 == pytest.approx(n * theory.sphere.anderson_darling_excess(dim), rel=0.05)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 10.0])
+def test_uniformity_excess_near_uniform(alpha):
+    # Unequal variances and a mean, both slight, against the potential of draws.
+    dim, n = 8, 6000
+    rng = np.random.default_rng(0)
+    scale = np.sqrt(np.linspace(0.6, 1.4, dim))
+    half = rng.standard_normal((n // 2, dim)) * scale
+    for shift in (0.0, 0.6):
+        z = np.concatenate([half, -half]) + shift * np.eye(dim)[0]
+        u = z / np.linalg.norm(z, axis=1, keepdims=True)
+        mean = np.linalg.norm(u.mean(axis=0))
+        ratio = 1 / np.sum((u.T @ u / n) ** 2)
+        floor = theory.expected_batch_uniformity(dim, alpha, n - 1)
+        got = evaluation.uniformity_potential(u, alpha) - floor
+        want = float(theory.uniformity_excess(dim, alpha, mean, ratio))
+        assert got == pytest.approx(want, rel=0.1)
+    assert float(theory.uniformity_excess(dim, alpha, 0.0, dim)) == pytest.approx(0, abs=1e-6)
