@@ -94,6 +94,9 @@ def default_config() -> config_dict.ConfigDict:
     # decoded images are kept ("" for ~/.cache/infonce_jax).
     d.data_dir = ""
     d.cache_dir = ""
+    # CIFAR-10: a class (0 to 9) that training never sees, to be told apart as foreign; -1 for none. The
+    # test set keeps it.
+    d.held_out_class = -1
     # Array: .npy or .npz (arrays "x" and, optionally, "labels") of rows [n, dim] or uint8 images
     # [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held out.
     d.path = ""

@@ -86,8 +86,16 @@ def describe(config: config_dict.ConfigDict) -> DataSpec:
         raise ValueError(
             f"config.data.source is {d.source!r}; it must be one of {', '.join(SOURCE_NAMES)}."
         )
+    if d.held_out_class != -1 and (d.source != "cifar10" or not 0 <= d.held_out_class < 10):
+        raise ValueError(
+            f"config.data.held_out_class is {d.held_out_class} with config.data.source = "
+            f"{d.source!r}; it is one of CIFAR-10's classes, 0 to 9, or -1 for none."
+        )
     if d.source == "cifar10":
         train_size, test_size = CIFAR10_SIZES
+        if d.held_out_class != -1:
+            # Every class has as many images.
+            train_size = train_size * 9 // 10
         return DataSpec((32, 32, 3), True, train_size, test_size, 10)
     if d.source == "array":
         return _describe_array(d)
@@ -116,9 +124,12 @@ def load(config: config_dict.ConfigDict) -> Dataset:
         from infonce_jax.data.cifar10 import load_cifar10
 
         images = load_cifar10(d.data_dir or None, cache_dir=d.cache_dir or None)
+        seen = slice(None)
+        if d.held_out_class != -1:
+            seen = images.train_labels != d.held_out_class
         arrays = (
-            images.train_images,
-            images.train_labels,
+            images.train_images[seen],
+            images.train_labels[seen],
             images.test_images,
             images.test_labels,
         )

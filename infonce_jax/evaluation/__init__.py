@@ -2,13 +2,21 @@
 
     python -m infonce_jax.evaluation evaluate PATH… --output DIR
 
-Here are the univariate tests and what runs them all; `multivariate`, `sphere`, `shape` (effect sizes),
-`aggregate` (false discovery rates, global test), `controls` and `whitening` are modules of their own.
-It knows nothing of how embeddings are made: it reads .npy, .npz, .safetensors and .parquet files of
-any maker, and the embedding folders of a run.
+Here are the univariate tests and what runs them all. Modules of their own are `multivariate`, `sphere`,
+`shape` (effect sizes), `aggregate` (false discovery rates, global test), `controls`, `whitening` and
+`probe`. It knows nothing of how embeddings are made: it reads .npy, .npz, .safetensors and .parquet
+files of any maker, and the embedding folders of a run.
 """
 
-from infonce_jax.evaluation import aggregate, controls, multivariate, shape, sphere, whitening
+from infonce_jax.evaluation import (
+    aggregate,
+    controls,
+    multivariate,
+    probe,
+    shape,
+    sphere,
+    whitening,
+)
 from infonce_jax.evaluation.concentration import norm_cv, norm_cv_gaussian, participation_ratio
 from infonce_jax.evaluation.evaluate import (
     GAUSSIAN,
@@ -70,6 +78,7 @@ __all__ = [
     "norm_cv_gaussian",
     "normal_scores",
     "participation_ratio",
+    "probe",
     "shape",
     "shapiro_francia",
     "sphere",

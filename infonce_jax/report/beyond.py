@@ -1,4 +1,5 @@
-"""Experiments beyond the paper's, from our own runs: other objectives, and scaling.
+"""Experiments beyond the paper's, from our own runs: other objectives, scaling, and
+what Gaussianity is good for.
 
     python -m infonce_jax.report.beyond --runs runs/beyond --output docs/beyond
 
@@ -12,12 +13,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from scipy import stats
 
+from infonce_jax import data
+from infonce_jax.config import from_plain
+from infonce_jax.evaluation import anderson_darling, norm_cv, whitening
+from infonce_jax.evaluation.controls import random_projection
+from infonce_jax.evaluation.probe import linear_probe, nearest_neighbours
 from infonce_jax.report import figures
 from infonce_jax.report.pages import Drawn, draw_page, finished_folders, markdown
 from infonce_jax.report.runs import Key, Run, load_run
+from infonce_jax.run import represent
 
 _GAUSSIAN_AD = 0.384
 OBJECTIVE_NAMES = {
@@ -179,7 +186,88 @@ def draw_scaling(runs: Path) -> Drawn:
     return Drawn("scaling", figure, markdown(rows) + "\n" + markdown(lines))
 
 
-EXHIBITS = {"objectives": draw_objectives, "scaling": draw_scaling}
+def draw_downstream(runs: Path, outliers: int = 2000) -> Drawn:
+    """Linear probe, nearest neighbours and Mahalanobis AUROC, with and without the regulariser."""
+    folders = {folder.name: folder for folder in finished_folders(runs / "downstream")}
+    any_run = load_run(next(iter(folders.values())))
+    config = from_plain(any_run.config)
+    images, held_out = data.load(config), config.data.held_out_class
+    foreign = {
+        "held-out class": images.test[images.test_labels == held_out],
+        "uniform noise": np.random.default_rng(0).integers(0, 256, (outliers, 32, 32, 3), np.uint8),
+        "textures": textures(outliers),
+    }
+    seen = images.test_labels != held_out
+    sets = {"train": images.train, "test": images.test[seen], **foreign}
+    labels = images.train_labels, images.test_labels[seen]
+
+    rows = [
+        ["encoder", "linear probe", "20 nearest neighbours", *(f"AUROC, {name}" for name in foreign),
+         "CV", "AD, n = 10,000"]
+    ]  # fmt: skip
+
+    def add(label, z):
+        model = whitening.fit(z["train"])
+        inside = whitening.mahalanobis(model, z["test"])
+        auroc = [whitening.auroc(inside, whitening.mahalanobis(model, z[name])) for name in foreign]
+        scores = [
+            f(z["train"], labels[0], z["test"], labels[1])
+            for f in (linear_probe, nearest_neighbours)
+        ]
+        everything = np.concatenate([z["test"], z["held-out class"]])
+        rows.append(
+            [
+                label, *(f"{score:.1%}" for score in scores), *(f"{a:.3f}" for a in auroc),
+                f"{norm_cv(everything):.3f}",
+                f"{anderson_darling(everything).statistic.mean():.3g}",
+            ]
+        )  # fmt: skip
+
+    pixels = {name: x.reshape(len(x), -1) / np.float32(255) for name, x in sets.items()}
+    # One map for all sets: the same seed gives the same entries.
+    add(
+        "random projection of the pixels", {n: random_projection(x, 128) for n, x in pixels.items()}
+    )
+    for name in ("contrastive", "supervised"):
+        if name not in folders:
+            continue
+        run = load_run(folders[name])
+        for step in (0, max(run.epochs)) if name == "contrastive" else (max(run.epochs),):
+            by_set = {key: represent(folders[name], x, step=step) for key, x in sets.items()}
+            for setting in run.settings:
+                label = f"InfoNCE, {setting.label.replace('beta', 'β / β₀ =')}"
+                if name == "supervised":
+                    label = "supervised"
+                if step == 0:
+                    label = "untrained"
+                add(label, {key: z[setting.members[0]] for key, z in by_set.items()})
+                if step == 0:
+                    break
+    return Drawn("downstream", None, markdown(rows))
+
+
+def textures(count: int, seed: int = 0) -> UInt8[np.ndarray, "count 32 32 3"]:
+    """Images without objects: sums of eight gratings of random direction, wavelength and colour.
+
+    Args:
+        count: how many.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:32, :32].reshape(2, 1, 1, 32, 32)
+    angle, phase = rng.uniform(0, 2 * np.pi, (2, count, 8, 1, 1))
+    frequency = 2 * np.pi / np.exp(rng.uniform(np.log(3), np.log(32), (count, 8, 1, 1)))
+    waves = np.cos(frequency * (np.cos(angle) * x + np.sin(angle) * y) + phase)
+    mixed = np.einsum("nkyx,nkc->nyxc", waves, rng.standard_normal((count, 8, 3)))
+    mixed += rng.standard_normal((count, 1, 1, 3))
+    return np.round(255 / (1 + np.exp(-mixed))).astype(np.uint8)
+
+
+EXHIBITS = {
+    "objectives": draw_objectives,
+    "scaling": draw_scaling,
+    "downstream": draw_downstream,
+}
 
 
 def _slope(at: Float[np.ndarray, " k"], values: Float[np.ndarray, "k seeds"]) -> str:
