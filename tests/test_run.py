@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,12 +94,7 @@ def test_a_missing_embedding_set_is_written_again_from_its_checkpoint(finished):
     config, workdir = finished
     before = contents(workdir)
     for step in (0, 6):
-        for file in (workdir / "embeddings" / str(step)).rglob("*"):
-            if file.is_file():
-                file.unlink()
-        (workdir / "embeddings" / str(step) / "seed0").rmdir()
-        (workdir / "embeddings" / str(step) / "seed1").rmdir()
-        (workdir / "embeddings" / str(step)).rmdir()
+        shutil.rmtree(workdir / "embeddings" / str(step))
     run_lib.run(config, workdir, stages=["embed"])
     assert contents(workdir) == before
 
@@ -239,7 +235,7 @@ def wait_for_steps(workdir, process, step):
     raise AssertionError(f"no step {step} within two minutes")
 
 
-LONG = "--config.train.steps=3000", "--config.checkpoint.every_steps=50", "--stage=train"
+LONG = "--config.train.steps=1200", "--config.checkpoint.every_steps=50", "--stage=train"
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +269,7 @@ def uninterrupted(long_config_file, tmp_path_factory):
 def test_kill_9_and_the_same_command_give_the_same_bits(long_config_file, uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     # Right after the start, between checkpoints, and near the end.
-    for step in (20, 560, 1740):
+    for step in (20, 560, 1000):
         process = start(long_config_file, workdir, *LONG)
         wait_for_steps(workdir, process, step)
         process.kill()
@@ -299,6 +295,9 @@ def test_signals_save_and_leave_a_resumable_run(
     assert "The same command again continues it" in error
     saved = int(error.split("saved at step ")[1].split(".")[0])
     assert (workdir / "checkpoints" / str(saved)).is_dir()
+    if number == signal.SIGINT:
+        # From here on the two are alike.
+        return
     process = start(long_config_file, workdir, *LONG)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 0 and f"resuming at step {saved}" in error
@@ -312,19 +311,18 @@ def test_a_run_of_one_device_goes_on_with_four(tiny_config_file, launch, tmp_pat
         "--config.checkpoint.every_steps=4",
         "--config.checkpoint.keep_newest=9",
     )
-    reference, moved = tmp_path / "reference", tmp_path / "moved"
-    launch(*options, f"--workdir={reference}", check=True)
-    launch(*options, f"--workdir={moved}", check=True)
-    # As if it had been stopped after step 4.
-    for step in (6, 8, 12):
-        for file in sorted((moved / "checkpoints" / str(step)).rglob("*"), reverse=True):
-            file.rmdir() if file.is_dir() else file.unlink()
-        (moved / "checkpoints" / str(step)).rmdir()
-    done = launch(*options, f"--workdir={moved}", devices=4, check=True)
-    assert "resuming at step 4" in done.stderr
+    workdir = tmp_path / "run"
 
-    def losses(workdir):
+    def losses():
         lines = (workdir / "metrics.jsonl").read_text().splitlines()
         return np.array([json.loads(line)["loss"] for line in lines])
 
-    np.testing.assert_allclose(losses(moved), losses(reference), rtol=1e-5)
+    launch(*options, f"--workdir={workdir}", check=True)
+    reference = losses()
+    # As if it had been stopped after step 4.
+    for step in (6, 8, 12):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    done = launch(*options, f"--workdir={workdir}", devices=4, check=True)
+    assert "resuming at step 4" in done.stderr
+    assert losses().shape == reference.shape
+    np.testing.assert_allclose(losses(), reference, rtol=1e-5)
