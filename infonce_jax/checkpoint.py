@@ -58,7 +58,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        self._manager.close()
+        with _disk_errors(self._root):
+            self._manager.close()
 
     @property
     def steps(self) -> list[int]:

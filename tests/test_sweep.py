@@ -1,6 +1,7 @@
 """Sweeps: how they are written, and what becomes of them when runs fail, are killed, or compete."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -79,9 +80,9 @@ def sweep_file(tiny_config_file):
     return tiny_config_file
 
 
-def start(*arguments):
+def start(*arguments, program=ROOT / "launch.py"):
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
+        [sys.executable, str(program), *map(str, arguments)],
         cwd=ROOT,
         env=dict(os.environ, PYTHONPATH=str(ROOT)),
         stdout=subprocess.DEVNULL,
@@ -141,6 +142,70 @@ def test_kills_competition_and_shares_end_in_the_table_of_an_undisturbed_sweep(
     assert not set(one) & set(other)
     assert RUNS[0] not in {**one, **other}
     assert (workdir / "sweep.csv").read_text() == expected
+
+
+FULL_DISK = """
+import errno, os, runpy, sys
+import numpy
+
+save, room = numpy.save, [26]
+
+
+def save_while_there_is_room(file, *arguments, **options):
+    room[0] -= 1
+    if room[0] < 0:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+    save(file, *arguments, **options)
+
+
+numpy.save = save_while_there_is_room
+sys.argv[0] = sys.argv.pop(1)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_full_disk_costs_the_run_in_flight_and_the_same_command_goes_on(
+    sweep_file, finished, launch, tmp_path
+):
+    # Two members with three views in three sets: the second run stops in its second set.
+    program, workdir = tmp_path / "full_disk.py", tmp_path / "disturbed"
+    program.write_text(FULL_DISK)
+    arguments = (f"--config={sweep_file}", f"--workdir={workdir}")
+    stopped = start(ROOT / "launch.py", *arguments, program=program)
+    errors = stopped.communicate(timeout=200)[1]
+    assert stopped.returncode == 2
+    assert errors.count("error: ") == 1 and "Traceback" not in errors
+    assert "The disk is full" in errors and "No space left on device" in errors
+    assert "the same command goes on" in errors
+    assert [run for run in RUNS if (workdir / run / "evaluation.json").exists()] == RUNS[:1]
+    again = launch(*arguments, check=True)
+    assert RUNS[0] not in sets_written(again.stderr)
+    assert (workdir / "sweep.csv").read_text() == (finished / "sweep.csv").read_text()
+
+
+class Stream(io.StringIO):
+    def __init__(self, is_terminal):
+        super().__init__()
+        self.isatty = lambda: is_terminal
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_counts_runs_and_names_those_that_fail(is_terminal, monkeypatch):
+    stream = Stream(is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    def attempt(name):
+        if name == "c":
+            raise ValueError("too wild")
+        # The first was there already.
+        return name != "a"
+
+    assert sweep._do_all("abcd", attempt) == {"c": "too wild"}
+    shown = stream.getvalue()
+    assert "[3/4] c  failed: too wild" in shown
+    assert ("runs: 100%" in shown and "4/4" in shown) == is_terminal
+    assert ("[2/4] b  done  0:00:00 left" in shown) != is_terminal
+    assert "[1/4] a" not in shown
 
 
 def test_a_failed_run_is_named_the_others_go_on_and_it_is_tried_again(

@@ -4,6 +4,7 @@
 another. Written out, the rounds and what is made of the bits run as one kernel.
 """
 
+import functools
 import math
 
 import jax
@@ -26,6 +27,7 @@ _TAIL = (
 )
 
 
+@functools.partial(jax.jit, static_argnames="shape")
 def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
     """Uniform 32-bit integers, those of `jax.random.bits`: Threefry-2x32 with 20 rounds.
 
@@ -52,6 +54,7 @@ def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "*shape"]
     return left ^ right
 
 
+@functools.partial(jax.jit, static_argnames=("shape", "minval", "maxval"))
 def uniform(
     key: Key[Array, ""], shape: tuple[int, ...], minval: float = 0.0, maxval: float = 1.0
 ) -> Float[Array, "*shape"]:
@@ -62,6 +65,7 @@ def uniform(
     return jnp.maximum(minval, unit * (maxval - minval) + minval)
 
 
+@functools.partial(jax.jit, static_argnames="shape")
 def normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"]:
     """Standard normal, √2 erf⁻¹(u) for u uniform in (-1, 1).
 
@@ -79,12 +83,14 @@ def normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"
     return np.float32(math.sqrt(2)) * ratio * u
 
 
+@functools.partial(jax.jit, static_argnames="shape")
 def laplace(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"]:
     """Laplace of scale 1, density exp(-|x|) / 2."""
     u = uniform(key, shape, -1 + np.finfo(np.float32).epsneg, 1.0)
     return jnp.sign(u) * jnp.log(1 - jnp.abs(u))
 
 
+@functools.partial(jax.jit, static_argnames="shape")
 def bernoulli(
     key: Key[Array, ""], probability: Num[Array, ""] | float, shape: tuple[int, ...]
 ) -> Bool[Array, "*shape"]:
