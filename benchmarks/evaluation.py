@@ -500,7 +500,7 @@ print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
 
 
 def memory(scale, folder):
-    """Wall time, processor time and peak resident memory of a wide and of a long array, each in a process of its own."""
+    """Wall and processor time and peak memory of a wide and a long array, each in a process."""
     lines, record = [], {}
     for name, size, script, target in (
         ("50,000 × 2,048 float32, everything but --deep", (50_000, 2048), _WIDE, "60 s, 4 GiB"),
