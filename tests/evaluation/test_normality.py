@@ -18,6 +18,7 @@ from infonce_jax.evaluation import (
     jarque_bera,
     lilliefors,
     normal_scores,
+    normality,
     shapiro_francia,
     stephens_modified,
     univariate,
@@ -271,6 +272,19 @@ def test_the_other_statistics_agree_with_their_definitions():
             assert one["sf"] == pytest.approx(expected, rel=1e-9)
             z = (x[:, j] - x[:, j].mean()) / x[:, j].std()
             assert one["ep"] == pytest.approx(_brute_force_epps_pulley(z), rel=1e-7, abs=1e-9)
+
+
+def test_the_characteristic_function_of_long_rows_is_that_of_short_ones():
+    rng = np.random.default_rng(33)
+    w = np.sort(np.stack([*rng.standard_normal((2, 900)), rng.uniform(-8, 8, 900)]), axis=1)
+    w = np.concatenate([w, np.full((1, 900), np.nan), np.full((1, 900), -8.0)])
+    close, exact = normality._expansions(w), normality._powers(w)
+    assert np.isnan(close[:, 3]).all()
+    assert np.isnan(exact[1:, 3]).all()
+    close, exact = np.delete(close, 3, axis=1), np.delete(exact, 3, axis=1)
+    t = normality._EP_SPACING * np.arange(len(close))[:, None]
+    weight = np.exp(-0.5 * t * t)
+    np.testing.assert_allclose(weight * close / 900, weight * exact / 900, atol=1e-10)
 
 
 def test_one_pass_gives_what_each_test_gives_alone():
