@@ -436,6 +436,9 @@ def draw_rates(runs: Path) -> Drawn:
     early, early_error = _slope(sizes, halfway[:, :, 0])
     cells = (f"{early:.2f} ± {early_error:.2f}", "-1.00", "-1 (1/N)")
     rows.insert(5, ["batch N", "Φ − Φ(σ), halfway", *cells])
+    scaled, scaled_error = _slope(sizes, settled[:, :, 0] * settled[:, :, 3])
+    cells = (f"{scaled:.2f} ± {scaled_error:.2f}", "-1.00", "-1 (1/N)")
+    rows.insert(6, ["batch N", "(Φ − Φ(σ))·E‖z‖²", *cells])
     table = markdown(rows)
     rows = [
         ["d", "Φ − Φ(σ), untrained", "second order", "trained", "AD − 0.384, trained", "n·Δ(d)"]
@@ -480,9 +483,19 @@ def draw_fluctuation(runs: Path) -> Drawn:
     predicted_bias = [
         theory.batch_uniformity_bias(dim, alpha, int(n), rng.choice(cosine, 400)) for n in sizes
     ]
-    predicted_spread = alpha * cosine.std() / np.sqrt(sizes)
+    # The loss of a row given its positive's cosine, the sum over the negatives at its mean.
+    rest = np.log(sizes - 1) + float(theory.phi_sigma(dim, alpha))
+    of_rows = np.logaddexp(0, rest[:, None] - alpha * cosine)
+    predicted_spread = of_rows.std(axis=1) / np.sqrt(sizes)
     figure, (axes,) = figures._figure(1.9, legend_lines=3)
-    rows = [["quantity", "measured slope", "slope of the prediction", "limit"]]
+    rows = [["quantity", "measured slope", "slope of the line", "limit"]]
+    values_at = [["N", "bias", "predicted", "sd of the loss", "predicted", "sd of the potential"]]
+    columns = (bias, loss_spread, potential_spread)
+    shown = [np.mean(column, axis=0) for column in columns]
+    for index, size in enumerate(sizes):
+        first = (f"{shown[0][index]:.4f}", f"{predicted_bias[index]:.4f}")
+        second = (f"{shown[1][index]:.4f}", f"{predicted_spread[index]:.4f}")
+        values_at.append([f"{size:,}", *first, *second, f"{shown[2][index]:.4f}"])
     anchored = np.mean(potential_spread, axis=0)[-1] * sizes[-1] / sizes
     for name, values, line, limit, colour, marker in (
         ("bias of the loss", bias, predicted_bias, "-1 (1/N)", _COLOURS[0], "o"),
@@ -493,13 +506,13 @@ def draw_fluctuation(runs: Path) -> Drawn:
         fitted, error = _slope(sizes, y)
         of_line, _ = _slope(sizes, np.repeat(np.asarray(line)[:, None], 2, axis=1))
         rows.append([name, f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit])
-        label = f"{name}: slope {fitted:.2f} ± {error:.2f}, predicted {of_line:.2f}"
+        label = f"{name}: {fitted:.2f} ± {error:.2f}, line {of_line:.2f}"
         axes.plot(sizes, y.mean(axis=1), marker, color=colour, markersize=3.5, label=label)
         axes.plot(sizes, line, color=colour, linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="batch N", ylabel="nats")
     figures._log_ticks(axes.xaxis, [int(n) for n in sizes])
     figures._legend_above(axes, columns=1)
-    return Drawn("fluctuation", figure, markdown(rows))
+    return Drawn("fluctuation", figure, markdown(rows) + "\n" + markdown(values_at))
 
 
 def _rates_runs(runs: Path) -> list[Run]:
@@ -517,8 +530,8 @@ def _middle(steps) -> int:
     return sorted(steps)[len(steps) // 2]
 
 
-def _judged(run: Run, which: Callable) -> Float[np.ndarray, "members 3"]:
-    """Per member: Φ - Φ(σ) less its finite-sample bias, (mean A² of the directions - 0.384)/n, n."""
+def _judged(run: Run, which: Callable) -> Float[np.ndarray, "members 4"]:
+    """Per member: Φ - Φ(σ) less its bias, (mean A² of the directions - 0.384)/n, n, and E‖z‖²."""
     held = embeddings.read(run.embeddings[which(run.embeddings)])
     dim = run.config["encoder"]["embedding_dim"]
     floor = theory.expected_batch_uniformity(dim, _ALPHA_OF_RATES, 4999)
@@ -528,7 +541,8 @@ def _judged(run: Run, which: Callable) -> Float[np.ndarray, "members 3"]:
         u = z / np.linalg.norm(z, axis=1, keepdims=True)
         excess = evaluation.uniformity_potential(u[:5000], _ALPHA_OF_RATES) - floor
         normality = evaluation.anderson_darling(u).statistic.mean() - 0.384
-        found.append((excess, normality / len(u), len(u)))
+        square = np.mean(np.sum(np.square(z, dtype=np.float64), axis=1))
+        found.append((excess, normality / len(u), len(u), square))
     return np.array(found)
 
 
@@ -549,13 +563,7 @@ def _with_error(values: Float[np.ndarray, " k"], digits: int = 4) -> str:
 
 def draw_beta(runs: Path) -> Drawn:
     """‖m‖, CV, entropy, AD and alignment against β/β₀ in three dimensions."""
-    folders = sorted((runs / "beta").glob("*/config.json"))
-    if not folders:
-        raise Absent(_missing(runs / "beta"))
-    of = sorted(
-        (_open(folder.parent) for folder in folders),
-        key=lambda run: run.config["encoder"]["embedding_dim"],
-    )
+    of = _beta_runs(runs)
     metrics = ("‖m‖", "norm CV", "entropy deficit", "AD average", "alignment")
     figure, grid = figures._figure(0.85, rows=len(metrics), legend_lines=2, gap_inch=0.26)
     rows = [["d", "β_loc/β₀", "β/β₀", "β", *metrics, "Φ − Φ(σ)"]]
@@ -605,6 +613,63 @@ def draw_beta(runs: Path) -> Drawn:
     return Drawn("beta", figure, markdown(rows))
 
 
+def tabulate_drift(runs: Path) -> Drawn:
+    """‖m‖ that minimises the regularised loss of a batch, beside what training reached.
+
+    A linear encoder of Gaussian data can only move an isotropic Gaussian off the origin, by b√d say, at
+    the cost of β (d/2) log(1 + b²). What a batch of N gains by that is simulated, with the same draws at
+    every b.
+    """
+    rows = [["d", "β/β₀", "‖m‖ for N = 256", "for N = 2,048", "trained, N = 256"]]
+    stable = [["d", "β/β₀ for N = 256", "for N = 2,048", "for N → ∞: β_loc/β₀"]]
+    shifts = np.concatenate([np.arange(0, 1, 0.04), np.geomspace(1, 12, 15)])
+    for run in _beta_runs(runs):
+        dim, loss = run.config["encoder"]["embedding_dim"], run.config["loss"]
+        strength = run.config["channel"]["strength"]
+        at = jnp.asarray(shifts * np.sqrt(dim), jnp.float32)
+        simulate = jax.jit(partial(_loss_of_drift, dim, 1 / loss["temperature"], strength))
+        found = []
+        for size, repeats in ((256, 48), (2048, 4)):
+            views = jax.random.normal(jax.random.key(0), (repeats, 3, size, dim))
+            values = np.array([simulate(draw, at) for draw in views], np.float64)
+            found.append((values[:, 0].mean(axis=0), values[:, 1].mean(axis=0)))
+        limit = theory.vanishing_beta(dim, loss["temperature"], loss["eta2"])
+        local = float(theory.local_beta(dim, loss["temperature"], loss["eta2"]))
+        small = 3
+        slopes = [
+            (gained[0] - gained[small]) / (dim / 2 * np.log1p(shifts[small] ** 2))
+            for gained, _ in found
+        ]
+        stable.append([dim, *(f"{max(0.0, at) / limit:.2f}" for at in (*slopes, local))])
+        for multiple, members in _by(run, "loss.beta").items():
+            cost = multiple * limit * dim / 2 * np.log1p(shifts**2)
+            least = [lengths[np.argmin(gained + cost)] for gained, lengths in found]
+            reached = np.array([_cosines(run, member)[1] for member in members])
+            cells = (*(f"{length:.2f}" for length in least), _with_error(reached, 3))
+            rows.append([dim, f"{multiple:g}", *cells])
+    return Drawn("drift", None, markdown(stable) + "\n" + markdown(rows))
+
+
+def _loss_of_drift(dim, alpha, strength, draws, shifts):
+    """InfoNCE of one batch, and ‖m‖, where all its representations are moved along one axis."""
+    x, *noise = draws
+    views = [(x + strength * e) / jnp.sqrt(1 + strength**2) for e in noise]
+
+    def at(shift):
+        u, v = (losses.safe_normalize(view.at[:, 0].add(shift)) for view in views)
+        mean = jnp.where(shift > 0, jnp.mean(u[:, 0] + v[:, 0]) / 2, 0.0)
+        return losses.infonce(u, v, temperature=1 / alpha, normalize=False), mean
+
+    return jax.lax.map(at, shifts)
+
+
+def _beta_runs(runs: Path) -> list[Run]:
+    of = [_open(folder.parent) for folder in (runs / "beta").glob("*/config.json")]
+    if not of:
+        raise Absent(_missing(runs / "beta"))
+    return sorted(of, key=lambda run: run.config["encoder"]["embedding_dim"])
+
+
 EXHIBITS: dict[str, Callable[[Path], Drawn]] = {
     "phi": draw_phi,
     "batch": draw_batch,
@@ -619,6 +684,7 @@ EXHIBITS: dict[str, Callable[[Path], Drawn]] = {
     "rates": draw_rates,
     "fluctuation": draw_fluctuation,
     "beta": draw_beta,
+    "drift": tabulate_drift,
     "cifar10": tabulate_cifar10,
 }
 
