@@ -88,3 +88,14 @@ def test_defaults_are_valid():
     config = config_lib.default_config()
     assert isinstance(config, config_dict.ConfigDict)
     config_lib.validate(config)
+
+
+def test_a_configuration_survives_the_round_trip_through_a_file(tiny_config):
+    tiny_config.loss.temperature = (0.1, 0.5)
+    tiny_config.optimizer.name = "sgd"
+    tiny_config.optimizer.kwargs = {"momentum": 0.9}
+    content = config_lib.plain(tiny_config) | {"members": [], "total_steps": 12}
+    again = config_lib.from_plain(content)
+    assert config_lib.plain(again) == config_lib.plain(tiny_config)
+    assert config_lib.members(again) == config_lib.members(tiny_config)
+    assert config_lib.config_hash(again) == config_lib.config_hash(tiny_config)

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from infonce_jax import data
+from infonce_jax.data import cifar10
 from infonce_jax.data.batches import batch_index, shuffled_index
 from infonce_jax.data.channels import bit_flip, erasure, gaussian_noise, identity
 
@@ -223,3 +224,23 @@ def test_impossible_settings_are_named(tiny_config, field, value, message):
         spec = data.describe(tiny_config)
         data.make_view(tiny_config, spec)
         data.make_batch(tiny_config, data.load(tiny_config))
+
+
+def test_a_class_held_out_is_not_trained_on_and_still_tested(tiny_config, monkeypatch):
+    rng = np.random.default_rng(0)
+    split = rng.integers(0, 256, (50, 32, 32, 3), np.uint8), np.arange(50) % 10
+    monkeypatch.setattr(cifar10, "load_cifar10", lambda *_, **__: cifar10.Cifar10(*split, *split))
+    tiny_config.data.source = "cifar10"
+    tiny_config.data.held_out_class = 3
+    loaded = data.load(tiny_config)
+    assert set(loaded.train_labels) == set(range(10)) - {3} and len(loaded.train) == 45
+    assert 3 in loaded.test_labels
+    assert data.describe(tiny_config).train_size == 45_000
+
+
+@pytest.mark.parametrize(("source", "value"), [("cifar10", 10), ("laplace", 3)])
+def test_a_class_that_cannot_be_held_out_is_refused(tiny_config, source, value):
+    tiny_config.data.source = source
+    tiny_config.data.held_out_class = value
+    with pytest.raises(ValueError, match="held_out_class is"):
+        data.describe(tiny_config)

@@ -61,6 +61,17 @@ def test_impossible_sweeps_are_refused(call, message):
         call()
 
 
+def test_a_sweep_may_depend_on_the_configuration(tiny_config_file, tiny_config):
+    with tiny_config_file.open("a") as file:
+        file.write(
+            "\n\ndef sweep(config):\n"
+            "    return [{'data.dim': d} for d in ((8, 16) if config.scale == 'full' else (8,))]\n"
+        )
+    assert list(sweep.load_variants(tiny_config_file, tiny_config)) == ["dim=8"]
+    tiny_config.scale = "full"
+    assert list(sweep.load_variants(tiny_config_file, tiny_config)) == ["dim=8", "dim=16"]
+
+
 def test_shares_divide_the_runs():
     runs = dict.fromkeys("abcde")
     shares = [list(sweep.share(runs, i, 3)) for i in range(3)]

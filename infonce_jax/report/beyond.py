@@ -32,7 +32,7 @@ OBJECTIVE_NAMES = {
     "nt_xent": "NT-Xent",
     "dcl": "DCL",
     "siglip": "SigLIP",
-    "sup_con": "supervised contrastive",
+    "sup_con": "SupCon",
     "barlow_twins": "Barlow Twins",
     "vicreg": "VICReg",
     "supervised": "cross-entropy",
@@ -93,7 +93,7 @@ def draw_objectives(runs: Path) -> Drawn:
         axes.errorbar(value.mean, row, xerr=error, fmt="o", markersize=3.5, color=colour)
     axes.axvline(_GAUSSIAN_AD, color=figures.INK, linewidth=0.6, dashes=(4, 2), label="Gaussian")
     axes.set_xscale("log")
-    figures._log_ticks(axes.xaxis, (0.4, 1, 3, 10, 30, 100))
+    figures._log_ticks(axes.xaxis, (0.4, 1, 3, 10, 30, 100, 300))
     axes.set(xlabel="AD average, n = 10,000")
     axes.set_yticks(range(len(found)), labels=[label for label, *_ in found])
     axes.invert_yaxis()

@@ -1,0 +1,82 @@
+"""The pages of results: the paper's figures and the experiments beyond it."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from infonce_jax import sweep
+from infonce_jax.report import beyond, paper_figures
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+@pytest.mark.parametrize("module", [paper_figures, beyond])
+def test_the_page_shows_every_exhibit(module):
+    topic = {"paper_figures": "paper", "beyond": "beyond"}[module.__name__.rsplit(".", 1)[-1]]
+    text = (DOCS / f"{topic}.md").read_text()
+    for name in module.EXHIBITS:
+        assert f"({topic}/{name}.svg)" in text or f"<!-- {name} -->" in text, name
+        if f"({topic}/{name}.svg)" in text:
+            ElementTree.parse(DOCS / topic / f"{name}.svg")
+
+
+def test_interval_is_students():
+    values = [1.0, 2.0, 4.0, 4.5]
+    mean, half_width = beyond.interval(values)
+    low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (mean - half_width, mean + half_width) == pytest.approx((low, high))
+
+
+def test_textures_are_varied_images_of_the_seed():
+    images = beyond.textures(40)
+    assert images.shape == (40, 32, 32, 3) and images.dtype == np.uint8
+    np.testing.assert_array_equal(images[:5], beyond.textures(40)[:5])
+    assert (images != beyond.textures(40, seed=1)).mean() > 0.9
+    # Neither constant nor noise: neighbouring pixels are alike.
+    spread = images.std(axis=(1, 2, 3))
+    step = np.abs(np.diff(images.astype(float), axis=2)).mean()
+    assert spread.min() > 10 and step < 0.5 * np.abs(images - images.mean()).mean()
+
+
+def test_objectives_and_scaling_are_drawn_from_finished_sweeps(tiny_config, tmp_path):
+    tiny_config.data.source = "mixture"
+    tiny_config.data.test_size = 10_000
+    tiny_config.embed.steps = ()
+    tiny_config.evaluate.sample_sizes = (1000, 10_000)
+    sweeps = {
+        "objectives": {"vicreg": {"objective": "vicreg", "loss.norm_weight": (0.1, 0.5)}},
+        "scaling": {
+            "small": {"encoder.embedding_dim": 4},
+            "large": {"encoder.embedding_dim": 8},
+            "batch": {"encoder.embedding_dim": 8, "train.batch_size": 32},
+        },
+    }
+    for name, variants in sweeps.items():
+        configs = {
+            variant: sweep.variant_config(tiny_config, variant, fields, {})
+            for variant, fields in variants.items()
+        }
+        stages = ("train", "embed", "evaluate")
+        sweep.run_sweep(tiny_config, configs, tmp_path / name, stages=stages)
+    arguments = ["--runs", str(tmp_path), "--output", str(tmp_path / "out")]
+    page = tmp_path / "page.md"
+    page.write_text("<!-- objectives -->\n<!-- end -->\n<!-- scaling -->\n<!-- end -->\n")
+    assert beyond.main([*arguments, "--page", str(page), "--only", "objectives", "scaling"]) == 0
+    rows = [line.split("|")[1].strip() for line in page.read_text().splitlines() if "|" in line]
+    assert {"untrained", "VICReg, norm weight 0.1", "VICReg, norm weight 0.5"} <= set(rows)
+    assert {"norm CV", "4", "8"} <= set(rows)
+    for name in ("objectives", "scaling"):
+        ElementTree.parse(tmp_path / "out" / f"{name}.svg")
+
+
+def test_what_has_no_runs_is_named(tmp_path, capsys):
+    arguments = ["--runs", str(tmp_path), "--output", str(tmp_path), "--page", str(tmp_path / "p")]
+    assert beyond.main(arguments) == 0
+    assert paper_figures.main(arguments) == 0
+    error = capsys.readouterr().err
+    for name in ("objectives", "scaling", "downstream", "laplace", "pushforward", "binary"):
+        assert f"{tmp_path / name} holds no run" in error
+    assert not list(tmp_path.glob("*.svg"))
