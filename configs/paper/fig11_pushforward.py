@@ -8,7 +8,7 @@ linear encoder at five strengths of the noise, three seeds each, in one program:
 cores. The figure correlates the two log-likelihoods over sets of rows, trained and untrained.
 
 The paper states neither dimensions nor the size of a set. Chosen here: 256 inputs to 128 dimensions as
-in Table 1, sets of 50 test rows; the Gaussian is fitted on other rows than it is used on.
+in Table 1, sets of ten test rows; the Gaussian is fitted on other rows than it is used on.
 """
 
 from infonce_jax.config import default_config

@@ -206,7 +206,7 @@ def draw_whitening(runs: Path) -> Drawn:
     return Drawn("whitening", figure, markdown(rows))
 
 
-def draw_pushforward(runs: Path, rows_per_set: int = 50) -> Drawn:
+def draw_pushforward(runs: Path, rows_per_set: int = 10) -> Drawn:
     """Figure 11: log-likelihoods of sets of Laplace rows, and of their representations."""
     run = load_run(_finished(runs / "pushforward"))
     x = np.asarray(data.load(from_plain(run.config)).test, np.float64)
@@ -214,7 +214,7 @@ def draw_pushforward(runs: Path, rows_per_set: int = 50) -> Drawn:
     laplace = -np.sqrt(2) * np.abs(x).sum(axis=1) - 0.5 * np.log(2) * x.shape[1]
 
     def sets(log_likelihood):
-        return log_likelihood[half:].reshape(-1, rows_per_set).sum(axis=1)
+        return log_likelihood[half:].reshape(-1, rows_per_set).mean(axis=1)
 
     def gaussian(z):
         z = np.asarray(z, np.float64)
@@ -242,7 +242,7 @@ def draw_pushforward(runs: Path, rows_per_set: int = 50) -> Drawn:
     )
     scatter.plot(*shown, "o", markersize=2.5, color=figures.TRAINED, alpha=0.6)
     scatter.set(
-        xlabel="log-likelihood of the inputs, nats", ylabel="of representations",
+        xlabel="log-likelihood of a set of inputs, nats per row", ylabel="of representations",
     )  # fmt: skip
     scatter.locator_params(nbins=5)
     colours = {0: figures.UNTRAINED, max(run.embeddings): figures.TRAINED}
@@ -270,13 +270,13 @@ def draw_pushforward(runs: Path, rows_per_set: int = 50) -> Drawn:
 def draw_binary(runs: Path) -> Drawn:
     """The search for settings under which sparse binary inputs become Gaussian."""
     rows = [
-        ["encoder", "inputs", "ones", "CV untrained", "AD untrained", "least CV trained",
+        ["encoder", "ones", "CV untrained", "AD untrained", "least CV trained",
          "least AD trained", "its CV", "its DP pass", "its channel", "its temperature"]
     ]  # fmt: skip
     groups: dict[tuple, list] = {}
     for run in map(load_run, finished_folders(runs / "binary")):
         c = run.config
-        group = c["encoder"]["name"], c["data"]["dim"], c["data"]["binary_active"]
+        group = c["encoder"]["name"], c["data"]["binary_active"]
         for setting in run.settings:
             values = [
                 {
@@ -288,13 +288,13 @@ def draw_binary(runs: Path) -> Drawn:
                 for step in (0, max(run.epochs))
             ]
             groups.setdefault(group, []).append((c["channel"]["name"], setting.key, *values))
-    for (encoder, dim, active), members in sorted(groups.items()):
+    for (encoder, active), members in sorted(groups.items()):
         channel, setting, _, best = min(members, key=lambda m: m[3]["ad_mean"])
         varied = json.loads(setting)
         before = [np.mean([m[2][name] for m in members]) for name in ("norm_cv", "ad_mean")]
         rows.append(
             [
-                encoder, f"{dim:,}", f"{active:g}", f"{before[0]:.3f}", f"{before[1]:.2f}",
+                encoder, f"{active:g}", f"{before[0]:.3f}", f"{before[1]:.2f}",
                 f"{min(m[3]['norm_cv'] for m in members):.3f}",
                 f"{best['ad_mean']:.2f}", f"{best['norm_cv']:.3f}", f"{best['dp_pass']:.0%}",
                 f"{channel.replace('_', ' ')} {varied['channel.strength']:g}",
