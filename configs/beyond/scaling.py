@@ -5,7 +5,7 @@
 
 The Gaussian mixture in twice as many coordinates as the embedding has (at least 64), a linear encoder,
 five seeds each: dimensions 2 to 512 at batch 256, and batches 4 to 2,048 at dimension 64; every run
-sees the same 300 steps. Four minutes on 2 CPU cores. With --config.scale=full dimensions to
+sees the same 300 steps. Six minutes on 2 CPU cores. With --config.scale=full dimensions to
 4,096 and batches to 16,384: hours there, for a GPU (not yet measured).
 """
 

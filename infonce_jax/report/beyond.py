@@ -132,7 +132,7 @@ def draw_scaling(runs: Path) -> Drawn:
         ("AD average − 0.384, n = 10,000", lambda v: v["ad_mean"] - _GAUSSIAN_AD, "AD − 0.384"),
     )
     figure, grid = figures._figure(
-        1.0, rows=3, columns=2, legend_lines=1, gap_inch=0.28, share_x=False
+        1.0, rows=3, columns=2, legend_lines=1, gap_inch=0.3, share_x=False
     )
     rows = [["quantity", "against", "range", "slope, trained", "slope, untrained", "reference"]]
     references = {"norm CV": -0.5, "negative cosines' sd": -0.5}
@@ -154,13 +154,21 @@ def draw_scaling(runs: Path) -> Drawn:
                 scale = 1 / np.sqrt(2) if name == "norm CV" else 1
                 axes.plot(
                     at, scale * at**-0.5, color=figures.INK, linewidth=0.6, dashes=(4, 2),
-                    label="isotropic Gaussian",
+                    label="Gaussian",
                 )  # fmt: skip
-            axes.set(xscale="log", yscale="log", xlabel=label)
+            axes.set(xscale="log", yscale="log")
             if not column:
                 axes.set_ylabel(short)
-            axes.set_xticks(at[::2], labels=[f"{a:,.0f}" for a in at[::2]])
-            axes.minorticks_off()
+            low, high = axes.get_ylim()
+            ticks = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+            if high < 5 * low:
+                ticks = (0.07, 0.08, 0.1, 0.15, 0.2, 0.25)
+            figures._log_ticks(axes.yaxis, [t for t in ticks if low <= t <= high])
+            figures._log_ticks(axes.xaxis, at[::2])
+            if row == len(quantities) - 1:
+                axes.set_xlabel(label)
+            else:
+                axes.tick_params(labelbottom=False)
             reference = f"{references[name]:+.1f}" if axis == "dim" and name in references else "–"
             before, after = slopes
             extent = f"{at[0]:,.0f}–{at[-1]:,.0f}"
