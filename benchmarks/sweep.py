@@ -1,7 +1,7 @@
 """A sweep of 200 small runs: ours side by side, ours one after another, and PyTorch.
 
-    python -m benchmarks.sweep                # training alone, at three sizes
-    python -m benchmarks.sweep --pipeline     # the small size from launch to table as well
+    python -m benchmarks.sweep > benchmarks/results/sweep.md    # training alone, at three sizes
+    python -m benchmarks.sweep --size small --pipeline          # and from launch to rows
 
 200 runs = 10 seeds x 5 temperatures x 4 noise strengths of a linear encoder on Laplace inputs, fixed
 or drawn anew at every step, symmetric InfoNCE, Adam. The same training loop in PyTorch is measured
@@ -196,19 +196,18 @@ CASES = {"ours": ours, "torch_one": torch_one, "torch_all": torch_all, "pipeline
 
 
 def _step_ms(advance, seconds):
-    """Milliseconds per step: the best of three stretches of a third of the time each."""
+    """Milliseconds per step: the best of many short stretches, which others' work disturbs least."""
     count, took_s = 1, 0.0
-    while took_s < seconds / 10:
+    while took_s < 0.1:
+        count = max(1, min(10 * count, int(0.15 * count / max(took_s, 1e-3))))
         began = time.perf_counter()
         advance(count)
         took_s = time.perf_counter() - began
-        count = max(count + 1, int(count * min(10, seconds / 3 / max(took_s, 1e-6))))
-    best_s = took_s = float("inf")
-    for _ in range(3):
+    best_s, end = took_s / count, time.perf_counter() + seconds
+    while time.perf_counter() < end:
         began = time.perf_counter()
         advance(count)
-        took_s = time.perf_counter() - began
-        best_s = min(best_s, took_s / count)
+        best_s = min(best_s, (time.perf_counter() - began) / count)
     return 1e3 * best_s
 
 
@@ -292,11 +291,11 @@ def main():
         for data in options.data:
             rows = measure_size(size, options.seconds, data == "fresh")
             print(f"\n{dim} -> {embedding_dim}, batch {n}, {data} data\n")
-            print("| | ms per step and run | runs of 1,000 steps per minute | ours is | peak MB |")
+            print("| | ms per step and run | runs of 1,000 steps a minute | times ours | peak MB |")
             print("| --- | ---: | ---: | ---: | ---: |")
             for name, ms, peak_mb in rows:
                 ratio = ms / rows[0][1]
-                print(f"| {name} | {ms:.3f} | {60 / ms:,.0f} | {ratio:.1f} | {peak_mb:,.0f} |")
+                print(f"| {name} | {ms:.3f} | {60 / ms:,.1f} | {ratio:.1f} | {peak_mb:,.0f} |")
             sys.stdout.flush()
     if options.pipeline:
         for source in ("laplace", "mixture"):

@@ -322,7 +322,7 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
                     is_new, failures[name] = True, _reason(error)
                 done += 1
                 worked += is_new
-                if not is_new:
+                if not (is_new or bar.disable):
                     # What was there already took no time, and says nothing about the rest.
                     bar.initial += 1
                 bar.update()

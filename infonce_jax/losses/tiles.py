@@ -236,8 +236,9 @@ def _row_and_column(plan, x, y, scale, exclude):
         return _tiled_lse(plan, x, y, scale, exclude)
     if plan.axis_name is None:
         logits = _masked(scale * dot(x, x if y is None else y), plan, exclude)
-        columns = _safe_lse(logits, 0) if plan.columns else None
-        return _safe_lse(logits, 1), columns
+        # Without a mask every row has a candidate, and the passes that look for one can be spared.
+        lse = jax.nn.logsumexp if exclude is None and not plan.triangle else _safe_lse
+        return lse(logits, 1), lse(logits, 0) if plan.columns else None
     rows = _safe_lse(_masked(scale * dot(x, _gather(y, plan)), plan, _gather_ids(plan, exclude)), 1)
     if not plan.columns:
         return rows, None
