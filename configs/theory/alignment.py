@@ -23,9 +23,9 @@ def get_config():
     config.loss.temperature = 0.5
     config.optimizer.learning_rate = 3e-3
     config.train.batch_size = 256
-    config.train.steps = 300
+    config.train.steps = 500
     config.log.every_steps = 50
-    config.checkpoint.every_steps = 300
+    config.checkpoint.every_steps = 500
     config.evaluate.sample_sizes = (1000,)
     config.report.title = "Alignment against its bound"
     return config

@@ -40,11 +40,4 @@ def get_config():
 
 
 def sweep():
-    return {
-        f"dim{d}": {
-            "data.dim": min(2 * d, 128),
-            "encoder.embedding_dim": d,
-            "report.title": f"d = {d}",
-        }
-        for d in DIMS
-    }
+    return {f"dim{d}": {"encoder.embedding_dim": d, "report.title": f"d = {d}"} for d in DIMS}

@@ -191,7 +191,7 @@ def distance_to_normal(dim: int) -> NormalDistance:
 def anderson_darling_excess(dim: int) -> float:
     """Δ(d), by which a sample of n draws of √d·U₁ raises the mean of A² above its null: by n·Δ(d).
 
-        Δ(d) = ∫ (F_d(x) - Φ(x))² / (Φ(x) (1 - Φ(x))) φ(x) dx = 0.060/d² · (1 + O(1/d)),
+        Δ(d) = ∫ (F_d(x) - Φ(x))² / (Φ(x) (1 - Φ(x))) φ(x) dx = 0.0605/d² · (1 + O(1/d)),
 
     with F_d the distribution function of √d·U₁, and Φ, φ those of N(0, 1). √Δ is a distance between
     the two laws, as total variation is, and like it falls as 1/d.
