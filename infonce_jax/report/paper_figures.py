@@ -340,11 +340,10 @@ def _cifar10_curves(folder: Path) -> list[_Dynamics]:
         )
         for setting, colour in zip(contrastive.settings, colours, strict=True)
     ]
-    supervised = load_run(_finished(folder / "supervised"))
-    return [
-        *curves,
-        _Dynamics("supervised", supervised, supervised.settings[0].key, figures.NEGATIVE),
-    ]
+    if (folder / "supervised" / "evaluation.json").is_file():
+        run = load_run(folder / "supervised")
+        curves.append(_Dynamics("supervised", run, run.settings[0].key, figures.NEGATIVE))
+    return curves
 
 
 def _held(run: Run):
