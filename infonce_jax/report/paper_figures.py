@@ -144,7 +144,7 @@ def draw_dynamics(runs: Path) -> Drawn:
         axes.axhline(0.384, **dashes)
         axes.set_yscale("log")
         low, high = axes.get_ylim()
-        ticks = [t for t in (0.4, 0.6, 1, 2, 4, 10, 20, 50, 100) if low <= t <= high]
+        ticks = [t for t in (0.4, 1, 2, 4, 10, 20, 50, 100) if low <= t <= high]
         figures._log_ticks(axes.yaxis, ticks)
     grid[4].axhline(0.95, **dashes)
     grid[4].set(ylim=(0, 1.03), xlabel="epoch")
@@ -187,10 +187,10 @@ def draw_whitening(runs: Path) -> Drawn:
             whitening.apply(whitening.fit(unit[0]), unit[1]),
         )
         cells = []
-        for offset, version, (_, colour) in zip((-0.27, 0, 0.27), versions, kinds, strict=True):
+        for offset, version, (_, colour) in zip((-0.38, 0, 0.38), versions, kinds, strict=True):
             u = version / np.linalg.norm(version, axis=1, keepdims=True)
             sample = np.einsum("nd,nd->n", u, np.roll(u, 1, axis=0))
-            figures._violin(axes, position + offset, *figures._smooth_density(sample), colour)
+            figures._violin(axes, 1.4 * position + offset, *figures._smooth_density(sample), colour)
             cells.append(f"{sample.mean():+.3f} ± {sample.std():.3f}")
         rows.append([label, *cells, f"{z.shape[1] ** -0.5:.3f}"])
     dim = z.shape[1]
@@ -198,7 +198,7 @@ def draw_whitening(runs: Path) -> Drawn:
         axes.axhline(sign * dim**-0.5, color=figures.INK, linewidth=0.6, dashes=(4, 2))
     axes.set(ylim=(-1.03, 1.03), ylabel="cosine of different images")
     labels = [label.replace(", ", "\n") for label, *_ in sets]
-    axes.set_xticks(range(len(sets)), labels=labels)
+    axes.set_xticks([1.4 * i for i in range(len(sets))], labels=labels)
     for label, colour in kinds:
         axes.plot([], [], color=colour, linewidth=5, alpha=0.6, label=label)
     axes.plot([], [], color=figures.INK, linewidth=0.6, dashes=(4, 2), label="±1/√d")
