@@ -1,6 +1,6 @@
 """A sweep of 200 small runs: ours side by side, ours one after another, and PyTorch.
 
-    python -m benchmarks.sweep > benchmarks/results/sweep.md    # training alone, at three sizes
+    python -m benchmarks.sweep > benchmarks/results/sweep.md    # training alone, at both sizes
     python -m benchmarks.sweep --size small --pipeline          # and from launch to rows
 
 200 runs = 10 seeds x 5 temperatures x 4 noise strengths of a linear encoder on Laplace inputs, fixed
@@ -33,7 +33,6 @@ LEARNING_RATE, TRAIN_SIZE = 3e-3, 12_800
 SIZES = {
     "small": (256, 32, 128),
     "medium": (512, 128, 256),
-    "large": (1024, 256, 1024),
 }
 
 
