@@ -24,6 +24,11 @@ if _OWN_CACHE:
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_xdist_auto_num_workers():
+    # One more than there are cores: tests that start processes leave theirs idle while they wait.
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_unconfigure():
     if _OWN_CACHE:
         shutil.rmtree(_OWN_CACHE, ignore_errors=True)

@@ -252,10 +252,10 @@ def test_jobs_of_a_scheduler_share_a_sweep(sweep_file, launch, tmp_path):
         "--submitit=local",
         "--sweep_count=2",
         '--submitit_options={"timeout_min": 5}',
-        "--config.encoder.embedding_dim=4",
+        "--config.report.title=Shared",
         check=True,
     )
     assert "share 1" in done.stderr
     rows = list(csv.DictReader((workdir / "sweep.csv").read_text().splitlines()))
     assert len(rows) == 6
-    assert {row["config.encoder.embedding_dim"] for row in rows} == {"4"}
+    assert {row["config.report.title"] for row in rows} == {"Shared"}

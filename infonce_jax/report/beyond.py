@@ -279,9 +279,9 @@ EXHIBITS = {
 
 
 def _slope(at: Float[np.ndarray, " k"], values: Float[np.ndarray, "k seeds"]) -> str:
-    """The exponent of a power law in log-log coordinates, with its 95 % interval over seeds."""
-    if (values <= 0).any():
-        return "not positive"
+    """The exponent of a power law with its 95 % interval over seeds; – where none can be fitted."""
+    if len(at) < 2 or (values <= 0).any():
+        return "–"
     slopes = np.polyfit(np.log(at), np.log(values), 1)[0]
     return f"{interval(slopes):+.2f}".replace("± +", "± ")
 

@@ -51,7 +51,6 @@ def test_objectives_and_scaling_are_drawn_from_finished_sweeps(tiny_config, tmp_
         "scaling": {
             "small": {"encoder.embedding_dim": 4},
             "large": {"encoder.embedding_dim": 8},
-            "batch": {"encoder.embedding_dim": 8, "train.batch_size": 32},
         },
     }
     for name, variants in sweeps.items():
