@@ -154,8 +154,9 @@ def draw_dynamics(runs: Path) -> Drawn:
         ["", "epoch", "CV", *(f"AD, n = {n:,}" for n in sizes), *(f"DP pass, {n:,}" for n in sizes)]
     ]
     for curve in curves:
+        last = max(curve.run.epochs.values())
         for step, epoch in curve.run.epochs.items():
-            if epoch in (0, 1, 5, 20, 50, 100):
+            if epoch in (0, 1, 5, 20, 50, last):
                 ad = [f"{curve.at(step, 'ad_mean', n):.3g}" for n in sizes]
                 dp = [f"{curve.at(step, 'dp_pass', n):.0%}" for n in sizes]
                 cv = f"{curve.at(step, 'norm_cv', 2000):.3f}"
