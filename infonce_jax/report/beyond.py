@@ -24,9 +24,9 @@ from infonce_jax.evaluation.probe import linear_probe, nearest_neighbours
 from infonce_jax.report import figures
 from infonce_jax.report.pages import Drawn, draw_page, finished_folders, markdown
 from infonce_jax.report.runs import Key, Run, load_run
+from infonce_jax.report.table import GAUSSIAN_AD
 from infonce_jax.run import represent
 
-_GAUSSIAN_AD = 0.384
 OBJECTIVE_NAMES = {
     "infonce": "InfoNCE",
     "nt_xent": "NT-Xent",
@@ -91,7 +91,7 @@ def draw_objectives(runs: Path) -> Drawn:
         value = large["ad_mean"]
         error = [[value.half_width], [value.half_width]]
         axes.errorbar(value.mean, row, xerr=error, fmt="o", markersize=3.5, color=colour)
-    axes.axvline(_GAUSSIAN_AD, color=figures.INK, linewidth=0.6, dashes=(4, 2), label="Gaussian")
+    axes.axvline(GAUSSIAN_AD, **figures.DASHED, label="Gaussian")
     axes.set_xscale("log")
     figures._log_ticks(axes.xaxis, (0.4, 1, 3, 10, 30, 100, 300))
     axes.set(xlabel="AD average, n = 10,000")
@@ -129,7 +129,7 @@ def draw_scaling(runs: Path) -> Drawn:
     quantities = (
         ("norm CV", lambda v: v["norm_cv"], "norm CV"),
         ("negative cosines' sd", lambda v: v["negative_cosine_std"], "cosines' sd"),
-        ("AD average − 0.384, n = 10,000", lambda v: v["ad_mean"] - _GAUSSIAN_AD, "AD − 0.384"),
+        ("AD average − 0.384, n = 10,000", lambda v: v["ad_mean"] - GAUSSIAN_AD, "AD − 0.384"),
     )
     figure, grid = figures._figure(
         1.0, rows=3, columns=2, legend_lines=1, gap_inch=0.3, share_x=False
@@ -153,7 +153,7 @@ def draw_scaling(runs: Path) -> Drawn:
             if axis == "dim" and name in references:
                 scale = 1 / np.sqrt(2) if name == "norm CV" else 1
                 axes.plot(
-                    at, scale * at**-0.5, color=figures.INK, linewidth=0.6, dashes=(4, 2),
+                    at, scale * at**-0.5, **figures.DASHED,
                     label="Gaussian",
                 )  # fmt: skip
             axes.set(xscale="log", yscale="log")
@@ -208,6 +208,7 @@ def draw_downstream(runs: Path, outliers: int = 2000) -> Drawn:
     seen = images.test_labels != held_out
     sets = {"train": images.train, "test": images.test[seen], **foreign}
     labels = images.train_labels, images.test_labels[seen]
+    ends = np.cumsum([len(x) for x in sets.values()])[:-1]
 
     rows = [
         ["encoder", "linear probe", "20 nearest neighbours", *(f"AUROC, {name}" for name in foreign),
@@ -241,14 +242,16 @@ def draw_downstream(runs: Path, outliers: int = 2000) -> Drawn:
             continue
         run = load_run(folders[name])
         for step in (0, max(run.epochs)) if name == "contrastive" else (max(run.epochs),):
-            by_set = {key: represent(folders[name], x, step=step) for key, x in sets.items()}
+            # In one call: each restores the run and compiles its encoder.
+            found = represent(folders[name], np.concatenate(list(sets.values())), step=step)
             for setting in run.settings:
                 label = f"InfoNCE, {setting.label.replace('beta', 'β / β₀ =')}"
                 if name == "supervised":
                     label = "supervised"
                 if step == 0:
                     label = "untrained"
-                add(label, {key: z[setting.members[0]] for key, z in by_set.items()})
+                parts = np.split(found[setting.members[0]], ends)
+                add(label, dict(zip(sets, parts, strict=True)))
                 if step == 0:
                     break
     return Drawn("downstream", None, markdown(rows))

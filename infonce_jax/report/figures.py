@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 UNTRAINED, BETWEEN, TRAINED = "#E69F00", "#56B4E9", "#0072B2"
 POSITIVE, NEGATIVE = "#009E73", "#D55E00"
 REFERENCE, INK = "#8A8A8A", "#222222"
+# What is expected, beside what was found.
+DASHED = {"color": INK, "linewidth": 0.6, "dashes": (4, 2)}
 _SETTINGS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 _WIDTH_INCH, _LEFT_INCH, _RIGHT_INCH, _GAP_INCH = 3.5, 0.56, 0.16, 0.12
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

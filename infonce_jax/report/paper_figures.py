@@ -20,6 +20,7 @@ from infonce_jax.evaluation import whitening
 from infonce_jax.report import figures
 from infonce_jax.report.pages import Absent, Drawn, draw_page, finished_folders, markdown
 from infonce_jax.report.runs import Key, Run, load_run
+from infonce_jax.report.table import GAUSSIAN_AD, GAUSSIAN_PASS
 
 _NEGATIVES = 2000
 
@@ -50,7 +51,7 @@ def draw_cosines(runs: Path) -> Drawn:
             spread = [f"{s.mean():+.3f} ± {s.std():.3f}" for s in (positive, negative)]
             rows.append([dim, point.batch, *spread, f"{dim**-0.5:.3f}"])
         for sign in (-1, 1):
-            axes.axhline(sign * dim**-0.5, color=figures.INK, linewidth=0.6, dashes=(4, 2))
+            axes.axhline(sign * dim**-0.5, **figures.DASHED)
         axes.set_title(f"d = {dim}", loc="left", fontsize="medium", pad=3)
         axes.set(ylim=(-0.8, 1.03), xlim=(-0.55, len(own) - 0.45))
         axes.set_xticks(range(len(own)), labels=[str(p.batch) for p in own])
@@ -58,8 +59,7 @@ def draw_cosines(runs: Path) -> Drawn:
     grid[-1].set_xlabel("batch")
     for label, colour in (("positive", figures.POSITIVE), ("negative", figures.NEGATIVE)):
         grid[0].plot([], [], color=colour, linewidth=5, alpha=0.6, label=f"{label} pairs")
-    dashes = {"color": figures.INK, "linewidth": 0.6, "dashes": (4, 2)}
-    grid[0].plot([], [], label="±1/√d", **dashes)
+    grid[0].plot([], [], label="±1/√d", **figures.DASHED)
     figures._legend_above(grid[0], columns=2, raise_inch=0.17)
     return Drawn("cosines", figure, markdown(rows))
 
@@ -98,9 +98,8 @@ def draw_normality(runs: Path) -> Drawn:
             cv, ad, ad_pass, dp, dp_pass = (values[name][i] for name in names)
             cells = f"{cv:.3f}", f"{(2 * dim) ** -0.5:.3f}", f"{ad:.3f}", f"{ad_pass:.0%}"
             rows.append([dim, point.batch, *cells, f"{dp:.3f}", f"{dp_pass:.0%}"])
-    dashes = {"color": figures.INK, "linewidth": 0.6, "dashes": (4, 2)}
-    grid[1].axhline(0.752, **dashes)
-    grid[2].axhline(0.95, **dashes)
+    grid[1].axhline(0.752, **figures.DASHED)
+    grid[2].axhline(GAUSSIAN_PASS, **figures.DASHED)
     grid[0].set(ylabel="CV")
     grid[1].set(ylabel="AD average")
     grid[2].set(ylabel="DP pass", xlabel="batch", ylim=(0, 1.03))
@@ -139,14 +138,13 @@ def draw_dynamics(runs: Path) -> Drawn:
     paper = {"marker": "D", "markersize": 4, "linestyle": "none", "color": figures.INK}
     grid[0].plot([0, 100], [0.20, 0.15], label="paper, epochs 0 and 100", clip_on=False, **paper)
     grid[1].plot([0, 100], [0.85, 0.57], clip_on=False, **paper)
-    dashes = {"color": figures.INK, "linewidth": 0.6, "dashes": (4, 2)}
     for axes in grid[1:4]:
-        axes.axhline(0.384, **dashes)
+        axes.axhline(GAUSSIAN_AD, **figures.DASHED)
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         ticks = [t for t in (0.4, 1, 2, 4, 10, 20, 50, 100) if low <= t <= high]
         figures._log_ticks(axes.yaxis, ticks)
-    grid[4].axhline(0.95, **dashes)
+    grid[4].axhline(GAUSSIAN_PASS, **figures.DASHED)
     grid[4].set(ylim=(0, 1.03), xlabel="epoch")
     figures._legend_above(grid[0], columns=2)
 
@@ -196,13 +194,13 @@ def draw_whitening(runs: Path) -> Drawn:
         rows.append([label, *cells, f"{z.shape[1] ** -0.5:.3f}"])
     dim = z.shape[1]
     for sign in (-1, 1):
-        axes.axhline(sign * dim**-0.5, color=figures.INK, linewidth=0.6, dashes=(4, 2))
+        axes.axhline(sign * dim**-0.5, **figures.DASHED)
     axes.set(ylim=(-1.03, 1.03), ylabel="cosine of different images")
     labels = [label.replace(", ", "\n") for label, *_ in sets]
     axes.set_xticks([1.4 * i for i in range(len(sets))], labels=labels)
     for label, colour in kinds:
         axes.plot([], [], color=colour, linewidth=5, alpha=0.6, label=label)
-    axes.plot([], [], color=figures.INK, linewidth=0.6, dashes=(4, 2), label="±1/√d")
+    axes.plot([], [], **figures.DASHED, label="±1/√d")
     figures._legend_above(axes, columns=2)
     return Drawn("whitening", figure, markdown(rows))
 
@@ -254,7 +252,7 @@ def draw_pushforward(runs: Path, rows_per_set: int = 10) -> Drawn:
         curve.errorbar(
             strengths, values.mean(axis=1), error, fmt="o-", markersize=3, color=colour, label=label
         )
-    curve.axhline(whole, color=figures.INK, linewidth=0.6, dashes=(4, 2), label="all coordinates")
+    curve.axhline(whole, **figures.DASHED, label="all coordinates")
     curve.set(xscale="log", xlabel="noise of the views", ylabel="correlation", ylim=(0, 1))
     figures._log_ticks(curve.xaxis, strengths)
     curve.legend(loc="lower left", frameon=False)
