@@ -133,13 +133,18 @@ def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
     file = workdir / "config.json"
     if file.exists():
         try:
-            theirs = json.loads(file.read_text())
+            # A field that the file lacks is younger than the run, which had its default.
+            theirs = plain(from_plain(json.loads(file.read_text())))
         except ValueError:
             raise ValueError(
                 f"{file} is not valid JSON. Delete {workdir} or choose another --workdir."
             ) from None
-        ours = identity(plain(config))
-        changed = difference(ours, {k: v for k, v in identity(theirs).items() if k in ours})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file} is not a configuration that this version knows ({error}). Continue the run "
+                f"with the version that began it (run.json names it), or choose another --workdir."
+            ) from None
+        changed = difference(identity(plain(config)), identity(theirs))
         if changed:
             shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
             raise ValueError(

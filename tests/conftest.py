@@ -1,11 +1,13 @@
+import multiprocessing
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from tests import launching
 
 # Most of the suite's time would go into compiling programs that then run for a moment: they are not
 # optimised, and those that several tests or processes need are compiled once. The runs that
@@ -23,6 +25,10 @@ if _OWN_CACHE:
 
 ROOT = Path(__file__).parent.parent
 
+# Processes for launch.py that begin with its imports done, which take longer than most of its work here.
+_FORKSERVER = multiprocessing.get_context("forkserver")
+_FORKSERVER.set_forkserver_preload(["infonce_jax.run", "infonce_jax.sweep"])
+
 
 def pytest_xdist_auto_num_workers():
     # One more than there are cores: tests that start processes leave theirs idle while they wait.
@@ -34,66 +40,59 @@ def pytest_unconfigure():
         shutil.rmtree(_OWN_CACHE, ignore_errors=True)
 
 
+# A linear encoder on Laplace inputs that trains in a moment.
+TINY = """\
+from infonce_jax.config import default_config
+
+
+def get_config():
+    c = default_config()
+    c.name = "tiny"
+    c.seeds = (0, 1)
+    c.data.dim, c.data.train_size, c.data.test_size = 24, 96, 64
+    c.encoder.embedding_dim = 8
+    c.train.batch_size, c.train.steps, c.train.epochs = 16, 12, 0.0
+    c.log.every_steps, c.checkpoint.every_steps = 4, 5
+    c.embed.steps = (6,)
+    c.evaluate.sample_sizes = (32,)
+    return c
+"""
+
+
+def make_tiny_config():
+    names = {}
+    exec(TINY, names)
+    return names["get_config"]()
+
+
 @pytest.fixture
 def tiny_config():
-    """A linear encoder on Laplace inputs that trains in a moment."""
-    from infonce_jax.config import default_config
-
-    config = default_config()
-    config.name = "tiny"
-    config.seeds = (0, 1)
-    config.data.dim = 24
-    config.data.train_size = 96
-    config.data.test_size = 64
-    config.encoder.embedding_dim = 8
-    config.train.batch_size = 16
-    config.train.epochs = 0.0
-    config.train.steps = 12
-    config.log.every_steps = 4
-    config.checkpoint.every_steps = 5
-    config.embed.steps = (6,)
-    config.evaluate.sample_sizes = (32,)
-    return config
+    return make_tiny_config()
 
 
 @pytest.fixture
 def tiny_config_file(tmp_path):
-    """The same as a config file, for launch.py."""
     file = tmp_path / "tiny.py"
-    file.write_text(
-        "from infonce_jax.config import default_config\n\n\n"
-        "def get_config():\n"
-        "    c = default_config()\n"
-        "    c.name = 'tiny'\n"
-        "    c.seeds = (0, 1)\n"
-        "    c.data.dim, c.data.train_size, c.data.test_size = 24, 96, 64\n"
-        "    c.encoder.embedding_dim = 8\n"
-        "    c.train.batch_size, c.train.steps = 16, 12\n"
-        "    c.log.every_steps, c.checkpoint.every_steps = 4, 5\n"
-        "    c.embed.steps = (6,)\n"
-        "    c.evaluate.sample_sizes = (32,)\n"
-        "    return c\n"
-    )
+    file.write_text(TINY)
     return file
 
 
-@pytest.fixture
-def launch():
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory):
     """Runs launch.py as a user would; returns the finished process."""
 
     def run(*arguments, devices=1, check=False):
-        environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
+        folder = tmp_path_factory.mktemp("launch")
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+        process = _FORKSERVER.Process(
+            target=launching.main, args=([*map(str, arguments)], flags, folder)
         )
+        process.start()
+        process.join(timeout=300)
+        assert process.exitcode is not None, "launch.py did not end within 300 s"
+        output = [(folder / name).read_text() for name in ("stdout", "stderr")]
         if check:
-            assert done.returncode == 0, done.stderr
-        return done
+            assert process.exitcode == 0, output[1]
+        return subprocess.CompletedProcess(arguments, process.exitcode, *output)
 
     return run

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ import pytest
 from infonce_jax import data as data_lib
 from infonce_jax import embeddings
 from infonce_jax import run as run_lib
+from tests.conftest import ROOT, make_tiny_config
 
-ROOT = Path(__file__).parent.parent
 STAGES = ("train", "embed", "evaluate", "report")
 
 
@@ -33,17 +32,7 @@ def finish(launch, file, workdir, **options):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """An uninterrupted run, shared by the tests that only look at it."""
-    import infonce_jax.config
-
-    config = infonce_jax.config.default_config()
-    config.name = "tiny"
-    config.seeds = (0, 1)
-    config.data.dim, config.data.train_size, config.data.test_size = 24, 96, 64
-    config.encoder.embedding_dim = 8
-    config.train.batch_size, config.train.steps = 16, 12
-    config.log.every_steps, config.checkpoint.every_steps = 4, 5
-    config.embed.steps = (6,)
-    config.evaluate.sample_sizes = (32,)
+    config = make_tiny_config()
     workdir = tmp_path_factory.mktemp("finished") / "run"
     run_lib.run(config, workdir, stages=STAGES)
     return config, workdir
@@ -124,6 +113,21 @@ def test_another_configuration_is_refused_and_nothing_is_touched(finished):
     with pytest.raises(ValueError, match=r"loss\.temperature: 0\.5 there, 0\.123 now"):
         run_lib.run(other, workdir, stages=STAGES)
     assert (workdir / "config.json").read_bytes() == before
+
+
+def test_fields_younger_than_a_run_have_their_defaults_there(finished, tmp_path):
+    config, workdir = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    old = json.loads(file.read_text())
+    del old["data"]["held_out_class"], old["scale"]
+    file.write_text(json.dumps(old))
+    run_lib.claim(config, tmp_path / "run")
+    assert json.loads(file.read_text())["data"]["held_out_class"] == -1
+    old["data"]["dimension"] = 8
+    file.write_text(json.dumps(old))
+    with pytest.raises(ValueError, match="not a configuration that this version knows"):
+        run_lib.claim(config, tmp_path / "run")
 
 
 def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from infonce_jax import sweep
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
 
 
 def test_combinators_make_the_points_they_say():
@@ -78,17 +78,17 @@ def test_shares_divide_the_runs():
     assert shares == [["a", "d"], ["b", "e"], ["c"]]
 
 
-@pytest.fixture
-def sweep_file(tiny_config_file):
+@pytest.fixture(scope="module")
+def sweep_file(tmp_path_factory):
     """Three runs of two members each; after the first nothing is compiled anew."""
-    with tiny_config_file.open("a") as file:
-        file.write(
-            "\n\ndef sweep():\n"
-            "    from infonce_jax.sweep import grid\n"
-            "    return grid({'data.seed': (0, 1, 2), 'seeds': (3,),\n"
-            "                 'loss.temperature': (0.2, 0.5)})\n"
-        )
-    return tiny_config_file
+    file = tmp_path_factory.mktemp("config") / "tiny.py"
+    file.write_text(
+        TINY + "\n\ndef sweep():\n"
+        "    from infonce_jax.sweep import grid\n"
+        "    return grid({'data.seed': (0, 1, 2), 'seeds': (3,),\n"
+        "                 'loss.temperature': (0.2, 0.5)})\n"
+    )
+    return file
 
 
 def start(*arguments, program=ROOT / "launch.py"):
@@ -111,10 +111,10 @@ def sets_written(stderr):
 RUNS = [f"seed={seed}" for seed in range(3)]
 
 
-@pytest.fixture
-def finished(sweep_file, launch, tmp_path):
+@pytest.fixture(scope="module")
+def finished(sweep_file, launch, tmp_path_factory):
     """A sweep carried out without a disturbance."""
-    workdir = tmp_path / "undisturbed"
+    workdir = tmp_path_factory.mktemp("sweep") / "undisturbed"
     done = launch(f"--config={sweep_file}", f"--workdir={workdir}", check=True)
     assert sets_written(done.stderr) == dict.fromkeys(RUNS, 3)
     return workdir
