@@ -31,7 +31,7 @@ from ml_collections import config_dict
 
 import infonce_jax
 from infonce_jax import data as data_lib
-from infonce_jax import embeddings, evaluation, report
+from infonce_jax import embeddings, evaluation, report, throughput
 from infonce_jax import train as train_lib
 from infonce_jax.checkpoint import Checkpoints
 from infonce_jax.config import (
@@ -212,6 +212,7 @@ def _train_loop(config, workdir, data, runs, program, state, checkpoints, sets) 
     per_epoch = train_lib.steps_per_epoch(config, data.spec)
     step = int(state.step)
     every = {"log": config.log.every_steps, "checkpoint": config.checkpoint.every_steps}
+    step_flops = throughput.model_flops(config, data.spec, len(runs))
     writers = _open_writers(config, workdir, runs)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(contextlib.closing(MetricsFile(workdir, step)))
@@ -256,8 +257,8 @@ def _train_loop(config, workdir, data, runs, program, state, checkpoints, sets) 
                 metrics, state = _take_metrics(state)
                 line = {"step": step, "epoch": step / per_epoch}
                 line |= {name: values.tolist() for name, values in metrics.items()}
-                timing = {"step": step, "steps_per_s": measured}
-                file.write(line, timing | {"images_per_s": measured * config.train.batch_size})
+                timing = {"step": step} | throughput.rates(measured, config, step_flops)
+                file.write(line, timing)
                 for writer in writers:
                     writer.write(step, metrics)
                 terminal.show(step, metrics, measured)

@@ -89,6 +89,13 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75re
   h2, h3 { break-after: avoid; }
 }
 """
+_RATES = {
+    "steps_per_s": "steps/s",
+    "images_per_s": "images/s",
+    "model_tflops_per_s": "model TFLOP/s",
+    "model_flops_utilisation": "model-flops utilisation",
+}
+
 _GLOSSARY = (
     "CV: standard deviation of the norm ‖z‖ over its mean. AD: Anderson–Darling statistic A² of each "
     "coordinate, averaged over coordinates; DP: p-value of D’Agostino and Pearson’s test, averaged "
@@ -241,6 +248,15 @@ def _provenance(runs: Sequence[Run]) -> Iterator[str]:
             for run in timed
         }
         yield f"<h3>Wall time of each stage</h3>{_grid(stages, rows)}"
+    measured = [run for run in runs if run.rates]
+    if measured:
+        names = list(dict.fromkeys(name for run in measured for name in run.rates))
+        rows = {
+            run.title: [f"{run.rates[n]:,.4g}" if n in run.rates else "–" for n in names]
+            for run in measured
+        }
+        heads = [_RATES.get(name, name) for name in names]
+        yield f"<h3>Training, median rates</h3>{_grid(heads, rows)}"
     versions = {name: metadata.version(name) for name in ("numpy", "matplotlib")}
     versions = {"infonce_jax": infonce_jax.__version__} | versions
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())

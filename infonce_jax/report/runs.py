@@ -55,6 +55,7 @@ class Run(NamedTuple):
         paper: the paper's name for its data, or None.
         config: config.json as it is.
         record: run.json as it is (command, machine, stages); empty where there is none.
+        rates: how fast it trained, the medians of timing.jsonl; empty where there is none.
         member_names: names of the members, the second axis of every metric.
         settings: the distinct hyperparameter settings.
         values: key to {statistic: value over the members}, from evaluation.json's summary.
@@ -72,6 +73,7 @@ class Run(NamedTuple):
     paper: str | None
     config: dict[str, Any]
     record: dict[str, Any]
+    rates: dict[str, float]
     member_names: tuple[str, ...]
     settings: tuple[Setting, ...]
     values: dict[Key, dict[str, Value]]
@@ -159,6 +161,7 @@ def load_run(run_dir: Path) -> Run:
         paper=report.get("paper") or None,
         config=config,
         record=_read_json(record_path) if record_path.is_file() else {},
+        rates=_read_rates(run_dir / "timing.jsonl"),
         member_names=member_names,
         settings=settings,
         values=values,
@@ -254,9 +257,10 @@ def _key(entry: dict[str, Any]) -> Key:
     )
 
 
-def _read_metrics(path: Path, member_count: int):
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one on each line; none where there is no file."""
     if not path.is_file():
-        return {}, {}
+        return []
     lines = path.read_text(encoding="utf-8").splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
@@ -266,6 +270,20 @@ def _read_metrics(path: Path, member_count: int):
             if number == len(lines):  # a run killed while writing leaves a torn last line
                 break
             raise ValueError(f"{path}, line {number}, is not valid JSON ({error}).") from None
+    return records
+
+
+def _read_rates(path: Path) -> dict[str, float]:
+    """The medians of timing.jsonl."""
+    records = _read_lines(path)
+    names = [name for record in records[:1] for name in record if name != "step"]
+    return {name: float(np.median([r[name] for r in records if name in r])) for name in names}
+
+
+def _read_metrics(path: Path, member_count: int):
+    records = _read_lines(path)
+    if not records:
+        return {}, {}
     names = [
         name for record in records for name, value in record.items() if isinstance(value, list)
     ]

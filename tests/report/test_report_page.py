@@ -242,6 +242,14 @@ def test_constant_coordinates_and_zero_rows_do_not_stop_the_page(tmp_path):
     assert write_report([run], tmp_path / "out").read_text().count("<svg") == len(FIGURES)
 
 
+def test_rates_are_the_medians_of_what_was_measured(tmp_path):
+    run = write_run(tmp_path / "run", seeds=1)
+    text = write_report([run], tmp_path / "out").read_text()
+    head, _, row = text.partition("Training, median rates")[2].partition("</tr>")
+    assert "steps/s" in head and "images/s" in head
+    assert ">11<" in row and ">640<" in row
+
+
 def test_torn_last_line_of_the_metrics_is_left_out(tmp_path):
     run = write_run(tmp_path / "run", seeds=1)
     with open(run / "metrics.jsonl", "a") as stream:
