@@ -328,6 +328,8 @@ def represent(
         raise ValueError(
             f"rows have shape {rows.shape}; the run's samples are of shape {data.spec.sample_shape}."
         )
+    if not len(rows):
+        raise ValueError("rows is empty; give at least one.")
     program = train_lib.make_program(config, data, runs)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         step = max(checkpoints.steps, default=None) if step is None else step
@@ -337,8 +339,8 @@ def represent(
                 f"{', '.join(map(str, checkpoints.steps)) or 'none'})."
             )
         state = checkpoints.restore(step, program.abstract_state)
-    clean = train_lib.embed(program, state, rows, config.embed.batch_size)["clean"]
-    return {member.name: z for member, z in zip(runs, clean, strict=True)}
+    found = train_lib.encode(program, state, rows, config.embed.batch_size)
+    return {member.name: z for member, z in zip(runs, found, strict=True)}
 
 
 def evaluate(config: config_dict.ConfigDict, workdir: Path) -> None:

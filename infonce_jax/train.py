@@ -80,13 +80,16 @@ class Program(NamedTuple):
         init: `() -> TrainState`, untrained.
         advance: `(state, stop) -> (state, failed)`, trained up to step `stop`; `failed` is -1, or the
             first step at which a member's loss or gradient was not finite, which ends the loop.
-        represent: `(state, rows, first_row) -> {view: [members, n, dim]}`, in evaluation mode.
+        encode: `(state, rows) -> [members, n, dim]`, in evaluation mode.
+        represent: `(state, rows, first_row) -> {view: [members, n, dim]}`, the same of the rows and of
+            two views of them.
         lower: `() -> Lowered`, of `advance`, for its memory analysis.
         abstract_state: shapes of the state, with their shardings.
     """
 
     init: Callable[[], TrainState]
     advance: Callable[[TrainState, int], tuple[TrainState, Int[Array, ""]]]
+    encode: Callable[..., Float[Array, "members n dim"]]
     represent: Callable[..., dict[str, Float[Array, "members n dim"]]]
     lower: Callable[[], jax.stages.Lowered]
     abstract_state: TrainState
@@ -429,13 +432,22 @@ def make_program(
         state, failed = jax.lax.while_loop(unfinished, body, (state, jnp.int32(-1)))
         return state._replace(members=to_list(state.members)), failed
 
+    def embedding(variables, inputs):
+        outputs, _ = encode(*variables, inputs, train=False)
+        return getattr(outputs, config.embed.output)
+
+    def encode_rows(params, batch_stats, rows, hyper):
+        def one(variables, h):
+            del h
+            return embedding(variables, to_float(rows))
+
+        return to_list(over_members(one, to_grid((params, batch_stats)), hyper))
+
     def represent(params, batch_stats, rows, first_row, hyper):
         def one(variables, h):
-            params, batch_stats = variables
             key = jax.random.fold_in(member_keys(h["seed"]).embed, first_row)
             inputs = jnp.concatenate([to_float(rows), two_views(key, rows, h)])
-            outputs, _ = encode(params, batch_stats, inputs, train=False)
-            z = getattr(outputs, config.embed.output)
+            z = embedding(variables, inputs)
             return dict(zip(("clean", "view1", "view2"), jnp.split(z, 3), strict=True))
 
         return to_list(over_members(one, to_grid((params, batch_stats)), hyper))
@@ -446,15 +458,32 @@ def make_program(
     jitted_advance = jax.jit(advance, out_shardings=(state_sharding, replicated))
     jitted_init = jax.jit(init, out_shardings=state_sharding)
     abstract = jitted_init.eval_shape(hyper, arrays)
+    jitted_encode = jax.jit(encode_rows, out_shardings=replicated)
     jitted_represent = jax.jit(represent, out_shardings=replicated)
     return Program(
         init=lambda: jitted_init(hyper, arrays),
         advance=lambda state, stop: jitted_advance(state, hyper, arrays, jnp.int32(stop)),
+        encode=lambda state, rows: jitted_encode(
+            state.members.params, state.members.batch_stats, rows, hyper
+        ),
         represent=lambda state, rows, first_row: jitted_represent(
             state.members.params, state.members.batch_stats, rows, first_row, hyper
         ),
         lower=lambda: jitted_advance.lower(abstract, hyper, arrays, jnp.int32(1)),
         abstract_state=abstract,
+    )
+
+
+def encode(
+    program: Program, state: TrainState, rows: Num[np.ndarray, "n ..."], batch_size: int
+) -> Float[np.ndarray, "members n dim"]:
+    """Representations of rows, in evaluation mode, by blocks."""
+    return np.concatenate(
+        [
+            np.asarray(program.encode(state, block))[:, :count]
+            for _, count, block in _blocks(rows, batch_size)
+        ],
+        axis=1,
     )
 
 
@@ -470,14 +499,23 @@ def embed(
         Arrays for "clean", "view1" and "view2".
     """
     blocks = []
+    for first, count, block in _blocks(rows, batch_size):
+        outputs = program.represent(state, block, jnp.int32(first))
+        blocks.append({name: np.asarray(z)[:, :count] for name, z in outputs.items()})
+    return {name: np.concatenate([b[name] for b in blocks], axis=1) for name in blocks[0]}
+
+
+def _blocks(rows, batch_size):
+    """First row, count and rows of each block; all of one size, so that one program serves them."""
     batch_size = min(batch_size, len(rows))
     for first in range(0, len(rows), batch_size):
         block = rows[first : first + batch_size]
-        # The last block is filled up, so that one program serves all.
-        padded = np.concatenate([block, np.repeat(block[-1:], batch_size - len(block), axis=0)])
-        outputs = program.represent(state, padded, jnp.int32(first))
-        blocks.append({name: np.asarray(z)[:, : len(block)] for name, z in outputs.items()})
-    return {name: np.concatenate([b[name] for b in blocks], axis=1) for name in blocks[0]}
+        count = len(block)
+        yield (
+            first,
+            count,
+            np.concatenate([block, np.repeat(block[-1:], batch_size - count, axis=0)]),
+        )
 
 
 def _geometry(z: Float[Array, "batch dim"]) -> dict[str, Float[Array, ""]]:

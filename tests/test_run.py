@@ -101,6 +101,8 @@ def test_a_trained_run_represents_rows_of_ones_own(finished):
     np.testing.assert_allclose(latest, found["seed1"][:3], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"rows have shape \(3, 5\).*\(24,\)"):
         run_lib.represent(workdir, rows[:3, :5])
+    with pytest.raises(ValueError, match="rows is empty"):
+        run_lib.represent(workdir, rows[:0])
     with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 7 \(there are: 0, 6"):
         run_lib.represent(workdir, rows, step=7)
 

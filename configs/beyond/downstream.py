@@ -18,7 +18,7 @@ from infonce_jax.config import default_config
 def get_config():
     config = default_config()
     config.name = "downstream"
-    config.seeds = (0,)
+    config.seeds = (0, 1, 2, 3, 4)
     config.data.source = "cifar10"
     config.data.held_out_class = 9
     config.channel.name = "simclr"

@@ -210,32 +210,38 @@ def draw_downstream(runs: Path, outliers: int = 2000) -> Drawn:
     labels = images.train_labels, images.test_labels[seen]
     ends = np.cumsum([len(x) for x in sets.values()])[:-1]
 
-    rows = [
-        ["encoder", "linear probe", "20 nearest neighbours", *(f"AUROC, {name}" for name in foreign),
-         "CV", "AD, n = 10,000"]
-    ]  # fmt: skip
+    heads = ["linear probe", "20 nearest neighbours", *(f"AUROC, {name}" for name in foreign)]
+    rows = [["encoder", *heads, "CV", "AD, n = 10,000"]]
 
-    def add(label, z):
+    def scores(z):
         model = whitening.fit(z["train"])
         inside = whitening.mahalanobis(model, z["test"])
-        auroc = [whitening.auroc(inside, whitening.mahalanobis(model, z[name])) for name in foreign]
-        scores = [
-            f(z["train"], labels[0], z["test"], labels[1])
-            for f in (linear_probe, nearest_neighbours)
-        ]
         everything = np.concatenate([z["test"], z["held-out class"]])
-        rows.append(
-            [
-                label, *(f"{score:.1%}" for score in scores), *(f"{a:.3f}" for a in auroc),
-                f"{norm_cv(everything):.3f}",
-                f"{anderson_darling(everything).statistic.mean():.3g}",
-            ]
-        )  # fmt: skip
+        return [
+            *(
+                100 * f(z["train"], labels[0], z["test"], labels[1])
+                for f in (linear_probe, nearest_neighbours)
+            ),
+            *(whitening.auroc(inside, whitening.mahalanobis(model, z[name])) for name in foreign),
+            norm_cv(everything),
+            anderson_darling(everything).statistic.mean(),
+        ]
+
+    def add(label, of_seeds):
+        found = np.transpose([scores(z) for z in of_seeds])
+        formats = [".1f", ".1f", *[".3f"] * len(foreign), ".3f", ".3g"]
+        shown = [
+            f"{interval(v):{f}}" if len(v) > 1 else f"{v[0]:{f}}"
+            for v, f in zip(found, formats, strict=True)
+        ]
+        rows.append([label, *(f"{cell} %" for cell in shown[:2]), *shown[2:]])
 
     pixels = {name: x.reshape(len(x), -1) / np.float32(255) for name, x in sets.items()}
     # One map for all sets: the same seed gives the same entries.
+    seeds = range(len(any_run.settings[0].members))
     add(
-        "random projection of the pixels", {n: random_projection(x, 128) for n, x in pixels.items()}
+        "random projection of the pixels",
+        [{n: random_projection(x, 128, seed=i) for n, x in pixels.items()} for i in seeds],
     )
     for name in ("contrastive", "supervised"):
         if name not in folders:
@@ -250,8 +256,8 @@ def draw_downstream(runs: Path, outliers: int = 2000) -> Drawn:
                     label = "supervised"
                 if step == 0:
                     label = "untrained"
-                parts = np.split(found[setting.members[0]], ends)
-                add(label, dict(zip(sets, parts, strict=True)))
+                of_seeds = (np.split(found[member], ends) for member in setting.members)
+                add(label, [dict(zip(sets, parts, strict=True)) for parts in of_seeds])
                 if step == 0:
                     break
     return Drawn("downstream", None, markdown(rows))

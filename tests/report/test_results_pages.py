@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from infonce_jax import sweep
+from infonce_jax import data, sweep
+from infonce_jax.data import cifar10
 from infonce_jax.report import beyond, paper_figures
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -69,6 +70,43 @@ def test_objectives_and_scaling_are_drawn_from_finished_sweeps(tiny_config, tmp_
     assert {"norm CV", "4", "8"} <= set(rows)
     for name in ("objectives", "scaling"):
         ElementTree.parse(tmp_path / "out" / f"{name}.svg")
+
+
+def test_downstream_tasks_have_a_row_for_every_encoder(tiny_config, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 10
+    # A colour for each class under much noise: a task that can be solved in part.
+    images = 128 + 40 * rng.standard_normal((10, 1, 1, 3))[labels]
+    images = np.clip(images + 60 * rng.standard_normal((600, 32, 32, 3)), 0, 255).astype(np.uint8)
+    small = cifar10.Cifar10(images[:400], labels[:400], images[400:], labels[400:])
+    monkeypatch.setattr(cifar10, "load_cifar10", lambda *_, **__: small)
+    monkeypatch.setattr(data, "CIFAR10_SIZES", (400, 200))
+    tiny_config.data.source, tiny_config.data.held_out_class = "cifar10", 3
+    tiny_config.channel.name = "simclr"
+    tiny_config.embed.steps = ()
+    tiny_config.evaluate.sample_sizes = (200,)
+    fields = {
+        "contrastive": {"loss.beta": (0.0, 1.0)},
+        "supervised": {"objective": "supervised"},
+    }
+    configs = {
+        name: sweep.variant_config(tiny_config, name, values, {}) for name, values in fields.items()
+    }
+    folder = tmp_path / "downstream"
+    sweep.run_sweep(tiny_config, configs, folder, stages=("train", "embed", "evaluate"))
+    drawn = beyond.draw_downstream(tmp_path, outliers=50)
+    head, _, *rows = (
+        [cell.strip() for cell in line.strip("| ").split("|")] for line in drawn.table.splitlines()
+    )
+    assert [row[0] for row in rows] == [
+        "random projection of the pixels", "untrained", "InfoNCE, β / β₀ = 0", "InfoNCE, β / β₀ = 1",
+        "supervised",
+    ]  # fmt: skip
+    probe, noise = head.index("linear probe"), head.index("AUROC, uniform noise")
+    for row in rows:
+        assert 30 < float(row[probe].split(" ± ")[0]) <= 100
+        assert float(row[noise].split(" ± ")[0]) > 0.5
+        assert all("±" in cell for cell in row[1:])
 
 
 def test_what_has_no_runs_is_named(tmp_path, capsys):
