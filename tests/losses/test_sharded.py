@@ -12,8 +12,7 @@ import pytest
 @pytest.fixture(scope="module")
 def lines():
     script = Path(__file__).with_name("on_four_devices.py")
-    # Compilation is most of the time, and unoptimised code takes half of it.
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
     path = os.pathsep.join([str(script.parents[2]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(script)],
