@@ -4,12 +4,9 @@
         --config.data.data_dir=~/tensorflow_datasets
     python -m infonce_jax.report.beyond --only downstream
 
-CIFAR-10 without its trucks, which the encoder never sees: a two-layer MLP trained by InfoNCE for ten
-epochs at 0, 1, 10 and 100 times the weight β₀ of the norm-and-entropy regulariser, side by side, and
-the same encoder trained on the labels. Ten minutes on 2 CPU cores.
-
-One seed each, so that differences of a percent mean nothing: --config.seeds='(0, 1, 2, 3, 4)' where
-there is a GPU.
+CIFAR-10 without its trucks, which the encoder never sees: a two-layer MLP trained by InfoNCE for five
+epochs at 0, 1 and 100 times the weight β₀ of the norm-and-entropy regulariser, and the same encoder
+trained on the labels. Five seeds of each, side by side.
 """
 
 from infonce_jax.config import default_config
@@ -29,9 +26,9 @@ def get_config():
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay = 1e-6
     config.train.batch_size = 256
-    config.train.epochs = 10.0
-    config.log.every_steps = 175
-    config.checkpoint.every_steps = 875
+    config.train.epochs = 5.0
+    config.log.every_steps = 35
+    config.checkpoint.every_steps = 175
     config.evaluate.sample_sizes = (1000, 10_000)
     config.report.title = "CIFAR-10 without trucks, two-layer MLP"
     return config
@@ -39,6 +36,6 @@ def get_config():
 
 def sweep():
     return {
-        "contrastive": {"loss.beta": (0.0, 1.0, 10.0, 100.0), "report.title": "InfoNCE"},
+        "contrastive": {"loss.beta": (0.0, 1.0, 100.0), "report.title": "InfoNCE"},
         "supervised": {"objective": "supervised", "report.title": "Supervised"},
     }

@@ -5,7 +5,7 @@
 
 With --config.scale=full the ResNet-18 of configs/cifar10_resnet18.py, one after the other, on one GPU
 (not yet measured; meant to take less than ten minutes each on an H100). Without it a reduced one that a
-CPU can train: 16 channels where it has 64, ten epochs, batches of 256. A random linear projection of the
+CPU can train: 8 channels where it has 64, ten epochs, batches of 256. A random linear projection of the
 images and their exact Gaussian are added by
 
     python -m infonce_jax.evaluation evaluate runs/paper/cifar10_resnet/contrastive \
@@ -27,14 +27,14 @@ def get_config():
 
 def sweep(config):
     reduced = {
-        "encoder.width": 16,
+        "encoder.width": 8,
         "train.epochs": 10.0,
         "train.batch_size": 256,
         "train.compute_dtype": "float32",
         "optimizer.learning_rate": 0.03,
         "embed.epochs": (1, 2, 5),
         "log.every_steps": 39,
-        "checkpoint.every_steps": 195,
+        "checkpoint.every_steps": 39,
     }
     size = {} if config.scale == "full" else reduced
     return {
