@@ -272,7 +272,7 @@ def run_sweep(
             for name, variant in variants.items()
             if run_lib.is_finished(variant, folders[name], ("evaluate",))
         }
-        _write_failures(workdir, failures, cleared={*todo, *finished})
+        _write_failures(workdir, failures, cleared={*finished, *(todo if own else ())})
         if "evaluate" in stages and finished:
             found = {name: _evaluation_of(folder) for name, folder in finished.items()}
             every_row = list(itertools.chain.from_iterable(found.values()))
