@@ -18,10 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr
+from threadpoolctl import threadpool_limits
 
 from infonce_jax import embeddings, evaluation, losses, theory
 from infonce_jax.report import figures
 from infonce_jax.report.pages import Absent, Drawn, draw_page, markdown
+from infonce_jax.report.power_law import exponents
 from infonce_jax.report.runs import Run, load_run
 
 _COLOURS = figures._SETTINGS
@@ -223,7 +225,7 @@ def tabulate_estimator(_: Path, repeats: int = 100) -> Drawn:
     for label, (exact, _, strengths) in _PAIRS.items():
         for strength in strengths:
             truth = exact(strength)
-            with ThreadPoolExecutor() as pool:
+            with threadpool_limits(1), ThreadPoolExecutor() as pool:
                 got = list(pool.map(partial(_estimated, label, strength), range(1, repeats + 1)))
             estimates = np.array([g.estimate for g in got])
             below = sum(g.lower < truth for g in got)
@@ -402,8 +404,7 @@ def draw_rates(runs: Path) -> Drawn:
 
     def panel(axes, x, y, line, name, axis, limit, colour=_COLOURS[0]):
         fitted, error = _slope(x, y)
-        of_line, _ = _slope(x, np.repeat(np.asarray(line, float)[:, None], 2, axis=1))
-        of_line = round(of_line, 2) + 0.0  # No -0.
+        of_line = round(_slope_of_line(x, line), 2) + 0.0  # No -0.
         cells = (f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit)
         rows.append([axis, name, *cells])
         axes.plot(np.repeat(x, y.shape[1]), y.ravel(), "o", color=colour, markersize=2.5)
@@ -508,7 +509,7 @@ def draw_fluctuation(runs: Path) -> Drawn:
     ):
         y = np.array(values).T
         fitted, error = _slope(sizes, y)
-        of_line, _ = _slope(sizes, np.repeat(np.asarray(line)[:, None], 2, axis=1))
+        of_line = _slope_of_line(sizes, line)
         rows.append([name, f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit])
         label = f"{name}: {fitted:.2f} ± {error:.2f}, line {of_line:.2f}"
         axes.plot(sizes, y.mean(axis=1), marker, color=colour, markersize=3.5, label=label)
@@ -724,10 +725,13 @@ def _cosines(run: Run, member: str) -> tuple[Float[np.ndarray, " n"], float]:
 
 
 def _slope(x: Float[np.ndarray, " k"], y: Float[np.ndarray, "k seeds"]) -> tuple[float, float]:
-    """Log-log slope through the means over seeds, and its standard error by refitting each seed."""
-    logs = np.log(x) - np.log(x).mean()
-    each = logs @ np.log(np.maximum(y, 1e-9)) / (logs @ logs)
-    return float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each)))
+    """The mean exponent of a power law over seeds, and its standard error."""
+    found = exponents(x, y)
+    return float(found.mean()), float(found.std(ddof=1) / np.sqrt(len(found)))
+
+
+def _slope_of_line(x: Float[np.ndarray, " k"], line: Float[np.ndarray, " k"]) -> float:
+    return float(exponents(x, np.asarray(line, float)[:, None])[0])
 
 
 def _rounded(value: float) -> int:
