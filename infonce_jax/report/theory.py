@@ -7,6 +7,7 @@ configs/theory/*.py wrote. What has no run folder is left out and named. Tables 
 the page.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -225,7 +226,7 @@ def tabulate_estimator(_: Path, repeats: int = 100) -> Drawn:
     for label, (exact, _, strengths) in _PAIRS.items():
         for strength in strengths:
             truth = exact(strength)
-            with threadpool_limits(1), ThreadPoolExecutor() as pool:
+            with ThreadPoolExecutor() as pool:
                 got = list(pool.map(partial(_estimated, label, strength), range(1, repeats + 1)))
             estimates = np.array([g.estimate for g in got])
             below = sum(g.lower < truth for g in got)
@@ -298,16 +299,26 @@ def tabulate_entropy(_: Path) -> Drawn:
         ),
         "uniform cube": (lambda shape: rng.random(shape), lambda d: 0.0),
     }
+    shapes = [(n, dim) for dim in (2, 8, 32, 128) for n in (256, 1024)]
+    draws = {
+        (law, shape): [draw(shape).astype(np.float32) for _ in range(4)]
+        for law, (draw, _) in laws.items()
+        for shape in shapes
+    }
+
+    def estimates(name_and_shape):
+        name, shape = name_and_shape
+        return {law: np.array([float(jitted[name](z)) for z in draws[law, shape]]) for law in laws}
+
+    cases = list(itertools.product(names, shapes))
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(cases, pool.map(estimates, cases), strict=True))
     rows = [["law", "d", "n", "true H", *names]]
-    for law, (draw, truth) in laws.items():
-        for dim in (2, 8, 32, 128):
-            for n in (256, 1024):
-                draws = [draw((n, dim)).astype(np.float32) for _ in range(4)]
-                bias = []
-                for name in names:
-                    values = np.array([float(jitted[name](z)) for z in draws]) - truth(dim)
-                    bias.append(f"{values.mean():+.2f} ± {values.std(ddof=1) / 2:.2f}")
-                rows.append([law, dim, f"{n:,}", f"{truth(dim):.2f}", *bias])
+    for law, (_, truth) in laws.items():
+        for n, dim in shapes:
+            biases = (found[name, (n, dim)][law] - truth(dim) for name in names)
+            cells = (f"{b.mean():+.2f} ± {b.std(ddof=1) / 2:.2f}" for b in biases)
+            rows.append([law, dim, f"{n:,}", f"{truth(dim):.2f}", *cells])
     return Drawn("entropy", None, markdown(rows))
 
 
@@ -390,9 +401,11 @@ def draw_rates(runs: Path) -> Drawn:
     by_batch = [run for run in of if run.config["optimizer"]["name"] == "sgd"]
     dims = np.array([run.config["encoder"]["embedding_dim"] for run in by_dim])
     sizes = np.array([run.config["train"]["batch_size"] for run in by_batch])
-    untrained, trained = (np.array([_judged(r, at) for r in by_dim]) for at in (min, max))
-    settled = np.array([_judged(run, max) for run in by_batch])
-    halfway = np.array([_judged(run, _middle) for run in by_batch])
+    cases = ((by_dim, min), (by_dim, max), (by_batch, max), (by_batch, _middle))
+    with ThreadPoolExecutor() as pool:
+        untrained, trained, settled, halfway = (
+            np.array(list(pool.map(partial(_judged, which=which), some))) for some, which in cases
+        )
     # Rows of independent entries: 1/PR of their covariance is 1/d + 1/D + 1/(d D), with D = 2 d.
     spread = (1 + 1 / dims) / (2 * dims) / (1 + 2 / dims) ** 2
     start = theory.uniformity_excess(dims, _ALPHA_OF_RATES, 0.0, 1 / (1 / dims + spread))
@@ -747,7 +760,10 @@ def _dotted(config: dict):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    return draw_page(EXHIBITS, "theory", __doc__, argv)
+    # Exhibits keep the cores busy with threads of their own; those of BLAS and LAPACK would only be in
+    # their way, on matrices as small as most are here.
+    with threadpool_limits(1):
+        return draw_page(EXHIBITS, "theory", __doc__, argv)
 
 
 if __name__ == "__main__":
