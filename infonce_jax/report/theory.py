@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -323,15 +324,20 @@ def tabulate_entropy(_: Path) -> Drawn:
 
 
 def draw_alignment(runs: Path) -> Drawn:
-    """Alignment reached against the bound, at every strength of four channels."""
+    """Alignment reached against the bound, at every strength of four channels, and on CIFAR-10."""
     names = ("gaussian", "laplace", "mixture", "binary")
+    try:
+        crops = _crops(runs)
+    except Absent as reason:
+        print(f"alignment, its panel of CIFAR-10: {reason}", file=sys.stderr)
+        crops = []
     figure, grid = figures._figure(
-        0.95, rows=len(names), legend_lines=2, gap_inch=0.4, share_x=False
+        0.95, rows=len(names) + bool(crops), legend_lines=2, gap_inch=0.4, share_x=False
     )
     rows = [["source", "strength", "η₂", "‖m‖", "bound", "alignment", "share of the bound"]]
     from infonce_jax import data
 
-    for axes, name in zip(grid, names, strict=True):
+    for axes, name in zip(grid, names, strict=False):
         run = _open(runs / "alignment" / name)
         law = data.law_parameters(_dotted(run.config))
         channel = run.config["channel"]["name"]
@@ -370,27 +376,54 @@ def draw_alignment(runs: Path) -> Drawn:
         axes.set_title(run.title, loc="left", fontsize="medium", pad=3)
         figures._log_ticks(axes.xaxis, [float(s) for s in at[:, 0]])
         axes.tick_params(labelbottom=True)
-    grid[-1].set_xlabel("strength of the channel")
+    grid[len(names) - 1].set_xlabel("strength of the channel")
+    if crops:
+        axes, at = grid[-1], [crop.area_min for crop in crops]
+        axes.plot(at, [c.bound for c in crops], color=figures.INK, linewidth=1, dashes=(4, 2))
+        aligned = [np.mean(c.cosines) for c in crops]
+        errors = [np.std(c.cosines) / np.sqrt(len(c.cosines)) for c in crops]
+        style = {"color": _COLOURS[0], "markersize": 3.5, "linewidth": 0.9}
+        axes.errorbar(at, aligned, errors, fmt="o", **style)
+        axes.set(xscale="log", ylim=(0, 1.03))
+        title = "CIFAR-10, two-layer MLP; dashed: bound at the η₂ estimated from below"
+        axes.set_title(title, loc="left", fontsize="medium", pad=3)
+        figures._log_ticks(axes.xaxis, at)
+        axes.set_xlabel("smallest crop, as a share of the image")
     figures._legend_above(grid[0], columns=2, raise_inch=0.17)
     return Drawn("alignment", figure, markdown(rows))
 
 
-def tabulate_cifar10(runs: Path) -> Drawn:
-    """η₂ of SimCLR's views, from below, by the trained representations; and the alignment beside it."""
+class _Crop(NamedTuple):
+    area_min: float
+    eta2: theory.mildness.MildnessEstimate
+    cosines: Float[np.ndarray, " n"]
+    resultant: float
+    bound: float
+
+
+def _crops(runs: Path) -> list[_Crop]:
+    """η₂ of SimCLR's views as the trained representations show it, and their alignment."""
     run = _open(runs / "cifar10")
-    rows = [
-        ["smallest crop", "η₂ ≥ (estimate)", "lower bound", "alignment", "‖m‖", "bound at that η₂"]
-    ]
-    last = max(run.embeddings)
-    held = embeddings.read(run.embeddings[last])
-    for crop, members in _by(run, "channel.crop_area_min").items():
+    held = embeddings.read(run.embeddings[max(run.embeddings)])
+    found = []
+    for area_min, members in _by(run, "channel.crop_area_min").items():
         views = [np.asarray(held.array(members[0], "test", v)) for v in ("view1", "view2")]
         got = theory.mildness.estimate(*views)
         cosines, resultant = _cosines(run, members[0])
-        bound = float(theory.alignment_bound(min(got.estimate, 1.0), resultant))
-        estimate = f"{got.estimate:.3f} ± {got.standard_error:.3f}"
-        cells = (f"{cosines.mean():.3f}", f"{resultant:.3f}", f"{bound:.3f}")
-        rows.append([f"{crop:g}", estimate, f"{got.lower:.3f}", *cells])
+        bound = float(theory.alignment_bound(min(max(got.estimate, 0.0), 1.0), resultant))
+        found.append(_Crop(area_min, got, cosines, resultant, bound))
+    return found
+
+
+def tabulate_cifar10(runs: Path) -> Drawn:
+    """η₂ of SimCLR's views, from below, by the trained representations; and the alignment beside it."""
+    rows = [
+        ["smallest crop", "η₂ ≥ (estimate)", "lower bound", "alignment", "‖m‖", "bound at that η₂"]
+    ]
+    for crop in _crops(runs):
+        estimate = f"{crop.eta2.estimate:.3f} ± {crop.eta2.standard_error:.3f}"
+        cells = (f"{crop.cosines.mean():.3f}", f"{crop.resultant:.3f}", f"{crop.bound:.3f}")
+        rows.append([f"{crop.area_min:g}", estimate, f"{crop.eta2.lower:.3f}", *cells])
     return Drawn("cifar10", None, markdown(rows))
 
 
