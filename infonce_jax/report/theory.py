@@ -332,7 +332,7 @@ def draw_alignment(runs: Path) -> Drawn:
         print(f"alignment, its panel of CIFAR-10: {reason}", file=sys.stderr)
         crops = []
     figure, grid = figures._figure(
-        0.95, rows=len(names) + bool(crops), legend_lines=2, gap_inch=0.4, share_x=False
+        0.95, rows=len(names) + bool(crops), legend_lines=2, gap_inch=0.55, share_x=False
     )
     rows = [["source", "strength", "η₂", "‖m‖", "bound", "alignment", "share of the bound"]]
     from infonce_jax import data
@@ -376,7 +376,7 @@ def draw_alignment(runs: Path) -> Drawn:
         axes.set_title(run.title, loc="left", fontsize="medium", pad=3)
         figures._log_ticks(axes.xaxis, [float(s) for s in at[:, 0]])
         axes.tick_params(labelbottom=True)
-    grid[len(names) - 1].set_xlabel("strength of the channel")
+    grid[len(names) - 1].set_xlabel("strength of the channel", labelpad=1)
     if crops:
         axes, at = grid[-1], [crop.area_min for crop in crops]
         axes.plot(at, [c.bound for c in crops], color=figures.INK, linewidth=1, dashes=(4, 2))
@@ -385,10 +385,10 @@ def draw_alignment(runs: Path) -> Drawn:
         style = {"color": _COLOURS[0], "markersize": 3.5, "linewidth": 0.9}
         axes.errorbar(at, aligned, errors, fmt="o", **style)
         axes.set(xscale="log", ylim=(0, 1.03))
-        title = "CIFAR-10, two-layer MLP; dashed: bound at the η₂ estimated from below"
+        title = "CIFAR-10, two-layer MLP (dashed: η₂ from below)"
         axes.set_title(title, loc="left", fontsize="medium", pad=3)
         figures._log_ticks(axes.xaxis, at)
-        axes.set_xlabel("smallest crop, as a share of the image")
+        axes.set_xlabel("smallest crop, as a share of the image", labelpad=1)
     figures._legend_above(grid[0], columns=2, raise_inch=0.17)
     return Drawn("alignment", figure, markdown(rows))
 
