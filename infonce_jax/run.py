@@ -28,6 +28,7 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import config_dict
+from threadpoolctl import threadpool_limits
 
 import infonce_jax
 from infonce_jax import data as data_lib
@@ -217,6 +218,9 @@ def _train_loop(config, workdir, data, runs, program, state, checkpoints, sets) 
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(contextlib.closing(MetricsFile(workdir, step)))
         terminal = stack.enter_context(contextlib.closing(Terminal(config.name, total, step)))
+        # LAPACK on the small matrices of the entropy estimate: threads of its own, beside those of the
+        # compiled program, make it up to 60 times slower.
+        stack.enter_context(threadpool_limits(1))
         for writer in writers:
             stack.enter_context(contextlib.closing(writer))
         received = stack.enter_context(_signals())

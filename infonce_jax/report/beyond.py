@@ -23,6 +23,7 @@ from infonce_jax.evaluation.controls import random_projection
 from infonce_jax.evaluation.probe import linear_probe, nearest_neighbours
 from infonce_jax.report import figures
 from infonce_jax.report.pages import Drawn, draw_page, finished_folders, markdown
+from infonce_jax.report.power_law import exponents
 from infonce_jax.report.runs import Key, Run, load_run
 from infonce_jax.report.table import GAUSSIAN_AD
 from infonce_jax.run import represent
@@ -289,10 +290,8 @@ EXHIBITS = {
 
 def _slope(at: Float[np.ndarray, " k"], values: Float[np.ndarray, "k seeds"]) -> str:
     """The exponent of a power law with its 95 % interval over seeds; – where none can be fitted."""
-    if len(at) < 2 or (values <= 0).any():
-        return "–"
-    slopes = np.polyfit(np.log(at), np.log(values), 1)[0]
-    return f"{interval(slopes):+.2f}".replace("± +", "± ")
+    found = exponents(at, values)
+    return f"{interval(found):+.2f}".replace("± +", "± ") if np.isfinite(found).all() else "–"
 
 
 def _values(run: Run, setting: str, step: int, n: int) -> dict[str, Float[np.ndarray, " seeds"]]:

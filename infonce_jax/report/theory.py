@@ -7,21 +7,25 @@ configs/theory/*.py wrote. What has no run folder is left out and named. Tables 
 the page.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr
+from threadpoolctl import threadpool_limits
 
 from infonce_jax import embeddings, evaluation, losses, theory
 from infonce_jax.report import figures
 from infonce_jax.report.pages import Absent, Drawn, draw_page, markdown
+from infonce_jax.report.power_law import exponents
 from infonce_jax.report.runs import Run, load_run
 
 _COLOURS = figures._SETTINGS
@@ -296,29 +300,44 @@ def tabulate_entropy(_: Path) -> Drawn:
         ),
         "uniform cube": (lambda shape: rng.random(shape), lambda d: 0.0),
     }
+    shapes = [(n, dim) for dim in (2, 8, 32, 128) for n in (256, 1024)]
+    draws = {
+        (law, shape): [draw(shape).astype(np.float32) for _ in range(4)]
+        for law, (draw, _) in laws.items()
+        for shape in shapes
+    }
+
+    def estimates(name_and_shape):
+        name, shape = name_and_shape
+        return {law: np.array([float(jitted[name](z)) for z in draws[law, shape]]) for law in laws}
+
+    cases = list(itertools.product(names, shapes))
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(cases, pool.map(estimates, cases), strict=True))
     rows = [["law", "d", "n", "true H", *names]]
-    for law, (draw, truth) in laws.items():
-        for dim in (2, 8, 32, 128):
-            for n in (256, 1024):
-                draws = [draw((n, dim)).astype(np.float32) for _ in range(4)]
-                bias = []
-                for name in names:
-                    values = np.array([float(jitted[name](z)) for z in draws]) - truth(dim)
-                    bias.append(f"{values.mean():+.2f} ± {values.std(ddof=1) / 2:.2f}")
-                rows.append([law, dim, f"{n:,}", f"{truth(dim):.2f}", *bias])
+    for law, (_, truth) in laws.items():
+        for n, dim in shapes:
+            biases = (found[name, (n, dim)][law] - truth(dim) for name in names)
+            cells = (f"{b.mean():+.2f} ± {b.std(ddof=1) / 2:.2f}" for b in biases)
+            rows.append([law, dim, f"{n:,}", f"{truth(dim):.2f}", *cells])
     return Drawn("entropy", None, markdown(rows))
 
 
 def draw_alignment(runs: Path) -> Drawn:
-    """Alignment reached against the bound, at every strength of four channels."""
+    """Alignment reached against the bound, at every strength of four channels, and on CIFAR-10."""
     names = ("gaussian", "laplace", "mixture", "binary")
+    try:
+        crops = _crops(runs)
+    except Absent as reason:
+        print(f"alignment, its panel of CIFAR-10: {reason}", file=sys.stderr)
+        crops = []
     figure, grid = figures._figure(
-        0.95, rows=len(names), legend_lines=2, gap_inch=0.4, share_x=False
+        0.95, rows=len(names) + bool(crops), legend_lines=2, gap_inch=0.55, share_x=False
     )
     rows = [["source", "strength", "η₂", "‖m‖", "bound", "alignment", "share of the bound"]]
     from infonce_jax import data
 
-    for axes, name in zip(grid, names, strict=True):
+    for axes, name in zip(grid, names, strict=False):
         run = _open(runs / "alignment" / name)
         law = data.law_parameters(_dotted(run.config))
         channel = run.config["channel"]["name"]
@@ -357,27 +376,54 @@ def draw_alignment(runs: Path) -> Drawn:
         axes.set_title(run.title, loc="left", fontsize="medium", pad=3)
         figures._log_ticks(axes.xaxis, [float(s) for s in at[:, 0]])
         axes.tick_params(labelbottom=True)
-    grid[-1].set_xlabel("strength of the channel")
+    grid[len(names) - 1].set_xlabel("strength of the channel", labelpad=1)
+    if crops:
+        axes, at = grid[-1], [crop.area_min for crop in crops]
+        axes.plot(at, [c.bound for c in crops], color=figures.INK, linewidth=1, dashes=(4, 2))
+        aligned = [np.mean(c.cosines) for c in crops]
+        errors = [np.std(c.cosines) / np.sqrt(len(c.cosines)) for c in crops]
+        style = {"color": _COLOURS[0], "markersize": 3.5, "linewidth": 0.9}
+        axes.errorbar(at, aligned, errors, fmt="o", **style)
+        axes.set(xscale="log", ylim=(0, 1.03))
+        title = "CIFAR-10, two-layer MLP (dashed: η₂ from below)"
+        axes.set_title(title, loc="left", fontsize="medium", pad=3)
+        figures._log_ticks(axes.xaxis, at)
+        axes.set_xlabel("smallest crop, as a share of the image", labelpad=1)
     figures._legend_above(grid[0], columns=2, raise_inch=0.17)
     return Drawn("alignment", figure, markdown(rows))
 
 
-def tabulate_cifar10(runs: Path) -> Drawn:
-    """η₂ of SimCLR's views, from below, by the trained representations; and the alignment beside it."""
+class _Crop(NamedTuple):
+    area_min: float
+    eta2: theory.mildness.MildnessEstimate
+    cosines: Float[np.ndarray, " n"]
+    resultant: float
+    bound: float
+
+
+def _crops(runs: Path) -> list[_Crop]:
+    """η₂ of SimCLR's views as the trained representations show it, and their alignment."""
     run = _open(runs / "cifar10")
-    rows = [
-        ["smallest crop", "η₂ ≥ (estimate)", "lower bound", "alignment", "‖m‖", "bound at that η₂"]
-    ]
-    last = max(run.embeddings)
-    held = embeddings.read(run.embeddings[last])
-    for crop, members in _by(run, "channel.crop_area_min").items():
+    held = embeddings.read(run.embeddings[max(run.embeddings)])
+    found = []
+    for area_min, members in _by(run, "channel.crop_area_min").items():
         views = [np.asarray(held.array(members[0], "test", v)) for v in ("view1", "view2")]
         got = theory.mildness.estimate(*views)
         cosines, resultant = _cosines(run, members[0])
-        bound = float(theory.alignment_bound(min(got.estimate, 1.0), resultant))
-        estimate = f"{got.estimate:.3f} ± {got.standard_error:.3f}"
-        cells = (f"{cosines.mean():.3f}", f"{resultant:.3f}", f"{bound:.3f}")
-        rows.append([f"{crop:g}", estimate, f"{got.lower:.3f}", *cells])
+        bound = float(theory.alignment_bound(min(max(got.estimate, 0.0), 1.0), resultant))
+        found.append(_Crop(area_min, got, cosines, resultant, bound))
+    return found
+
+
+def tabulate_cifar10(runs: Path) -> Drawn:
+    """η₂ of SimCLR's views, from below, by the trained representations; and the alignment beside it."""
+    rows = [
+        ["smallest crop", "η₂ ≥ (estimate)", "lower bound", "alignment", "‖m‖", "bound at that η₂"]
+    ]
+    for crop in _crops(runs):
+        estimate = f"{crop.eta2.estimate:.3f} ± {crop.eta2.standard_error:.3f}"
+        cells = (f"{crop.cosines.mean():.3f}", f"{crop.resultant:.3f}", f"{crop.bound:.3f}")
+        rows.append([f"{crop.area_min:g}", estimate, f"{crop.eta2.lower:.3f}", *cells])
     return Drawn("cifar10", None, markdown(rows))
 
 
@@ -388,9 +434,11 @@ def draw_rates(runs: Path) -> Drawn:
     by_batch = [run for run in of if run.config["optimizer"]["name"] == "sgd"]
     dims = np.array([run.config["encoder"]["embedding_dim"] for run in by_dim])
     sizes = np.array([run.config["train"]["batch_size"] for run in by_batch])
-    untrained, trained = (np.array([_judged(r, at) for r in by_dim]) for at in (min, max))
-    settled = np.array([_judged(run, max) for run in by_batch])
-    halfway = np.array([_judged(run, _middle) for run in by_batch])
+    cases = ((by_dim, min), (by_dim, max), (by_batch, max), (by_batch, _middle))
+    with ThreadPoolExecutor() as pool:
+        untrained, trained, settled, halfway = (
+            np.array(list(pool.map(partial(_judged, which=which), some))) for some, which in cases
+        )
     # Rows of independent entries: 1/PR of their covariance is 1/d + 1/D + 1/(d D), with D = 2 d.
     spread = (1 + 1 / dims) / (2 * dims) / (1 + 2 / dims) ** 2
     start = theory.uniformity_excess(dims, _ALPHA_OF_RATES, 0.0, 1 / (1 / dims + spread))
@@ -402,8 +450,7 @@ def draw_rates(runs: Path) -> Drawn:
 
     def panel(axes, x, y, line, name, axis, limit, colour=_COLOURS[0]):
         fitted, error = _slope(x, y)
-        of_line, _ = _slope(x, np.repeat(np.asarray(line, float)[:, None], 2, axis=1))
-        of_line = round(of_line, 2) + 0.0  # No -0.
+        of_line = round(_slope_of_line(x, line), 2) + 0.0  # No -0.
         cells = (f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit)
         rows.append([axis, name, *cells])
         axes.plot(np.repeat(x, y.shape[1]), y.ravel(), "o", color=colour, markersize=2.5)
@@ -508,7 +555,7 @@ def draw_fluctuation(runs: Path) -> Drawn:
     ):
         y = np.array(values).T
         fitted, error = _slope(sizes, y)
-        of_line, _ = _slope(sizes, np.repeat(np.asarray(line)[:, None], 2, axis=1))
+        of_line = _slope_of_line(sizes, line)
         rows.append([name, f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit])
         label = f"{name}: {fitted:.2f} ± {error:.2f}, line {of_line:.2f}"
         axes.plot(sizes, y.mean(axis=1), marker, color=colour, markersize=3.5, label=label)
@@ -724,10 +771,13 @@ def _cosines(run: Run, member: str) -> tuple[Float[np.ndarray, " n"], float]:
 
 
 def _slope(x: Float[np.ndarray, " k"], y: Float[np.ndarray, "k seeds"]) -> tuple[float, float]:
-    """Log-log slope through the means over seeds, and its standard error by refitting each seed."""
-    logs = np.log(x) - np.log(x).mean()
-    each = logs @ np.log(np.maximum(y, 1e-9)) / (logs @ logs)
-    return float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each)))
+    """The mean exponent of a power law over seeds, and its standard error."""
+    found = exponents(x, y)
+    return float(found.mean()), float(found.std(ddof=1) / np.sqrt(len(found)))
+
+
+def _slope_of_line(x: Float[np.ndarray, " k"], line: Float[np.ndarray, " k"]) -> float:
+    return float(exponents(x, np.asarray(line, float)[:, None])[0])
 
 
 def _rounded(value: float) -> int:
@@ -743,7 +793,10 @@ def _dotted(config: dict):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    return draw_page(EXHIBITS, "theory", __doc__, argv)
+    # Exhibits keep the cores busy with threads of their own; those of BLAS and LAPACK would only be in
+    # their way, on matrices as small as most are here.
+    with threadpool_limits(1):
+        return draw_page(EXHIBITS, "theory", __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -541,45 +541,50 @@ def _learn_feature(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.nd
 
 
 def _fit_linear(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return _first_variate(_linear(np.concatenate([x, y])), x, y)
+    return _first_variate(_linear, x, y)
 
 
 def _fit_splines(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return _first_variate(_splines(np.concatenate([x, y])), x, y)
+    return _first_variate(_splines, x, y)
 
 
 def _fit_refined(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return _refine(_splines(np.concatenate([x, y])), x, y)
+    return _refine(_splines, x, y)
 
 
 def _fit_refined_linear(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return _refine(_linear(np.concatenate([x, y])), x, y)
+    return _refine(_linear, x, y)
 
 
-def _first_variate(expand: Callable, x: np.ndarray, y: np.ndarray) -> Callable:
-    weights = _canonical(expand(x), expand(y))[:, 0]
+def _first_variate(family: Callable, x: np.ndarray, y: np.ndarray) -> Callable:
+    expand, features = family(np.concatenate([x, y]))
+    weights = _canonical(features)[:, 0]
     return lambda rows: expand(rows) @ weights
 
 
-def _refine(expand: Callable, x: np.ndarray, y: np.ndarray) -> Callable:
+def _refine(family: Callable, x: np.ndarray, y: np.ndarray) -> Callable:
     """Splines of the leading canonical variates."""
-    f, g = expand(x), expand(y)
-    weights = _canonical(f, g)[:, :_REFINED]
-    first, second = f @ weights, g @ weights
-    outer = _splines(np.concatenate([first, second]))
-    final = _canonical(outer(first), outer(second))[:, 0]
+    expand, features = family(np.concatenate([x, y]))
+    weights = _canonical(features)[:, :_REFINED]
+    outer, refined = _splines(features @ weights)
+    final = _canonical(refined)[:, 0]
     return lambda rows: outer(expand(rows) @ weights) @ final
 
 
-def _linear(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _linear(rows: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+    """The columns, standardised: as a function of rows, and of these rows."""
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     varying = scale > 0
     mean, scale = mean[varying], scale[varying]
-    return lambda x: (x[:, varying] - mean) / scale
+
+    def standardised(x):
+        return (x[:, varying] - mean) / scale
+
+    return standardised, standardised(rows)
 
 
-def _splines(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Each column, and max(0, column - knot) at a grid of its quantiles, standardised."""
+def _splines(rows: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+    """Each column, and max(0, column - knot) at a grid of its quantiles, standardised; as `_linear`."""
     limits = [(column.min(), column.max()) for column in rows.T]
     knots = [np.unique(column) for column in np.quantile(rows, _KNOTS, axis=0).T]
     columns = [
@@ -600,9 +605,11 @@ def _splines(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
                 np.maximum(row, 0, out=row)
         return features
 
-    features = expand(rows)
-    mean = features.mean(axis=1, keepdims=True)
-    scale = features.std(axis=1, keepdims=True)
+    of_rows = expand(rows)
+    mean = of_rows.mean(axis=1, keepdims=True)
+    of_rows -= mean
+    scale = np.sqrt(np.einsum("fn,fn->f", of_rows, of_rows) / len(rows))[:, None]
+    of_rows /= scale
 
     def standardised(x):
         features = expand(x)
@@ -610,16 +617,20 @@ def _splines(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         features /= scale
         return features.T
 
-    return standardised
+    return standardised, of_rows.T
 
 
-def _canonical(f: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Weights of the canonical variates of an exchangeable pair, the most correlated first."""
+def _canonical(features: np.ndarray) -> np.ndarray:
+    """Weights of the canonical variates of an exchangeable pair, the most correlated first.
+
+    The rows are all of one view, and then all of the other.
+    """
     from scipy.linalg import eigh
 
-    n = len(f)
-    cross = (f.T @ g + g.T @ f) / (2 * n)
-    within = (f.T @ f + g.T @ g) / (2 * n)
+    n = len(features) // 2
+    between = features[:n].T @ features[n:]
+    cross = (between + between.T) / (2 * n)
+    within = features.T @ features / (2 * n)
     within += 1e-4 * np.trace(within) / len(within) * np.eye(len(within))
     return eigh(cross, within)[1][:, ::-1]
 

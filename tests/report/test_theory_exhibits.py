@@ -4,9 +4,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from infonce_jax.report import pages, theory
+from infonce_jax.report import pages, power_law, theory
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "theory.md"
 
@@ -32,11 +31,19 @@ def test_a_table_takes_its_place_in_the_page_again_and_again(tmp_path):
     assert "kept" in text and text.endswith("after\n")
 
 
-def test_slope_of_a_power_law():
+def test_exponents_of_power_laws():
     x = np.array([8.0, 16.0, 32.0, 64.0])
-    y = 3 * x[:, None] ** -0.5 * np.array([1.0, 2.0, 5.0])
-    slope, error = theory._slope(x, y)
-    assert slope == pytest.approx(-0.5) and error == pytest.approx(0, abs=1e-12)
+    y = 3 * x[:, None] ** np.array([-0.5, -1.0, 2.0])
+    np.testing.assert_allclose(power_law.exponents(x, y), [-0.5, -1, 2], rtol=1e-12)
+    noisy = y * np.random.default_rng(0).lognormal(0, 0.1, y.shape)
+    fitted = np.polyfit(np.log(x), np.log(noisy), 1)[0]
+    np.testing.assert_allclose(power_law.exponents(x, noisy), fitted, rtol=1e-12)
+
+
+def test_no_exponent_where_none_can_be_fitted():
+    x, y = np.array([1.0, 2.0]), np.array([[1.0, 1.0], [2.0, 0.0]])
+    np.testing.assert_allclose(power_law.exponents(x, y), [1, np.nan])
+    assert np.isnan(power_law.exponents(x[:1], y[:1])).all()
 
 
 def test_the_page_shows_every_exhibit():
