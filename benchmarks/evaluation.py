@@ -50,13 +50,18 @@ ALL_ROWS = (
     (50, 2, 10_000),
     (200, 8, 5000),
     (500, 32, 2000),
-    (500, 128, 500),
-    (5000, 8, 1000),
-    (5000, 128, 100),
-    (5000, 512, 20),
+    (500, 128, 1000),
+    (600, 512, 200),
+    (5000, 2, 1000),
+    (5000, 32, 500),
+    (5000, 128, 200),
+    (5000, 512, 40),
+    (50_000, 2, 300),
+    (50_000, 32, 100),
+    (50_000, 512, 20),
 )
 # The global test: n, d, repetitions and draws.
-GLOBAL = ((50, 8, 400, 99), (200, 32, 200, 99))
+GLOBAL = ((50, 8, 1000, 99), (200, 32, 400, 99), (1000, 8, 200, 99), (100, 512, 100, 99))
 POWER_SIZES = (200, 1000, 2000, 5000, 50_000)
 SEED = 7_000
 
@@ -93,7 +98,11 @@ def calibration(scale, folder):
 
 
 def calibration_multivariate(scale, folder):
-    """False-positive rates of the multivariate and spherical tests on exact Gaussian samples."""
+    """False-positive rates of the multivariate and spherical tests on exact Gaussian samples.
+
+    Three tables: of the tests whose null is drawn at n and d itself, of those on all rows, whose null
+    is a formula or drawn at fewer rows, and of the global test of `aggregate`.
+    """
 
     def drawn(n, d, repeats, draws):
         def one(x):
@@ -141,16 +150,17 @@ def calibration_multivariate(scale, folder):
             )
         ]
 
-    rows = []
-    for n, d, repeats, draws in MULTIVARIATE:
-        rows += _kept(folder, f"n{n}_d{d}", drawn, n, d, _scaled(repeats, scale), draws)
-    for n, d, repeats in ALL_ROWS:
-        rows += _kept(folder, f"all_n{n}_d{d}", all_rows, n, d, _scaled(repeats, scale))
-    for n, d, repeats, draws in GLOBAL:
-        rows += _kept(
-            folder, f"global_n{n}_d{d}", global_test, n, d, _scaled(repeats, scale), draws
-        )
-    return rows, _rates_table(rows)
+    parts = []
+    for name, case, cases in (
+        ("", drawn, MULTIVARIATE),
+        ("all_", all_rows, ALL_ROWS),
+        ("global_", global_test, GLOBAL),
+    ):
+        rows = []
+        for n, d, repeats, *draws in cases:
+            rows += _kept(folder, f"{name}n{n}_d{d}", case, n, d, _scaled(repeats, scale), *draws)
+        parts.append(rows)
+    return [row for rows in parts for row in rows], "\n\n".join(map(_rates_table, parts))
 
 
 def _multivariate_rates(one, n, d, repeats, draws=None):
