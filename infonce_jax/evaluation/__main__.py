@@ -23,6 +23,7 @@ from infonce_jax.evaluation import normality, whitening
 from infonce_jax.evaluation.arrays import check_embeddings
 from infonce_jax.evaluation.controls import CONTROLS
 from infonce_jax.evaluation.evaluate import (
+    DEFAULT_REPRESENTATIONS,
     GAUSSIAN,
     REPRESENTATIONS,
     SAMPLE_SIZES,
@@ -311,9 +312,10 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--representation",
         nargs="+",
-        choices=REPRESENTATIONS,
-        default=REPRESENTATIONS,
-        help="z as it is, z/|z|, or both (default: both)",
+        choices=list(REPRESENTATIONS),
+        default=DEFAULT_REPRESENTATIONS,
+        help="; ".join(f"{name}: {what}" for name, what in REPRESENTATIONS.items())
+        + f" (default: {' '.join(DEFAULT_REPRESENTATIONS)})",
     )
     command.add_argument(
         "--tests",

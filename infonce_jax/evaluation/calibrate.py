@@ -2,16 +2,17 @@
 
     python -m infonce_jax.evaluation.calibrate --scratch DIR [--minutes 4]
 
-Simulates every (law, n) of a plan with seeds of its own, fits the quantiles across n, and writes the
-table. Finished simulations are kept in the scratch folder, so that the command can be stopped and
-given again, in portions of `--minutes`; the table is the same however often it was. All of it takes
-about ten minutes on two cores.
+Simulates every (law, n) of a plan with seeds of its own, the rarest levels of some laws by Markov
+chains, fits the quantiles across n, and writes the table. Finished simulations are kept in the
+scratch folder, so that the command can be stopped and given again, in portions of `--minutes`; the
+table is the same however often it was. All of it takes about twenty minutes on two cores.
 """
 
 import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,8 +60,21 @@ GROUPS = {
     "known": (("ad_known", "cvm_known", "ep_known"), SIZES[:-2], 60_000_000, 1_000_000),
     "large": (("lilliefors", "sf"), LARGE_SIZES, 400_000_000, 2_000_000),
 }
-# A quantile is taken from so many exceedances on.
-_FEWEST = 25
+# Groups whose levels rarer than `_RARE` are simulated by Markov chains too, since too few samples lie
+# there: the laws, the sizes, and the steps of a chain's two parts, with their shares of the rows.
+RARE = {
+    "moments": (("dp", "jb"), SIZES + LARGE_SIZES, 4000),
+    "sorted": (("lilliefors", "sf"), SIZES, 2000),
+}
+_RARE = 5e-4
+# The moves of a chain: a share of the rows, and the step s in which they become √(1 − s²) x + s ξ.
+_MOVES = {
+    "moments": ((1 / 12, 1.0), (1 / 8, 0.5)),
+    "sorted": ((1.0, 0.1), (1.0, 0.2), (1.0, 0.4)),
+}
+_PILOTS = 3
+# A quantile is taken from so many exceedances on, a chain's anchor and its bias from so many.
+_FEWEST, _ANCHOR, _BIAS = 25, 2000, 400
 # Levels beyond the reach of all simulations continue the trend of so many before them.
 _TREND = 7
 _MOMENTS = ("dp", "jb")
@@ -91,6 +105,132 @@ def simulate(group: str, n: int) -> dict[str, np.ndarray]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(draw, range(len(starts))))
     return {law: _quantile_scores(law, found[law], n) for law in laws} | {"count": np.array(count)}
+
+
+def simulate_rare(
+    group: str, n: int, simulated: dict[str, np.ndarray], steps: int | None = None
+) -> dict[str, np.ndarray]:
+    """The scores of quantiles down to the rarest, from Markov chains that visit all levels alike.
+
+    Multicanonical sampling (Berg & Neuhaus, Phys. Lett. B 267, 1991): a chain of samples x [n] has
+    the law φ(x)/p(x), with p(x) the least of the laws' p-values, so that every decade of p takes about
+    the same share of its time; an average with the weights p(x) is one under normality. A step
+    replaces some rows by √(1 − s²) x + s ξ, which leaves φ as it is, and is accepted with probability
+    min(1, p(x)/p(x')). p is learnt in pilot runs. The tails are anchored at the rarest level that
+    `simulate` knows well.
+
+    Args:
+        group: a key of `RARE`.
+        n: sample size.
+        simulated: what `simulate` gave for them.
+        steps: of each chain; by default the group's.
+
+    Returns:
+        Law to quantile scores [levels], and law_count to the number of independent samples that give
+        the quantile the same standard error [levels].
+    """
+    laws, _, most = RARE[group]
+    steps = steps or most
+    chains = 256 if n <= 2000 else 64
+    rng = np.random.default_rng([SEED, list(GROUPS).index(group), n, 2**32 - 1])
+    count = int(simulated["count"])
+    bias = {law: np.where(LEVELS * count < _FEWEST, np.nan, simulated[law]) for law in laws}
+    x = rng.standard_normal((chains, n))
+    sums = _power_sums(x)
+    score = _scores(group, laws, x, sums)
+    for stage in range(_PILOTS + 1):
+        evidence = _evidence(bias, score)
+        length = steps if stage == _PILOTS else max(200, steps // 16)
+        trace = np.empty((len(laws), length, chains))
+        weight = np.empty((length, chains))
+        for step in range(length):
+            share, s = _MOVES[group][rng.integers(len(_MOVES[group]))]
+            m = max(1, round(share * n))
+            start = min(m * int(rng.integers(-(-n // m))), n - m)
+            old = x[:, start : start + m]
+            new = rng.standard_normal(old.shape)
+            if s < 1:
+                new *= s
+                new += np.sqrt(1 - s * s) * old
+            moved = sums + _power_sums(new) - _power_sums(old) if group == "moments" else sums
+            proposed = _scores(group, laws, new, moved)
+            evidence_there = _evidence(bias, proposed)
+            taken = rng.uniform(size=chains) < np.exp(np.minimum(evidence_there - evidence, 0.0))
+            x[taken, start : start + m] = new[taken]
+            sums = np.where(taken[:, None], moved, sums)
+            score = np.where(taken, proposed, score)
+            evidence = np.where(taken, evidence_there, evidence)
+            trace[:, step] = score
+            weight[step] = np.exp(-evidence)
+        kept = slice(length // 4 if stage < _PILOTS else length // 16, None)
+        found = {}
+        for law, values in zip(laws, trace, strict=True):
+            found[law], found[f"{law}_count"] = _weighted_quantiles(
+                values[kept], weight[kept], simulated[law], count
+            )
+            learnt = (LEVELS * count < _BIAS) & np.isfinite(found[law])
+            bias[law] = np.where(learnt, found[law], bias[law])
+    return found
+
+
+def _scores(group: str, laws: tuple[str, ...], x: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Scores [laws, chains] of samples, of the moments from their power sums."""
+    if group == "moments":
+        mean, second, third, fourth = (sums[:, 1:] / sums[:, :1]).T
+        variance = second - mean**2
+        skewness = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
+        kurtosis = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
+        n = sums[0, 0]
+        found = {
+            law: normality.moment_statistic(law, skewness, kurtosis / variance**2, n)
+            for law in laws
+        }
+    else:
+        n = x.shape[1]
+        found = _statistics(group, laws, x)
+    return np.stack([calibration.score_of(law, found[law], n) for law in laws])
+
+
+def _power_sums(x: np.ndarray) -> np.ndarray:
+    square = x * x
+    sums = [np.full(len(x), float(x.shape[1])), x.sum(axis=1), square.sum(axis=1)]
+    sums += [np.einsum("ij,ij->i", square, other) for other in (x, square)]
+    return np.stack(sums, axis=1)
+
+
+def _evidence(bias: dict[str, np.ndarray], score: np.ndarray) -> np.ndarray:
+    """The largest −log p of the laws, as far as their quantile scores tell it, up to 15."""
+    found = np.zeros(score.shape[1])
+    for quantile, values in zip(bias.values(), score, strict=True):
+        known = np.isfinite(quantile)
+        at = np.maximum.accumulate(quantile[known]) + 1e-9 * np.arange(known.sum())
+        log_p = np.log(LEVELS[known])
+        slope = (log_p[-4] - log_p[-1]) / (at[-1] - at[-4])
+        beyond = slope * np.maximum(values - at[-1], 0.0)
+        np.maximum(found, np.interp(values, at, -log_p) + beyond, out=found)
+    return np.minimum(found, 15.0)
+
+
+def _weighted_quantiles(
+    score: np.ndarray, weight: np.ndarray, simulated: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quantiles of scores [steps, chains] with these weights, and the counts they are worth."""
+    anchor = np.flatnonzero(LEVELS * count >= _ANCHOR)[-1]
+    base = np.sum(weight * (score > simulated[anchor]), axis=0)
+    order = np.argsort(-score, axis=None)
+    tail = np.cumsum(weight.ravel()[order]) * (LEVELS[anchor] / base.sum())
+    quantile = np.full(len(LEVELS), np.nan)
+    worth = np.zeros(len(LEVELS))
+    for i, level in enumerate(LEVELS):
+        at = np.searchsorted(tail, level)
+        if i <= anchor or not 100 <= at < len(tail):
+            continue
+        quantile[i] = score.ravel()[order[at]]
+        beyond = np.sum(weight * (score > quantile[i]), axis=0)
+        # Chains are independent: their scatter about the common ratio is its error.
+        error = np.sum((beyond - beyond.sum() / base.sum() * base) ** 2) / beyond.sum() ** 2
+        worth[i] = 1.0 / (level * (error + 1.0 / (LEVELS[anchor] * count)))
+    return quantile, worth
 
 
 def _statistics(group: str, laws: tuple[str, ...], w: np.ndarray) -> dict[str, np.ndarray]:
@@ -206,16 +346,40 @@ def _weighted_chi2_quantiles(weights: np.ndarray, mean: float, levels: np.ndarra
 # --- across n ------------------------------------------------------------------------------------
 
 
-def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+def merge(
+    scores: np.ndarray, count: int, rare: np.ndarray | None, worth: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quantile scores of `simulate` and, for the rare levels, of `simulate_rare`, by what each is worth.
+
+    Returns:
+        Scores and numbers of samples [levels]; NaN where neither has enough.
+    """
+    scores = np.where(LEVELS * count < _FEWEST, np.nan, scores)
+    counts = np.full(len(LEVELS), float(count))
+    if rare is not None:
+        own = np.where(np.isfinite(scores), counts, 0.0)
+        chosen = (LEVELS <= _RARE) & np.isfinite(rare)
+        both = np.nan_to_num(own * scores) + np.nan_to_num(worth * rare)
+        scores = np.where(chosen, both / (own + worth), scores)
+        counts = np.where(chosen, own + worth, counts)
+    return scores, counts
+
+
+def fit(
+    law: str, simulated: dict[int, tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Smooth quantile scores on a grid of sizes: per level a curve in the place x of n.
 
     Weighted least squares, a size weighing with the root of its number of samples. Where the limit is
     known, the curve is of the difference to it: a₂x² + … + a₆x⁶ for the sums of weighted χ², whose
     corrections are of order 1/n, and a cubic spline through 0 for the moments, whose are not.
     Otherwise it is a polynomial of degree 5. Levels too rare to be simulated at a size are continued
-    at a fifth of the weight: from that size's own tail where there is no limit (`_continue_tails`), and
-    for the moments by the trend of the difference to it over the levels before. Levels that hardly any
-    size reaches continue that trend at all sizes.
+    from that size's own tail where there is no limit (`_continue_tails`), at a fifth of the weight.
+    Levels that hardly any size reaches continue the trend of the levels before, at all sizes.
+
+    Args:
+        law: one of `calibration.LAWS`.
+        simulated: what `merge` gives, by sample size.
 
     Returns:
         The grid of places and the scores [levels, places].
@@ -223,9 +387,7 @@ def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndar
     sizes = np.array(sorted(simulated))
     place = np.array([calibration.place_of(law, n) for n in sizes])
     scores = np.stack([simulated[n][0] for n in sizes], axis=1)
-    counts = np.array([simulated[n][1] for n in sizes], dtype=np.float64)
-    scores[LEVELS[:, None] * counts < _FEWEST] = np.nan
-    trusted = np.broadcast_to(np.sqrt(counts), scores.shape).copy()
+    trusted = np.sqrt(np.stack([simulated[n][1] for n in sizes], axis=1))
     limit = limit_scores(law)
     if limit is None:
         _continue_tails(law, scores, trusted)
@@ -233,21 +395,14 @@ def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndar
     if law in _MOMENTS:
         place = np.append(place, 0.0)
         scores = np.column_stack([scores, limit])
-        trusted = np.column_stack([trusted, np.full(len(LEVELS), 30.0 * trusted.max())])
+        trusted = np.column_stack([trusted, 30.0 * trusted.max(axis=1)])
     scores -= limit[:, None]
     low = 1.0 / np.log(2e6) if law == "sf" else 0.0
     grid = np.linspace(low, place.max(), 49)
     design, on_grid, rough = _curves(law, place, grid)
     out = np.full((len(LEVELS), len(grid)), np.nan)
-    at_sizes = np.full(scores.shape, np.nan)
     for i, level in enumerate(LEVELS):
         known = np.isfinite(scores[i])
-        if law in _MOMENTS and not known.all():
-            before = slice(i - _TREND, i)
-            trend = np.polyfit(np.log(LEVELS[before]), at_sizes[before][:, ~known], 1)
-            scores[i, ~known] = trend[0] * np.log(level) + trend[1]
-            trusted[i, ~known] /= 5.0
-            known[:] = True
         if known.sum() < 8:
             before = slice(i - _TREND, i)
             trend = np.polyfit(np.log(LEVELS[before]), out[before], 1)
@@ -259,8 +414,7 @@ def fit(law: str, simulated: dict[int, tuple[np.ndarray, int]]) -> tuple[np.ndar
             rough * min(1 / np.sqrt(level * (1 - level)), 30.0),
         ]
         right = np.concatenate([weights * scores[i, known], np.zeros(len(rough))])
-        curve = np.linalg.lstsq(np.concatenate(left), right, rcond=None)[0]
-        out[i], at_sizes[i] = on_grid @ curve, design @ curve
+        out[i] = on_grid @ np.linalg.lstsq(np.concatenate(left), right, rcond=None)[0]
     return grid, out + limit[:, None]
 
 
@@ -309,21 +463,38 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     arguments.scratch.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60.0 * arguments.minutes
-    simulated: dict[str, dict[int, tuple[np.ndarray, int]]] = {law: {} for law in calibration.LAWS}
+    simulated: dict[str, dict[int, tuple[np.ndarray, np.ndarray]]] = {
+        law: {} for law in calibration.LAWS
+    }
     missing = 0
+
+    def kept(name: str, compute: Callable, *given) -> dict[str, np.ndarray] | None:
+        file = arguments.scratch / f"{name}.npz"
+        if not file.is_file():
+            if time.monotonic() > deadline:
+                return None
+            started = time.monotonic()
+            part = file.with_suffix(".part.npz")
+            np.savez(part, **compute(*given))
+            part.replace(file)
+            print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
+        with np.load(file) as stored:
+            return dict(stored)
+
     for group, (laws, sizes, *_) in GROUPS.items():
+        rare_sizes = RARE[group][1] if group in RARE else ()
         for n in sizes:
-            file = arguments.scratch / f"{group}_{n}.npz"
-            if not file.is_file():
-                if time.monotonic() > deadline:
-                    missing += 1
-                    continue
-                started = time.monotonic()
-                np.savez(file, **simulate(group, n))
-                print(f"{group} n = {n}: {time.monotonic() - started:.1f} s", flush=True)
-            with np.load(file) as stored:
-                for law in laws:
-                    simulated[law][n] = (stored[law], int(stored["count"]))
+            found = kept(f"{group}_{n}", simulate, group, n)
+            rare: dict[str, np.ndarray] | None = {}
+            if found is not None and n in rare_sizes:
+                rare = kept(f"rare_{group}_{n}", simulate_rare, group, n, found)
+            if found is None or rare is None:
+                missing += 1
+                continue
+            for law in laws:
+                simulated[law][n] = merge(
+                    found[law], int(found["count"]), rare.get(law), rare.get(f"{law}_count")
+                )
     if missing:
         print(f"{missing} simulations are left: give the command again.")
         return 3

@@ -5,7 +5,7 @@ levels and of sample sizes. `python -m infonce_jax.evaluation.calibrate` makes i
 finite n, and exactly in the limit where that law is a known sum of weighted χ².
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,11 +88,7 @@ def pvalue(
         return np.where(np.isnan(statistic), np.nan, np.maximum(tail, np.finfo(float).tiny))
     law = test if estimated else f"{test}_known"
     table = load(law)
-    score = score_at(law, n)
-    log_odds = np.log(table.levels) - np.log1p(-table.levels)
-    from scipy.interpolate import PchipInterpolator
-
-    inner = PchipInterpolator(score, log_odds)
+    score, log_odds, inner = _curve(law, n)
     given = score_of(law, statistic, n)
     value = inner(np.clip(given, score[0], score[-1]))
     below = given < score[0]
@@ -126,6 +122,16 @@ def score_at(law: str, n: float) -> Float[np.ndarray, " levels"]:
     score = CubicSpline(table.place, table.score, axis=1)(place)
     # At small n the rarest quantiles lie at the end of the support and touch; PCHIP wants them to rise.
     return np.maximum.accumulate(score) + 1e-9 * np.arange(len(score))
+
+
+@lru_cache(maxsize=64)
+def _curve(law: str, n: float):
+    """The scores at n, the log-odds of their levels, and the curve between them."""
+    from scipy.interpolate import PchipInterpolator
+
+    levels = load(law).levels
+    score, log_odds = score_at(law, n), np.log(levels) - np.log1p(-levels)
+    return score, log_odds, PchipInterpolator(score, log_odds)
 
 
 @cache

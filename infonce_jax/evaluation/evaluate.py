@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 
 from infonce_jax.evaluation import (
@@ -27,11 +28,26 @@ from infonce_jax.evaluation import (
     sphere,
     uniformity,
 )
-from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings, directions, row_norms
+from infonce_jax.evaluation.arrays import (
+    MIN_ROWS,
+    check_embeddings,
+    directions,
+    gram,
+    row_blocks,
+    row_norms,
+)
 from infonce_jax.evaluation.load import Embeddings, open_embeddings, untrained
 
 SAMPLE_SIZES = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, "all")
-REPRESENTATIONS = ("raw", "normalized")
+REPRESENTATIONS = {
+    "raw": "z as it is",
+    "normalized": "z/|z|",
+    "spherical": "z/|z|, each coordinate mapped so that the exact law of a uniform direction's "
+    "coordinate becomes the normal one",
+    "principal": "z along its principal axes, the largest variance first",
+    "projected": "z along as many random directions as it has coordinates",
+}
+DEFAULT_REPRESENTATIONS = ("raw", "normalized")
 _IDENTITY = ("source", "run", "step", "epoch", "member", "seed", "hyperparameters", "split")
 COLUMNS = (*_IDENTITY, "representation", "n", "dim", "statistic", "value")
 _GROUP = tuple(c for c in COLUMNS if c not in ("member", "seed", "value"))
@@ -70,7 +86,7 @@ class Statistic(NamedTuple):
     """
 
     compute: Callable[[Sample], dict[str, float]]
-    representations: tuple[str, ...] = REPRESENTATIONS
+    representations: tuple[str, ...] = DEFAULT_REPRESENTATIONS
     of_directions: bool = False
     deep: bool = False
 
@@ -180,8 +196,8 @@ def _sphere(sample: Sample) -> dict[str, float]:
 
 
 STATISTICS = (
-    Statistic(_coordinates, representations=("raw",)),
-    Statistic(_coordinates_of_directions, representations=("normalized",)),
+    Statistic(_coordinates, representations=("raw", "principal", "projected")),
+    Statistic(_coordinates_of_directions, representations=("normalized", "spherical")),
     Statistic(_alignment, of_directions=True),
     Statistic(_uniformity, of_directions=True),
     Statistic(_classes, representations=("raw",)),
@@ -212,7 +228,7 @@ def evaluate_arrays(
     *,
     sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,
-    representations: Sequence[str] = REPRESENTATIONS,
+    representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
     tests: Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
     deep: bool = False,
@@ -237,7 +253,9 @@ def evaluate_arrays(
         sample_sizes: numbers of rows to evaluate at, each at least 8, and "all"; those beyond n are
             passed over.
         seed: of the random order.
-        representations: "raw" (z as it is), "normalized" (z/‖z‖), or both.
+        representations: keys of `REPRESENTATIONS`. The coordinates of a Gaussian sample along its own
+            principal axes have the law of any other normal sample's, so that the p-values hold
+            there too; `dim` is then the number of axes with variance.
         tests: the univariate tests, keys of `TESTS`.
         labels: the class of each row, for the figures within and between classes.
         deep: whether to add, at the largest sample size, intervals for the effect sizes, the global
@@ -265,7 +283,7 @@ def evaluate_arrays(
     if not tests:
         raise ValueError(f"no test is asked for; choose from {', '.join(normality.TESTS)}.")
     full = _check_sample(Sample(z, view1, view2, labels, tuple(tests)), name)
-    n, dim = full.z.shape
+    n = len(full.z)
     origin = dict.fromkeys(_IDENTITY) | {"source": name} | dict(identity or {})
     order = np.random.default_rng(seed).permutation(n)
     rows = []
@@ -273,8 +291,9 @@ def evaluate_arrays(
     for size in sizes:
         raw = full if size == n else _take(full, np.sort(order[:size]))
         samples = {"raw": raw}
-        if "normalized" in representations:
-            samples["normalized"] = Sample(_normalized(raw.z, name), tests=raw.tests)
+        for r in representations:
+            if r != "raw":
+                samples[r] = Sample(_MAPS[r](raw.z, name, seed), tests=raw.tests)
         values: dict[str, dict[str, float]] = {r: {} for r in representations}
         for statistic in STATISTICS:
             if statistic.deep and not (deep and size == sizes[-1]):
@@ -286,6 +305,7 @@ def evaluate_arrays(
             for r in wanted:
                 values[r] |= statistic.compute(samples[r]) if shared is None else shared
         for representation, found in values.items():
+            dim = samples[representation].z.shape[1]
             here = origin | {"representation": representation, "n": size, "dim": dim}
             rows += [here | {"statistic": k, "value": float(v)} for k, v in found.items()]
     return rows
@@ -296,7 +316,7 @@ def evaluate_paths(
     *,
     sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,
-    representations: Sequence[str] = REPRESENTATIONS,
+    representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
     pair: Path | str | None = None,
     tests: Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
@@ -586,6 +606,43 @@ def _normalized(z: Float[np.ndarray, "n d"], name: str) -> Float[np.ndarray, "m 
             f"normalised representation. Drop the rows of zeros, or evaluate raw only."
         )
     return u
+
+
+def _along(z: Float[np.ndarray, "n d"], axes: Float[np.ndarray, "d k"]) -> np.ndarray:
+    out = np.empty((len(z), axes.shape[1]))
+    for rows, block in row_blocks(z):
+        out[rows] = block @ axes
+    return out
+
+
+def _principal(z: Float[np.ndarray, "n d"], name: str) -> Float[np.ndarray, "n k"]:
+    n, d = z.shape
+    mean = sum((block.sum(axis=0) for _, block in row_blocks(z)), np.zeros(d)) / n
+    variances, axes = eigh(gram(z, mean))
+    variances, axes = variances[::-1], axes[:, ::-1]
+    # Centring takes one direction from n rows; rounding leaves others with next to nothing.
+    kept = min(n - 1, d, int(np.sum(variances > max(n, d) * np.finfo(z.dtype).eps * variances[0])))
+    if kept < 1 or not variances[0] > 0:
+        raise ValueError(
+            f"all rows of {name} are equal: they have no principal axes to test along."
+        )
+    axes = axes[:, :kept]
+    # Of fewer rows than coordinates, `gram` has the axes in the space of the rows.
+    return axes * np.sqrt(variances[:kept]) if n <= d else _along(z, axes) - mean @ axes
+
+
+def _projected(z: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n d"]:
+    d = z.shape[1]
+    axes = np.random.default_rng([seed, d]).standard_normal((d, d))
+    return _along(z, axes / np.linalg.norm(axes, axis=0))
+
+
+_MAPS: dict[str, Callable[[np.ndarray, str, int], np.ndarray]] = {
+    "normalized": lambda z, name, seed: _normalized(z, name),
+    "spherical": lambda z, name, seed: normality.normal_scores(_normalized(z, name)),
+    "principal": lambda z, name, seed: _principal(z, name),
+    "projected": lambda z, name, seed: _projected(z, seed),
+}
 
 
 def _only_array(option: str, path: Path | str) -> np.ndarray:

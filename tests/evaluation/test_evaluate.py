@@ -140,6 +140,44 @@ def test_zero_rows_are_counted_and_left_out_of_the_normalised():
     assert _value(evaluate_arrays(sparse, representations=["raw"]), "zero_rows") == 45
 
 
+def test_other_representations_find_what_hides_from_the_coordinates():
+    rng = np.random.default_rng(5)
+    hidden = rng.standard_normal((3000, 8))
+    hidden[:, 0] = 6 * np.sign(hidden[:, 0])  # two clusters, spread over all coordinates
+    axes = np.linalg.qr(rng.standard_normal((8, 8)))[0]
+    gaussian = rng.standard_normal((3000, 8)) @ axes * np.arange(1, 9)
+    wanted = ["principal", "projected", "spherical"]
+    options = {"representations": wanted, "sample_sizes": ["all"], "tests": ["ad"]}
+    rows = evaluate_arrays(gaussian, **options)
+    for representation in ("principal", "projected"):
+        assert _value(rows, "ad_calibrated_pass", representation) >= 0.75
+    rows = evaluate_arrays(hidden @ axes.T, **options)
+    # Along its own axes one coordinate is two points, and the others are Gaussian.
+    assert _value(rows, "ad_mean", "principal") > 50
+    assert _value(rows, "ad_calibrated_pass", "principal") >= 0.75
+    # Uniform directions in 8 dimensions pass as such, and not as Gaussian.
+    rows = evaluate_arrays(
+        gaussian / np.arange(1, 9), **options | {"representations": ["normalized"]}
+    )
+    assert _value(rows, "ad_calibrated_pass", "normalized") == 0
+    rows = evaluate_arrays(gaussian / np.arange(1, 9), **options)
+    assert _value(rows, "ad_calibrated_pass", "spherical") >= 0.75
+
+
+def test_principal_axes_are_those_with_variance_at_any_shape():
+    rng = np.random.default_rng(6)
+    for z, rank in ((Z @ np.ones((6, 3)), 1), (rng.standard_normal((20, 50)), 19)):
+        rows = evaluate_arrays(z, representations=["principal"], sample_sizes=["all"])
+        assert {row["dim"] for row in rows} == {rank}
+    total = evaluate_arrays(Z, representations=["raw", "principal"], sample_sizes=["all"])
+    for statistic in ("participation_ratio", "effective_rank"):
+        assert _value(total, statistic, "principal") == pytest.approx(
+            _value(total, statistic, "raw")
+        )
+    with pytest.raises(ValueError, match="all rows of z are equal"):
+        evaluate_arrays(np.ones((50, 4)), representations=["principal"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
