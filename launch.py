@@ -79,9 +79,7 @@ def main(argv: list[str]) -> None:
             for name, fields in variants.items()
         }
     if _DRY_RUN.value:
-        runs = variants and {workdir / name: variant for name, variant in variants.items()}
-        for folder, run_config in (runs or {workdir: config}).items():
-            print(run_lib.dry_run(run_config, folder), end="\n\n")
+        print(_dry_run(config, workdir, variants))
         return
     stages = [_STAGE.value] if _STAGE.value else list(STAGES)
     command = shlex.join(["python", *sys.argv])
@@ -98,6 +96,22 @@ def main(argv: list[str]) -> None:
             only = sweep_lib.share(variants, *_share_of_sweep())
         sweep_lib.run_sweep(config, variants, workdir, stages=stages, only=only, command=command)
     print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
+
+
+def _dry_run(config, workdir: Path, variants) -> str:
+    from infonce_jax.config import members
+    from infonce_jax.run import dry_run
+
+    if variants is None:
+        return dry_run(config, workdir)
+    count = sum(len(members(variant)) for variant in variants.values())
+    first = next(iter(variants.values()))
+    # Of hundreds of runs only what tells them apart.
+    shown = [
+        dry_run(variant, workdir / name, beside=None if variant is first else first)
+        for name, variant in variants.items()
+    ]
+    return "\n\n".join([f"{len(variants)} runs, {count} members in all", *shown])
 
 
 def _keep_compiled_programs(workdir: Path) -> None:

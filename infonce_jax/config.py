@@ -357,6 +357,17 @@ def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
     return config
 
 
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of nested sections by their dotted names."""
+    leaves = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves
+
+
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a plain configuration that decides what training computes."""
     kept = copy.deepcopy(dict(config))

@@ -39,6 +39,7 @@ from infonce_jax.config import (
     Member,
     config_hash,
     difference,
+    flatten,
     from_plain,
     identity,
     members,
@@ -368,10 +369,19 @@ def write_report(config: config_dict.ConfigDict, workdir: Path) -> None:
     write_joint_report([workdir], workdir, config.report)
 
 
-def dry_run(config: config_dict.ConfigDict, workdir: Path) -> str:
+def dry_run(
+    config: config_dict.ConfigDict,
+    workdir: Path,
+    beside: config_dict.ConfigDict | None = None,
+) -> str:
     """What a run would do: its resolved configuration, parameters, memory and steps.
 
     Compiles the training program for the devices at hand, but reads no data and writes nothing.
+
+    Args:
+        config: the run's.
+        workdir: its folder.
+        beside: show only the fields in which the run differs from this one.
     """
     validate(config)
     spec = data_lib.describe(config)
@@ -383,9 +393,13 @@ def dry_run(config: config_dict.ConfigDict, workdir: Path) -> str:
     memory = program.lower().compile().memory_analysis()
     mib = 2**20
     total = train_lib.total_steps(config, spec)
+    shown = flatten(plain(config))
+    if beside is not None:
+        theirs = flatten(plain(beside))
+        shown = {k: v for k, v in shown.items() if k not in theirs or theirs[k] != v}
     lines = [
         f"# {workdir}",
-        str(config).rstrip(),
+        *(f"config.{name} = {value!r}" for name, value in shown.items()),
         f"members: {len(runs)} ({', '.join(m.name for m in runs)})",
         f"parameters: {parameters // len(runs):,} per member",
         f"training set: {spec.train_size:,} x {'x'.join(map(str, spec.sample_shape))}",
@@ -393,8 +407,8 @@ def dry_run(config: config_dict.ConfigDict, workdir: Path) -> str:
         f"{train_lib.steps_per_epoch(config, spec):,} steps)",
         f"embedding sets at steps: {', '.join(map(str, sets))}",
         f"devices: {len(jax.local_devices())} x {jax.local_devices()[0].device_kind}",
-        f"memory: {memory.argument_size_in_bytes / mib:,.0f} MiB of data and state, "
-        f"{memory.temp_size_in_bytes / mib:,.0f} MiB of temporaries while training",
+        f"memory: {memory.argument_size_in_bytes / mib:,.1f} MiB of data and state, "
+        f"{memory.temp_size_in_bytes / mib:,.1f} MiB of temporaries while training",
     ]
     return "\n".join(lines)
 

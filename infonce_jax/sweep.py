@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from infonce_jax import evaluation
 from infonce_jax import run as run_lib
-from infonce_jax.config import HYPERPARAMETERS, validate
+from infonce_jax.config import HYPERPARAMETERS, flatten, validate
 from infonce_jax.files import is_disk_full, replacing
 from infonce_jax.metrics import say
 
@@ -201,7 +201,16 @@ def variant_config(
 
     Raises:
         KeyError: where a field does not exist; the message suggests the nearest.
+        ValueError: where the command line sets a field to something else than the run is named by.
     """
+    named_by = name_of(fields) == name
+    for field, value in overrides.items():
+        if named_by and field in fields and not _is_of_members(field) and value != fields[field]:
+            raise ValueError(
+                f"--config.{field}={value} contradicts the run {name!r} of the sweep, which is named "
+                "by that field. Change the values in the file's sweep(), or take --nosweep to run its "
+                "get_config() alone."
+            )
     # A copy by the constructor would share the fields that may be lists.
     variant = copy.deepcopy(config)
     variant.update_from_flattened_dict({"name": name, **fields})
@@ -254,6 +263,7 @@ def run_sweep(
         Interrupted: after SIGINT or SIGTERM, with a checkpoint of the run in flight.
         ValueError: for an impossible configuration, before anything is started.
     """
+    _check_is_of(workdir, variants)
     folders = {name: workdir / name for name in variants}
     todo = list(variants if only is None else only)
     # All are looked at before the first is started: an hour in is too late to hear of a misspelling.
@@ -290,6 +300,21 @@ def run_sweep(
         )
     if missing and "evaluate" in stages:
         print(f"{len(missing)} of {len(variants)} runs are still to do.", file=sys.stderr)
+
+
+def _check_is_of(workdir: Path, variants: Iterable[str]) -> None:
+    """Refuses the folder of a single run, or of a sweep that has no run in common with this one."""
+    there = [file.parent.name for file in sorted(workdir.glob("*/config.json"))]
+    if (workdir / "config.json").exists():
+        held = "a single run"
+    elif there and not set(there) & set(variants):
+        held = f"another sweep ({', '.join(there[:5])}{', ...' if len(there) > 5 else ''})"
+    else:
+        return
+    raise ValueError(
+        f"{workdir} holds {held}, and this configuration is a sweep of {', '.join(variants)[:200]}. "
+        "Give the config file that the folder was made with, --config=..., or another --workdir."
+    )
 
 
 def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, str]:
@@ -376,7 +401,11 @@ def gather(
         sizes = sorted({row["n"] for row in found})
         size = max((s for s in sizes if s <= n), default=sizes[0])
         metrics = _last_line(folder / "metrics.jsonl")
-        fields = _flat({k: v for k, v in config.items() if k not in ("members", "name", "seeds")})
+        own = {k: v for k, v in config.items() if k not in ("members", "name", "seeds")}
+        fields = {
+            key: json.dumps(value) if isinstance(value, list) else value
+            for key, value in flatten(own).items()
+        }
         for index, member in enumerate(config["members"]):
             row = {"run": name, "member": member["name"], "seed": member["seed"], "step": last}
             row |= {f"config.{key}": value for key, value in fields.items()}
@@ -421,16 +450,6 @@ def _column(values: Sequence[Any]) -> Sequence[Any]:
     if kinds <= {int, float}:
         return [None if value is None else float(value) for value in values]
     return [None if value is None else str(value) for value in values]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            leaves |= _flat(value, f"{prefix}{key}.")
-        else:
-            leaves[prefix + key] = json.dumps(value) if isinstance(value, list) else value
-    return leaves
 
 
 def _last_line(file: Path) -> dict[str, Any]:

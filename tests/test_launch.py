@@ -31,7 +31,33 @@ def test_dry_run_tells_what_would_happen_and_writes_nothing(tiny_config_file, la
     assert "parameters: 200 per member" in done.stdout
     assert "embedding sets at steps: 0, 6, 9" in done.stdout
     assert "temporaries" in done.stdout
+    assert "config.channel.name = 'gaussian_noise'" in done.stdout
     assert not workdir.exists()
+
+
+def test_dry_run_of_a_sweep_counts_its_runs_and_shows_what_tells_them_apart(
+    tiny_config_file, launch, tmp_path
+):
+    with tiny_config_file.open("a") as file:
+        file.write("\n\ndef sweep():\n    return [{'encoder.embedding_dim': d} for d in (4, 8)]\n")
+    done = launch(f"--config={tiny_config_file}", f"--workdir={tmp_path / 'run'}", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 runs, 4 members in all\n")
+    first, second = done.stdout.split("# ")[1:]
+    assert "config.data.source = 'laplace'" in first and "data.source" not in second
+    assert "config.encoder.embedding_dim = 8\n" in second
+
+
+def test_a_folder_of_another_sweep_or_of_a_run_is_refused(tiny_config_file, launch, tmp_path):
+    # The default configuration is a sweep; the folder is of something else.
+    for folder, held in (("run", "a single run"), ("run/wide", "another sweep (wide)")):
+        workdir = tmp_path / held.split()[0]
+        (workdir / folder).mkdir(parents=True)
+        (workdir / folder / "config.json").write_text("{}")
+        done = launch(f"--workdir={workdir / 'run'}", "--stage=report")
+        assert done.returncode == 2
+        assert f"holds {held}, and this configuration is a sweep of laplace" in done.stderr
+        assert len(list(workdir.rglob("*"))) <= 3
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,18 @@ def test_impossible_sweeps_are_refused(call, message):
         call()
 
 
+def test_the_command_line_cannot_contradict_the_name_of_a_run(tiny_config):
+    fields = {"encoder.embedding_dim": 4, "loss.temperature": (0.1, 0.5)}
+    name = sweep.name_of(fields)
+    for allowed in ({"encoder.embedding_dim": 4}, {"loss.temperature": 0.2}, {"train.steps": 3}):
+        sweep.variant_config(tiny_config, name, fields, allowed)
+    with pytest.raises(ValueError, match="embedding_dim=16 contradicts the run 'embedding_dim=4'"):
+        sweep.variant_config(tiny_config, name, fields, {"encoder.embedding_dim": 16})
+    # A name of the file's own says nothing about fields.
+    own = sweep.variant_config(tiny_config, "narrow", fields, {"encoder.embedding_dim": 16})
+    assert own.encoder.embedding_dim == 16
+
+
 def test_a_sweep_may_depend_on_the_configuration(tiny_config_file, tiny_config):
     with tiny_config_file.open("a") as file:
         file.write(
