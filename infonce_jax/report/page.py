@@ -193,7 +193,7 @@ def _title(runs: Sequence[Run]) -> str:
     names = list(dict.fromkeys(run.title for run in runs))
     if len(names) > 3:
         return question
-    return f"{_join(names)}: {question[0].lower()}{question[1:]}"
+    return f"{table.join_names(names)}: {question[0].lower()}{question[1:]}"
 
 
 def _exhibit(exhibit: Any, *, with_titles: bool) -> str:
@@ -227,18 +227,18 @@ def _provenance(runs: Sequence[Run]) -> Iterator[str]:
             machines.setdefault(json.dumps(run.record["machine"]), []).append(run.title)
     if commands:
         lines = [
-            f"# {_join(titles)}\n{command}" if len(commands) > 1 else command
+            f"# {table.join_names(titles)}\n{command}" if len(commands) > 1 else command
             for command, titles in commands.items()
         ]
         yield f"<pre>{escape(chr(10).join(lines))}</pre>"
     for machine, titles in machines.items():
-        of = f" ({_join(titles)})" if len(machines) > 1 else ""
+        of = f" ({table.join_names(titles)})" if len(machines) > 1 else ""
         yield f"<h3>Machine{escape(of)}</h3>{_facts(_flat(json.loads(machine)))}"
     unknown = [run.title for run in runs if not run.record]
     if unknown:
         yield (
-            f'<p class="missing">The command and the machine of {escape(_join(unknown))} are unknown: '
-            "no run.json.</p>"
+            '<p class="missing">The command and the machine of '
+            f"{escape(table.join_names(unknown))} are unknown: no run.json.</p>"
         )
     timed = [run for run in runs if run.record.get("stages")]
     if timed:
@@ -328,11 +328,6 @@ def _words(command: str | Sequence[str]) -> str:
 
 def _seconds(stage: Any) -> str:
     return f"{stage['wall_s']:.1f} s" if isinstance(stage, Mapping) and "wall_s" in stage else "–"
-
-
-def _join(names: Sequence[str]) -> str:
-    names = list(dict.fromkeys(names))
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _standalone(svg: str) -> str:

@@ -333,7 +333,7 @@ def _notes(groups: Sequence[Group], n: int) -> Iterator[str]:
     short = [group.title for group in groups if any(c.n not in (n, None) for c in group.columns)]
     if short:
         yield (
-            f"n = {n:,} was asked for and not evaluated for {_join(short)}; the nearest evaluated "
+            f"n = {n:,} was asked for and not evaluated for {join_names(short)}; the nearest evaluated "
             "size is shown."
         )
     yield (
@@ -366,12 +366,16 @@ def _alignment_reached(group: Group) -> str | None:
 def _names(titles: Sequence[str], total: int) -> str:
     """All of them by name while that reads well, else how many of them there are."""
     if len(titles) <= 4:
-        return _join(titles)
+        return join_names(titles)
     return f"all {total} settings" if len(titles) == total else f"{len(titles)} of {total} settings"
 
 
-def _join(titles: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))
+def join_names(names: Sequence[str], shown: int = 8) -> str:
+    """ "a, b and c", each once; of many the first ones, and how many more there are."""
+    names = list(dict.fromkeys(names))
+    if len(names) > shown:
+        names = [*names[: shown - 1], f"{len(names) - shown + 1} others"]
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _do(titles: Sequence[str]) -> str:

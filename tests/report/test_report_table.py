@@ -25,6 +25,14 @@ def runs(tmp_path_factory):
     ]
 
 
+def test_many_names_are_counted():
+    assert table_lib.join_names(["a"]) == "a"
+    assert table_lib.join_names(["a", "b", "a", "c"]) == "a, b and c"
+    assert table_lib.join_names([f"run {i}" for i in range(200)], shown=3) == (
+        "run 0, run 1 and 198 others"
+    )
+
+
 def test_values_are_the_evaluations_summary(runs):
     table = build_table(runs)
     assert [group.title for group in table.groups] == ["Laplace", "Gaussian mixture"]
