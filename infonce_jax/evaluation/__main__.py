@@ -157,14 +157,15 @@ def _duplicates(paths: Sequence[str], rows: list[dict]) -> dict[str, list[tuple[
 
 
 def _groups(groups: list[tuple[int, ...]], most: int = 10) -> str:
-    if not groups:  # only a smaller sample's rows do not tell them apart
-        return "none at all rows"
-    named = [
-        " = ".join(map(str, group[:most])) + (f" and {len(group) - most} more" * (len(group) > most))
-        for group in groups[:most]
-    ]
-    further = f"; and {len(groups) - most} further groups" if len(groups) > most else ""
-    return "; ".join(named) + further
+    if not groups:
+        return "none on all rows, only in a smaller sample"
+    named = []
+    for group in groups[:most]:
+        more = f" and {len(group) - most} more" if len(group) > most else ""
+        named.append(" = ".join(map(str, group[:most])) + more)
+    if len(groups) > most:
+        named.append(f"and {len(groups) - most} further groups")
+    return "; ".join(named)
 
 
 def _whiten(arguments: argparse.Namespace, argv: list[str]) -> int:

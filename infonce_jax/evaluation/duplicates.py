@@ -61,9 +61,9 @@ def duplicate_coordinates(x: Float[np.ndarray, "n d"]) -> list[tuple[int, ...]]:
         residual += np.einsum("ij,ij->j", copy, copy)
     size = np.sqrt(of_copy) + np.abs(slope) * np.sqrt(of_original)
     first = np.arange(d)
-    for j, i, equal in zip(copies, originals, np.sqrt(residual) <= _ROUNDINGS * eps * size):
-        if equal:
-            first[j] = first[i]
+    equal = np.sqrt(residual) <= _ROUNDINGS * eps * size
+    for j, i in zip(copies[equal], originals[equal], strict=True):
+        first[j] = first[i]
     groups: dict[int, list[int]] = {}
     for j, i in enumerate(first.tolist()):
         groups.setdefault(i, []).append(j)

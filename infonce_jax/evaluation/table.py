@@ -154,10 +154,10 @@ _NOTES_AT_THE_LARGEST = {
     "multivariate_left_out_dimensions": _LEFT_OUT + "{dim} coordinates, and beyond {mean:g} their "
     "draws take too long; give fewer, such as the leading principal components, or call "
     "infonce_jax.evaluation.multivariate in Python, which has no such limit",
-    "multivariate_left_out_rows": _LEFT_OUT + "{n} rows of {dim} coordinates, where {mean:g} rows are "
+    "multivariate_left_out_rows": _LEFT_OUT + "{n} rows of {dim} coordinates, where {mean:g} are "
     "needed; give more rows, or fewer coordinates, such as the leading principal components",
-    "multivariate_left_out_rank": _LEFT_OUT + "the covariance of the {dim} coordinates is singular, "
-    "with {mean:g} principal axes that have variance: some are constant, duplicates or sums of "
+    "multivariate_left_out_rank": _LEFT_OUT + "the covariance of the {dim} coordinates is "
+    "singular, with {mean:g} principal axes that have variance: some are constant, duplicates or sums of "
     "others; --representation principal tests along those axes",
 }
 

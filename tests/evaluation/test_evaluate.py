@@ -561,9 +561,14 @@ def test_copies_far_from_zero_are_duplicates_and_correlated_ones_are_not(dtype):
     ("z", "statistic", "value", "message"),
     [
         (np.ones((30, 1)) * RNG.standard_normal((30, 600)), "dimensions", 512, "600 .*beyond 512"),
-        (RNG.standard_normal((30, 15)), "rows", 31, "30 rows of 15 coordinates, where 31 rows"),
-        (np.insert(Z, 2, Z[:, 0] - Z[:, 1], axis=1), "rank", 6, "7 coordinates .*with 6 principal"),
-        (np.insert(Z, 2, 1.0, axis=1), "rank", 6, "7 coordinates is singular, with 6"),
+        (RNG.standard_normal((30, 15)), "rows", 31, "30 rows of 15 coordinates, where 31 are"),
+        (
+            np.insert(Z, 2, Z[:, 0] - Z[:, 1], axis=1)[:200],
+            "rank",
+            6,
+            "7 coordinates .*with 6 principal",
+        ),
+        (np.insert(Z, 2, 1.0, axis=1)[:200], "rank", 6, "7 coordinates is singular, with 6"),
     ],
 )
 def test_multivariate_tests_left_out_say_why_and_what_to_do(z, statistic, value, message):
@@ -575,7 +580,7 @@ def test_multivariate_tests_left_out_say_why_and_what_to_do(z, statistic, value,
     if statistic == "rank":
         options = {"representations": ["principal"], "tests": ["ad"], "deep": True}
         rows = evaluate_arrays(z, sample_sizes=["all"], **options)
-        plain = evaluate_arrays(Z, sample_sizes=["all"], **options)
+        plain = evaluate_arrays(Z[:200], sample_sizes=["all"], **options)
         found, expected = (_value(r, "bhep_statistic", "principal") for r in (rows, plain))
         assert found == pytest.approx(expected, rel=1e-4)
 
