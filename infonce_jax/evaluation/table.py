@@ -157,8 +157,8 @@ _NOTES_AT_THE_LARGEST = {
     "multivariate_left_out_rows": _LEFT_OUT + "{n} rows of {dim} coordinates, where {mean:g} are "
     "needed; give more rows, or fewer coordinates, such as the leading principal components",
     "multivariate_left_out_rank": _LEFT_OUT + "the covariance of the {dim} coordinates is "
-    "singular, with {mean:g} principal axes that have variance: some are constant, duplicates or sums of "
-    "others; --representation principal tests along those axes",
+    "singular, with {mean:g} principal axes that have variance: some are constant, duplicates or sums "
+    "of others; --representation principal tests along those axes",
 }
 
 
