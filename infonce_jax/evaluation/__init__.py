@@ -18,6 +18,7 @@ from infonce_jax.evaluation import (
     whitening,
 )
 from infonce_jax.evaluation.concentration import norm_cv, norm_cv_gaussian, participation_ratio
+from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.evaluate import (
     GAUSSIAN,
     evaluate_arrays,
@@ -64,6 +65,7 @@ __all__ = [
     "controls",
     "cramer_von_mises",
     "dagostino_pearson",
+    "duplicate_coordinates",
     "epps_pulley",
     "evaluate_arrays",
     "evaluate_paths",

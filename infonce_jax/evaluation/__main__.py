@@ -22,6 +22,7 @@ from infonce_jax import __version__
 from infonce_jax.evaluation import normality, whitening
 from infonce_jax.evaluation.arrays import check_embeddings
 from infonce_jax.evaluation.controls import CONTROLS
+from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.evaluate import (
     DEFAULT_REPRESENTATIONS,
     GAUSSIAN,
@@ -65,6 +66,8 @@ def _evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         "seed": arguments.seed,
         "representations": list(arguments.representation),
         "tests": list(arguments.tests),
+        "mean": arguments.known_mean,
+        "std": arguments.known_std,
         "deep": arguments.deep,
         "controls": list(arguments.controls),
     }
@@ -72,6 +75,7 @@ def _evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         arguments.paths, pair=arguments.pair, labels=labels, inputs=arguments.inputs, **settings
     )
     rows, interrupted = _gather(sets, started_s)
+    duplicates = _duplicates(arguments.paths, rows)
     meta = {
         "command": shlex.join(["python", "-m", "infonce_jax.evaluation", *argv]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -82,6 +86,7 @@ def _evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         "inputs": arguments.inputs,
         **settings,
         "interrupted": interrupted,
+        "duplicate_coordinates": duplicates,
         "pvalues": "calibrated at n, except those of the paper's criteria ad_pass, dp_mean_p and "
         "dp_pass, which are asymptotic",
         "exact_gaussian": GAUSSIAN,
@@ -96,6 +101,8 @@ def _evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     written = write(rows, arguments.output, meta)
     found = verdicts(summary)
     print(format_comparison(summary) if arguments.command == "compare" else format_table(summary))
+    for name, groups in duplicates.items():
+        print(f"\nduplicate coordinates of {name}: {_groups(groups)}")
     print()
     for one in found:
         print(f"{one.source}, {one.representation}: {one.text}")
@@ -129,6 +136,36 @@ def _gather(sets, started_s: float) -> tuple[list[dict], bool]:
             raise
         return rows, True
     return rows, False
+
+
+def _duplicates(paths: Sequence[str], rows: list[dict]) -> dict[str, list[tuple[int, ...]]]:
+    """The groups of duplicate coordinates of every set whose rows count any: rows hold no names."""
+    identity = ("source", "member", "split")
+    having = {
+        tuple(row[c] for c in identity)
+        for row in rows
+        if row["statistic"] == "duplicate_coordinates" and row["value"] > 0
+    }
+    if not having:
+        return {}
+    return {
+        found.name: duplicate_coordinates(found.z)
+        for path in paths
+        for found in open_embeddings(path)
+        if tuple(found.identity.get(c) for c in identity) in having
+    }
+
+
+def _groups(groups: list[tuple[int, ...]], most: int = 10) -> str:
+    if not groups:
+        return "none on all rows, only in a smaller sample"
+    named = []
+    for group in groups[:most]:
+        more = f" and {len(group) - most} more" if len(group) > most else ""
+        named.append(" = ".join(map(str, group[:most])) + more)
+    if len(groups) > most:
+        named.append(f"and {len(groups) - most} further groups")
+    return "; ".join(named)
 
 
 def _whiten(arguments: argparse.Namespace, argv: list[str]) -> int:
@@ -334,6 +371,14 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the class of each row: .npy, or text with one label a line",
     )
+    for name in ("mean", "std"):
+        command.add_argument(
+            f"--known_{name}",
+            type=float,
+            metavar=name.upper(),
+            help=f"the {name} of every raw coordinate, where it is known: adds the tests whose null "
+            "this changes (ad, cvm, lilliefors, ep), with mean and std known; give both",
+        )
     command.add_argument(
         "--deep",
         action="store_true",

@@ -36,6 +36,7 @@ from infonce_jax.evaluation.arrays import (
     row_blocks,
     row_norms,
 )
+from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.load import Embeddings, open_embeddings, untrained
 
 SAMPLE_SIZES = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, "all")
@@ -65,6 +66,7 @@ class Sample(NamedTuple):
         view2: another, or None.
         labels: the class of each, or None.
         tests: the univariate tests asked for.
+        known: mean and standard deviation of each coordinate of the embeddings, or None.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -72,6 +74,7 @@ class Sample(NamedTuple):
     view2: Float[np.ndarray, "n d"] | None = None
     labels: np.ndarray | None = None
     tests: tuple[str, ...] = tuple(normality.TESTS)
+    known: tuple[np.ndarray, np.ndarray] | None = None
 
 
 class Statistic(NamedTuple):
@@ -80,14 +83,14 @@ class Statistic(NamedTuple):
     Attributes:
         compute: maps a sample to one or more named values; {} where it does not apply.
         representations: those it is computed for.
-        of_directions: whether it depends on z/‖z‖ only, so that one value holds for every
-            representation; it is then given the raw sample.
+        of_raw: whether it is given the raw sample, and its value told with every representation:
+            what depends on z/‖z‖ only, or on the sample whatever its representation.
         deep: whether it is computed at the largest sample size only, and on request.
     """
 
     compute: Callable[[Sample], dict[str, float]]
     representations: tuple[str, ...] = DEFAULT_REPRESENTATIONS
-    of_directions: bool = False
+    of_raw: bool = False
     deep: bool = False
 
 
@@ -108,12 +111,38 @@ def _coordinates(sample: Sample) -> dict[str, float]:
             asymptotic = np.exp(-0.5 * statistic)
             found["dp_mean_p"] = _mean(asymptotic)
             found["dp_pass"] = _mean(asymptotic > 0.05)
-        found[f"{test}_calibrated_mean_p"] = _mean(pvalue)
-        found[f"{test}_calibrated_pass"] = _mean(pvalue > 0.05)
-        found[f"{test}_bh_rejected"] = _mean(aggregate.benjamini_hochberg(pvalue) <= 0.05)
-        found[f"{test}_by_rejected"] = _mean(aggregate.benjamini_yekutieli(pvalue) <= 0.05)
+        found |= _over_coordinates(test, pvalue)
     found["constant_coordinates"] = int(np.sum(np.isnan(statistics["skewness"])))
     return found | shape.effect_sizes(sample.z, statistics)
+
+
+def _over_coordinates(name: str, pvalue: Float[np.ndarray, " d"]) -> dict[str, float]:
+    return {
+        f"{name}_calibrated_mean_p": _mean(pvalue),
+        f"{name}_calibrated_pass": _mean(pvalue > 0.05),
+        f"{name}_bh_rejected": _mean(aggregate.benjamini_hochberg(pvalue) <= 0.05),
+        f"{name}_by_rejected": _mean(aggregate.benjamini_yekutieli(pvalue) <= 0.05),
+    }
+
+
+def _known(sample: Sample) -> dict[str, float]:
+    """The tests of which the known mean and standard deviation are part of the null."""
+    if sample.known is None:
+        return {}
+    tests = [test for test in sample.tests if test not in normality.INVARIANT_TESTS]
+    statistics = normality.statistics(sample.z, tests, sample.known)
+    found: dict[str, float] = {}
+    for test, (statistic, pvalue) in normality.results(
+        statistics, tests, len(sample.z), estimated=False
+    ).items():
+        found[f"{test}_known_mean"] = _mean(statistic)
+        found |= _over_coordinates(f"{test}_known", pvalue)
+    return found
+
+
+def _duplicates(sample: Sample) -> dict[str, float]:
+    groups = duplicate_coordinates(sample.z)
+    return {"duplicate_coordinates": sum(len(group) - 1 for group in groups)}
 
 
 def _coordinates_of_directions(sample: Sample) -> dict[str, float]:
@@ -168,13 +197,16 @@ def _global(sample: Sample) -> dict[str, float]:
 def _multivariate(sample: Sample) -> dict[str, float]:
     n, d = sample.z.shape
     rows = min(n, max(1000, 4 * d))
-    moments = normality.moments(sample.z)[0]
-    if d > DEEP_DIMENSIONS or rows <= 2 * d or np.isnan(moments).any():
-        return {}
+    if d > DEEP_DIMENSIONS:
+        return {"multivariate_left_out_dimensions": DEEP_DIMENSIONS}
+    if rows <= 2 * d:
+        return {"multivariate_left_out_rows": 2 * d + 1}
     try:
+        if np.isnan(normality.moments(sample.z)[0]).any():
+            raise ValueError("constant coordinates")
         found = multivariate.multivariate(sample.z, draws=99, rows=rows)
     except ValueError:  # a covariance without full rank has no whitened sample to test
-        return {}
+        return {"multivariate_left_out_rank": len(_principal_axes(sample.z)[1])}
     values = {f"{test}_statistic": result.statistic for test, result in found.items()}
     values |= {f"{test}_p": result.pvalue for test, result in found.items()}
     return values | {"multivariate_rows": rows}
@@ -198,13 +230,15 @@ def _sphere(sample: Sample) -> dict[str, float]:
 STATISTICS = (
     Statistic(_coordinates, representations=("raw", "principal", "projected")),
     Statistic(_coordinates_of_directions, representations=("normalized", "spherical")),
-    Statistic(_alignment, of_directions=True),
-    Statistic(_uniformity, of_directions=True),
+    Statistic(_known, representations=("raw",)),
+    Statistic(_duplicates, of_raw=True),
+    Statistic(_alignment, of_raw=True),
+    Statistic(_uniformity, of_raw=True),
     Statistic(_classes, representations=("raw",)),
     Statistic(_intervals, representations=("raw",), deep=True),
     Statistic(_global, deep=True),
-    Statistic(_multivariate, representations=("raw",), deep=True),
-    Statistic(_sphere, of_directions=True, deep=True),
+    Statistic(_multivariate, representations=("raw", "principal"), deep=True),
+    Statistic(_sphere, of_raw=True, deep=True),
 )
 # Beyond this dimension the pairwise multivariate tests are left out: each of their draws would take
 # seconds.
@@ -217,8 +251,10 @@ GAUSSIAN = {
     "dp_mean_p": 0.5,
     "dp_pass": 0.95,
 }
-GAUSSIAN |= {f"{test}_calibrated_mean_p": 0.5 for test in normality.TESTS}
-GAUSSIAN |= {f"{test}_calibrated_pass": 0.95 for test in normality.TESTS}
+for _test in normality.TESTS:
+    _kinds = (_test,) if _test in normality.INVARIANT_TESTS else (_test, f"{_test}_known")
+    GAUSSIAN |= {f"{_kind}_calibrated_mean_p": 0.5 for _kind in _kinds}
+    GAUSSIAN |= {f"{_kind}_calibrated_pass": 0.95 for _kind in _kinds}
 
 
 def evaluate_arrays(
@@ -231,6 +267,8 @@ def evaluate_arrays(
     representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
     tests: Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
+    mean: normality.Parameter | None = None,
+    std: normality.Parameter | None = None,
     deep: bool = False,
     name: str = "z",
     identity: Mapping[str, Any] | None = None,
@@ -258,10 +296,18 @@ def evaluate_arrays(
             there too; `dim` is then the number of axes with variance.
         tests: the univariate tests, keys of `TESTS`.
         labels: the class of each row, for the figures within and between classes.
+        mean: the mean of the raw coordinates, for each or for all, where it is known; then `std` is
+            needed too. Adds the rows `<test>_known_…` of the raw representation, for the tests that
+            this changes the null of: "ad", "cvm", "lilliefors", "ep". All other rows stay as they
+            are, the mean and variance estimated.
+        std: the standard deviation likewise.
         deep: whether to add, at the largest sample size, intervals for the effect sizes, the global
             test, and the multivariate and spherical tests, with 99 draws each and on the numbers of
-            rows they state. Multivariate tests are left out beyond 512 dimensions, with fewer than
-            2 d rows, and where the covariance has not full rank.
+            rows they state. Multivariate tests are left out beyond 512 dimensions, with no more than
+            2 d rows, and where the covariance has not full rank; a row then says so, and stands for
+            them: `multivariate_left_out_dimensions` (its value: the most dimensions),
+            `multivariate_left_out_rows` (the fewest rows) or `multivariate_left_out_rank` (the
+            number of principal axes with variance).
         name: what errors call the array.
         identity: values for the columns that say where it comes from, such as source and seed.
 
@@ -272,7 +318,8 @@ def evaluate_arrays(
         TypeError: for what is not of real floating type.
         ValueError: for NaN or Inf (their number and first position), shapes that do not fit, fewer
             than 8 rows (or 8 that are not zero, to normalise), an unknown representation, no
-            sample size that fits.
+            sample size that fits; one of mean and std without the other, or with no test or
+            representation that they matter to.
     """
     unknown = [r for r in representations if r not in REPRESENTATIONS]
     if unknown or not representations:
@@ -284,6 +331,7 @@ def evaluate_arrays(
         raise ValueError(f"no test is asked for; choose from {', '.join(normality.TESTS)}.")
     full = _check_sample(Sample(z, view1, view2, labels, tuple(tests)), name)
     n = len(full.z)
+    full = full._replace(known=_check_known(mean, std, full, representations))
     origin = dict.fromkeys(_IDENTITY) | {"source": name} | dict(identity or {})
     order = np.random.default_rng(seed).permutation(n)
     rows = []
@@ -301,7 +349,7 @@ def evaluate_arrays(
             wanted = [r for r in representations if r in statistic.representations]
             if not wanted:
                 continue
-            shared = statistic.compute(raw) if statistic.of_directions else None
+            shared = statistic.compute(raw) if statistic.of_raw else None
             for r in wanted:
                 values[r] |= statistic.compute(samples[r]) if shared is None else shared
         for representation, found in values.items():
@@ -320,6 +368,8 @@ def evaluate_paths(
     pair: Path | str | None = None,
     tests: Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
+    mean: normality.Parameter | None = None,
+    std: normality.Parameter | None = None,
     deep: bool = False,
     controls: Sequence[str] = (),
     inputs: Path | str | None = None,
@@ -335,6 +385,8 @@ def evaluate_paths(
             alignment is that between the two.
         tests: as for `evaluate_arrays`.
         labels: the class of each row of a single file.
+        mean: as for `evaluate_arrays`; the same for all.
+        std: likewise.
         deep: as for `evaluate_arrays`.
         controls: "gaussian", "permuted", "untrained" (see `infonce_jax.evaluation.controls`); each
             set's own, evaluated behind it with the control's name in its source. The last is the
@@ -359,6 +411,8 @@ def evaluate_paths(
         pair=pair,
         tests=tests,
         labels=labels,
+        mean=mean,
+        std=std,
         deep=deep,
         controls=controls,
         inputs=inputs,
@@ -575,6 +629,22 @@ def _check_sample(sample: Sample, name: str) -> Sample:
     return sample._replace(view1=view1, view2=view2)
 
 
+def _check_known(
+    mean: normality.Parameter | None,
+    std: normality.Parameter | None,
+    sample: Sample,
+    representations: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    tests = [test for test in sample.tests if test not in normality.INVARIANT_TESTS]
+    known = normality.check_known(mean, std, sample.z.shape[1], tests or sample.tests)
+    if known is not None and "raw" not in representations:
+        raise ValueError(
+            f"mean and std are those of the raw coordinates, but the representations asked for are "
+            f"{', '.join(representations)}: add raw, or leave mean and std out."
+        )
+    return known
+
+
 def _sizes_within(n: int, sample_sizes: Sequence[int | str], name: str) -> list[int]:
     sizes = [n if size == "all" else size for size in sample_sizes]
     wrong = [s for s in sizes if not isinstance(s, int | np.integer) or s < MIN_ROWS]
@@ -594,7 +664,7 @@ def _sizes_within(n: int, sample_sizes: Sequence[int | str], name: str) -> list[
 
 def _take(sample: Sample, rows: np.ndarray) -> Sample:
     taken = (None if x is None else np.asarray(x[rows]) for x in sample[:4])
-    return Sample(*taken, sample.tests)
+    return Sample(*taken, sample.tests, sample.known)
 
 
 def _normalized(z: Float[np.ndarray, "n d"], name: str) -> Float[np.ndarray, "m d"]:
@@ -616,19 +686,31 @@ def _along(z: Float[np.ndarray, "n d"], axes: Float[np.ndarray, "d k"]) -> np.nd
 
 
 def _principal(z: Float[np.ndarray, "n d"], name: str) -> Float[np.ndarray, "n k"]:
-    n, d = z.shape
-    mean = sum((block.sum(axis=0) for _, block in row_blocks(z)), np.zeros(d)) / n
-    variances, axes = eigh(gram(z, mean))
-    variances, axes = variances[::-1], axes[:, ::-1]
-    # Centring takes one direction from n rows; rounding leaves others with next to nothing.
-    kept = min(n - 1, d, int(np.sum(variances > max(n, d) * np.finfo(z.dtype).eps * variances[0])))
-    if kept < 1 or not variances[0] > 0:
+    mean, variances, axes = _principal_axes(z)
+    if not len(variances):
         raise ValueError(
             f"all rows of {name} are equal: they have no principal axes to test along."
         )
-    axes = axes[:, :kept]
     # Of fewer rows than coordinates, `gram` has the axes in the space of the rows.
-    return axes * np.sqrt(variances[:kept]) if n <= d else _along(z, axes) - mean @ axes
+    return axes * np.sqrt(variances) if len(z) <= z.shape[1] else _along(z, axes) - mean @ axes
+
+
+def _principal_axes(z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean, and n times the variances along the axes that have more than rounding, and these."""
+    n, d = z.shape
+    mean, square = np.zeros((2, d))
+    for _, block in row_blocks(z):
+        mean += block.sum(axis=0)
+        square += np.einsum("ij,ij->j", block, block)
+    mean /= n
+    variances, axes = eigh(gram(z, mean))
+    variances, axes = variances[::-1], axes[:, ::-1]
+    # Rounding of the sums, which are float64, and of sums over d that made the entries.
+    rounding = max(n, d) * np.finfo(np.float64).eps * variances[0]
+    rounding += d * float(np.finfo(z.dtype).eps) ** 2 * square.max()
+    # Centring takes one direction from n rows.
+    kept = min(n - 1, d, int(np.sum(variances > max(rounding, 0.0))))
+    return mean, variances[:kept], axes[:, :kept]
 
 
 def _projected(z: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n d"]:

@@ -313,7 +313,7 @@ TESTS = {
 _MOMENT_TESTS = ("dp", "jb")
 _OF_MOMENTS = (*_MOMENT_TESTS, "skewness", "kurtosis")
 # Their statistics do not depend on location and scale, so that knowing these changes nothing.
-_INVARIANT_TESTS = (*_MOMENT_TESTS, "sf")
+INVARIANT_TESTS = (*_MOMENT_TESTS, "sf")
 
 
 def univariate(
@@ -351,7 +351,7 @@ def univariate(
         if unknown:
             raise ValueError(f"unknown {what} {unknown[0]!r}; choose from {', '.join(known)}.")
     x = check_embeddings(x)
-    known = _check_known(mean, std, x.shape[1], tests)
+    known = check_known(mean, std, x.shape[1], tests)
     if null == "sphere":
         x = normal_scores(x)
     found = statistics(x, tests, known)
@@ -413,9 +413,15 @@ def results(
     }
 
 
-def _check_known(
+def check_known(
     mean: Parameter | None, std: Parameter | None, d: int, tests: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and standard deviation of each of the d coordinates, or None where neither is given.
+
+    Raises:
+        ValueError: for one without the other, another number of them, what is not finite or not
+            positive, and tests that they do not matter to.
+    """
     if (mean is None) != (std is None):
         raise ValueError(
             f"mean is {mean} and std is {std}: the tests are calibrated for both known or both "
@@ -423,7 +429,7 @@ def _check_known(
         )
     if mean is None:
         return None
-    invariant = [TESTS[test] for test in tests if test in _INVARIANT_TESTS]
+    invariant = [TESTS[test] for test in tests if test in INVARIANT_TESTS]
     if invariant:
         raise ValueError(
             f"{' and '.join(invariant)} do not depend on location and scale, so that a known mean "

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from infonce_jax.evaluation import normality
 from infonce_jax.evaluation.evaluate import GAUSSIAN
 
 _COLUMNS = (
@@ -25,8 +26,8 @@ def format_table(summary: Iterable[dict[str, Any]]) -> str:
     """One block per embedding set: sample sizes downwards, statistics across, means over seeds.
 
     Above them stands what independent coordinates of an exact Gaussian score; below each row its
-    standard errors, where there are several seeds. Constant coordinates and rows of zeros are
-    named where there are any.
+    standard errors, where there are several seeds. What was left out and why, duplicate coordinates
+    and the tests with a known mean are told below the table where there are any.
 
     Args:
         summary: as `infonce_jax.evaluation.summarise` returns it.
@@ -84,6 +85,12 @@ def format_comparison(summary: Iterable[dict[str, Any]]) -> str:
         )
         if not shared:
             blocks.append("No sample size is common to all: each is shown at its largest.")
+    by_set: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in summary:
+        by_set.setdefault(tuple(row[c] for c in _BLOCK), []).append(row)
+    told = [f"{_short(key)}: {note}" for key, rows in by_set.items() for note in _notes(rows)]
+    if told:
+        blocks.append("\n".join(told))
     return "\n\n".join(blocks)
 
 
@@ -114,7 +121,7 @@ def _block(where: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in lines
     ]
-    return "\n".join([_title(where, rows), *table, *_left_out(rows)])
+    return "\n".join([_title(where, rows), *table, *_notes(rows)])
 
 
 def _cell(form: str, value: float | None) -> str:
@@ -134,17 +141,53 @@ def _title(where: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _left_out(rows: list[dict[str, Any]]) -> list[str]:
-    forms = {
-        "constant_coordinates": "constant coordinates, left out of AD and DP "
-        "({representation}, n = {n}): {mean:g}",
-        "zero_rows": "rows of zeros, left out of what needs a direction (n = {n}): {mean:g}",
-    }
+_LEFT_OUT = "multivariate tests left out (n = {n}): "
+_COUNTED = {
+    "constant_coordinates": "constant coordinates, left out of AD and DP "
+    "({representation}, n = {n}): {mean:g}",
+    "zero_rows": "rows of zeros, left out of what needs a direction (n = {n}): {mean:g}",
+}
+_NOTES_AT_THE_LARGEST = {
+    "duplicate_coordinates": "duplicate coordinates, copies of others up to rounding, sign, shift and "
+    "scale (n = {n}): {mean:g}; they stay in averages and shares, and the global test (--deep) "
+    "accounts for the dependence",
+    "multivariate_left_out_dimensions": _LEFT_OUT + "{dim} coordinates, and beyond {mean:g} their "
+    "draws take too long; give fewer, such as the leading principal components, or call "
+    "infonce_jax.evaluation.multivariate in Python, which has no such limit",
+    "multivariate_left_out_rows": _LEFT_OUT + "{n} rows of {dim} coordinates, where {mean:g} are "
+    "needed; give more rows, or fewer coordinates, such as the leading principal components",
+    "multivariate_left_out_rank": _LEFT_OUT + "the covariance of the {dim} coordinates is "
+    "singular, with {mean:g} principal axes that have variance: some are constant, duplicates or sums "
+    "of others; --representation principal tests along those axes",
+}
+
+
+def _notes(rows: list[dict[str, Any]]) -> list[str]:
+    largest = max(row["n"] for row in rows)
+    last = [row for row in rows if row["n"] == largest]
     found = [
         form.format_map(row)
+        for forms, among in ((_COUNTED, rows), (_NOTES_AT_THE_LARGEST, last))
         for statistic, form in forms.items()
-        for row in rows
-        if row["statistic"] == statistic and row["mean"] > 0
+        for row in among
+        if row["statistic"] == statistic and (row["mean"] > 0 or statistic.endswith("_rank"))
     ]
     # The rows of zeros are the same ones in every representation.
-    return list(dict.fromkeys(found))
+    return [*dict.fromkeys(found), *_with_known(last)]
+
+
+def _with_known(rows: list[dict[str, Any]]) -> list[str]:
+    values = {row["statistic"]: row for row in rows if row["representation"] == "raw"}
+    tests = [test for test in normality.TESTS if f"{test}_known_mean" in values]
+    if not tests:
+        return []
+    cells = (
+        f"{test} {values[f'{test}_known_mean']['mean']:.3g} on average, "
+        f"{values[f'{test}_known_calibrated_pass']['mean']:.1%} pass"
+        for test in tests
+    )
+    note = f"with the mean and std given (raw, n = {rows[0]['n']}): {'; '.join(cells)}"
+    others = [t for t in normality.INVARIANT_TESTS if f"{t}_mean" in values]
+    if others:
+        note += f"; left out: {', '.join(others)}, which do not depend on mean and std"
+    return [note]

@@ -12,9 +12,18 @@ import pytest
 import scipy.stats
 
 from infonce_jax import embeddings
-from infonce_jax.evaluation import evaluate_arrays, evaluate_paths, summarise, write
+from infonce_jax.evaluation import (
+    duplicate_coordinates,
+    evaluate_arrays,
+    evaluate_paths,
+    format_table,
+    summarise,
+    univariate,
+    write,
+)
 from infonce_jax.evaluation.__main__ import main
 from infonce_jax.evaluation.evaluate import COLUMNS, SUMMARY_COLUMNS
+from infonce_jax.evaluation.table import format_comparison
 
 RNG = np.random.default_rng(0)
 Z = RNG.standard_t(8, (1200, 6)).astype(np.float32) + 0.5
@@ -513,3 +522,99 @@ def test_the_module_runs_alone_and_stays_light(tmp_path):
         sys.exit(", ".join(set("{heavy}".split()) & set(sys.modules)))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_duplicate_coordinates_are_counted_named_and_kept(tmp_path, capsys):
+    near = Z[:, 1] + 1e-3 * RNG.standard_normal(len(Z)).astype(np.float32)
+    z = np.column_stack([Z, -3 * Z[:, 1], near, Z[:, 4], 0.1 * Z[:, 1] + 7, np.ones(len(Z))])
+    z = z.astype(np.float32)
+    assert duplicate_coordinates(z) == [(1, 6, 9), (4, 8)]
+    assert duplicate_coordinates(Z) == []
+    # Coordinates that are zero in all but a few rows, not the same ones, are no copies.
+    sparse = np.zeros((20_000, 3))
+    sparse[5000:5003, 0] = sparse[9000:9003, 1] = [1.0, 2.0, 4.0]
+    sparse[:, 2] = sparse[:, 0]
+    assert duplicate_coordinates(sparse) == [(0, 2)]
+    np.save(tmp_path / "z.npy", z)
+    argv = ["evaluate", tmp_path / "z.npy", "--output", tmp_path / "out", "--sample_sizes", "all"]
+    code, printed, _ = _main(capsys, *argv)
+    assert code == 0
+    assert "shift and scale (n = 1200): 3; they stay in averages" in printed
+    assert f"duplicate coordinates of {tmp_path / 'z.npy'}: 1 = 6 = 9; 4 = 8" in printed
+    document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert _value(document["rows"], "duplicate_coordinates") == 3
+    assert list(document["meta"]["duplicate_coordinates"].values()) == [[[1, 6, 9], [4, 8]]]
+    assert _value(evaluate_arrays(Z, sample_sizes=["all"]), "duplicate_coordinates") == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_copies_far_from_zero_are_duplicates_and_correlated_ones_are_not(dtype):
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((500, 3)).astype(dtype) + dtype(100)
+    close = x[:, 0] + dtype(1e-2) * x[:, 1]
+    x = np.column_stack([x, close, dtype(0.3) - dtype(1.7) * x[:, 2]])
+    assert x.dtype == dtype
+    assert duplicate_coordinates(x) == [(2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("z", "statistic", "value", "message"),
+    [
+        (np.ones((30, 1)) * RNG.standard_normal((30, 600)), "dimensions", 512, "600 .*beyond 512"),
+        (RNG.standard_normal((30, 15)), "rows", 31, "30 rows of 15 coordinates, where 31 are"),
+        (
+            np.insert(Z, 2, Z[:, 0] - Z[:, 1], axis=1)[:200],
+            "rank",
+            6,
+            "7 coordinates .*with 6 principal",
+        ),
+        (np.insert(Z, 2, 1.0, axis=1)[:200], "rank", 6, "7 coordinates is singular, with 6"),
+    ],
+)
+def test_multivariate_tests_left_out_say_why_and_what_to_do(z, statistic, value, message):
+    rows = evaluate_arrays(z, sample_sizes=["all"], tests=["ad"], deep=True)
+    assert _value(rows, f"multivariate_left_out_{statistic}") == value
+    assert not [r for r in rows if r["statistic"] == "bhep_p"]
+    for text in (format_table(summarise(rows)), format_comparison(summarise(rows))):
+        assert len(re.findall(f"multivariate tests left out .*{message}", text)) == 1
+    if statistic == "rank":
+        options = {"representations": ["principal"], "tests": ["ad"], "deep": True}
+        rows = evaluate_arrays(z, sample_sizes=["all"], **options)
+        plain = evaluate_arrays(Z[:200], sample_sizes=["all"], **options)
+        found, expected = (_value(r, "bhep_statistic", "principal") for r in (rows, plain))
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_principal_axes_of_small_variance_are_kept_in_float32():
+    scale = np.array([1.0, 1e-2, 1e-3])
+    z = (RNG.standard_normal((20_000, 3)) * scale).astype(np.float32)
+    rows = evaluate_arrays(z, representations=["principal"], sample_sizes=["all"], tests=["ad"])
+    assert {row["dim"] for row in rows} == {3}
+
+
+def test_known_mean_and_std_add_the_tests_that_they_matter_to(tmp_path, capsys):
+    z = np.random.default_rng(8).standard_normal((1000, 4))
+    options = {"sample_sizes": ["all"], "mean": 0.0, "std": 1.0}
+    rows, shifted = (evaluate_arrays(x, **options) for x in (z, z + 0.3))
+    expected = univariate(z, ["ad", "cvm", "lilliefors", "ep"], mean=0.0, std=1.0)
+    for test, (statistic, pvalue) in expected.items():
+        assert _value(rows, f"{test}_known_mean") == pytest.approx(statistic.mean())
+        assert _value(rows, f"{test}_known_calibrated_mean_p") == pytest.approx(pvalue.mean())
+        assert _value(shifted, f"{test}_known_calibrated_pass") == 0
+        assert _value(shifted, f"{test}_mean") == pytest.approx(_value(rows, f"{test}_mean"))
+    added = {r["statistic"] for r in rows if "_known_" in r["statistic"]}
+    assert not [s for s in added if s.startswith(("dp", "jb", "sf"))]
+    assert not [r for r in rows if r["statistic"] in added and r["representation"] != "raw"]
+    np.save(tmp_path / "z.npy", z)
+    argv = ["evaluate", tmp_path / "z.npy", "--output", tmp_path / "out", "--known_mean", "0"]
+    code, printed, _ = _main(capsys, *argv, "--known_std", 1)
+    assert code == 0
+    assert "with the mean and std given (raw, n = 1000): ad " in printed
+    assert "left out: dp, jb, sf, which do not depend on mean and std" in printed
+    for extra, message in [
+        ([], "Give both or neither"),
+        (["--known_std", 0], "std positive"),
+        (["--known_std", 1, "--tests", "dp", "sf"], "do not depend on location and scale"),
+        (["--known_std", 1, "--representation", "normalized"], "add raw"),
+    ]:
+        assert message in _one_paragraph(*_main(capsys, *argv, *extra))
