@@ -59,7 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     started_s = time.perf_counter()
-    _check_folder(arguments.output)
+    if arguments.output is None and arguments.report:
+        raise ValueError("--report needs --output, the folder to write the page to.")
+    if arguments.strict and "ad" not in arguments.tests:
+        raise ValueError("--strict follows the Anderson-Darling test; add ad to --tests.")
+    if arguments.output is not None:
+        _check_folder(arguments.output)
     labels = None if arguments.labels is None else load_labels(arguments.labels)
     settings = {
         "sample_sizes": list(arguments.sample_sizes),
@@ -98,7 +103,7 @@ def _evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         },
     }
     summary = summarise(rows)
-    written = write(rows, arguments.output, meta)
+    written = [] if arguments.output is None else write(rows, arguments.output, meta)
     found = verdicts(summary)
     print(format_comparison(summary) if arguments.command == "compare" else format_table(summary))
     for name, groups in duplicates.items():
@@ -110,9 +115,10 @@ def _evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         from infonce_jax.report import write_embedding_report  # matplotlib, on request only
 
         written.append(write_embedding_report(arguments.paths, rows, meta, arguments.output))
-    print("\nwritten:", *written, sep="\n  ")
+    if written:
+        print("\nwritten:", *written, sep="\n  ")
     if interrupted:
-        print("interrupted: only the sets that were finished were written", file=sys.stderr)
+        print("interrupted: these are the sets that were finished", file=sys.stderr)
         return 130
     return int(arguments.strict and any(one.answer == NOT_GAUSSIAN for one in found))
 
@@ -172,6 +178,8 @@ def _whiten(arguments: argparse.Namespace, argv: list[str]) -> int:
     source, x = _only(arguments.path)
     if arguments.output.is_dir():
         raise IsADirectoryError(f"--output {arguments.output} is a folder: name the file to write.")
+    if arguments.output.suffix != ".npz":
+        raise ValueError(f"--output {arguments.output} is to be a .npz file: give it that suffix.")
     judged = whitening.fit_and_judge(
         x,
         held_out=arguments.held_out,
@@ -335,7 +343,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_evaluation(command: argparse.ArgumentParser) -> None:
     command.add_argument("paths", nargs="+", metavar="PATH", help=_PATH)
-    command.add_argument("--output", type=Path, required=True, metavar="DIR")
+    command.add_argument(
+        "--output", type=Path, metavar="DIR", help="where to write (default: only print)"
+    )
     command.add_argument(
         "--sample_sizes",
         nargs="+",
@@ -402,7 +412,10 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         "--report", action="store_true", help="also write report.html with figures (matplotlib)"
     )
     command.add_argument(
-        "--strict", action="store_true", help="exit with 1 where a verdict is: not Gaussian"
+        "--strict",
+        action="store_true",
+        help="exit with 1 where a verdict is: not Gaussian (but 0 where it is: close to Gaussian, and "
+        "found not to be)",
     )
     command.set_defaults(run=_evaluate)
 

@@ -66,7 +66,8 @@ def load_embeddings(path: Path | str) -> dict[str, Float[np.ndarray, "n d"]]:
     if path.suffix not in _READERS:
         raise ValueError(
             f"{path} has a suffix that is not known; embeddings are read from "
-            f"{', '.join(_READERS)} files."
+            f"{', '.join(_READERS)} files. Text becomes one by "
+            "np.save('x.npy', np.loadtxt('x.csv', delimiter=','))."
         )
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes): write it again.")

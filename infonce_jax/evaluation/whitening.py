@@ -363,6 +363,8 @@ def load(path: Path | str) -> Whitening:
             f"{path} is not a file. Make one with `python -m infonce_jax.evaluation whiten`."
         )
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("no .npz file")
         with np.load(path, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             if facts["format"] != _FORMAT:

@@ -58,6 +58,29 @@ def test_everything_at_once_lands_in_the_rows(files, capsys):
     assert document["meta"]["deep"] is True
 
 
+def test_without_an_output_folder_the_table_is_printed_and_nothing_written(files, capsys):
+    before = sorted(files.rglob("*"))
+    arguments = ("evaluate", files / "gaussian.npy", "--sample_sizes", 250, "--tests", "dp")
+    code, out, _ = _main(capsys, *arguments)
+    assert code == 0 and "DP average p" in out and "written" not in out
+    assert sorted(files.rglob("*")) == before
+    code, _, error = _main(capsys, *arguments, "--report")
+    assert code == 2 and "--report needs --output" in error
+    code, _, error = _main(capsys, *arguments, "--strict")
+    assert code == 2 and "add ad to --tests" in error
+
+
+def test_files_of_the_wrong_kind_are_named(files, capsys):
+    code, _, error = _main(capsys, "whiten", files / "gaussian.npy", "--output", files / "white")
+    assert code == 2 and "give it that suffix" in error and not (files / "white").exists()
+    arguments = ("score", files / "gaussian.npy", files / "heavy.npy", "--output", files / "out")
+    code, _, error = _main(capsys, *arguments)
+    assert code == 2 and "gaussian.npy is not a whitening" in error and "no .npz file" in error
+    (files / "x.csv").write_text("1,2\n3,4\n")
+    code, _, error = _main(capsys, "evaluate", files / "x.csv")
+    assert code == 2 and "np.loadtxt" in error
+
+
 def test_compare_sets_stand_side_by_side(files, capsys):
     code, out, _ = _main(
         capsys, "compare", files / "gaussian.npy", files / "heavy.npy", "--output", files / "out",
