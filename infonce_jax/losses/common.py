@@ -1,9 +1,10 @@
 """What the objectives share: normalisation, similarity, reduction and the checks of their input."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num
 
@@ -25,7 +26,11 @@ def safe_normalize(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     Rows are first divided by their largest entry, so that neither tiny nor huge rows lose their
     direction to underflow or overflow of the square. Computed in float32 (or float64) and returned
     in the dtype of `z`.
+
+    Raises:
+        TypeError: where `z` is no array, or not floating point.
     """
+    check_floating(z=z)
     wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))
     # u does not depend on the scale of z, so the gradient through the scale is exactly zero.
     scale = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=-1, keepdims=True))
@@ -46,6 +51,7 @@ def make_pairs(
     axis_name: str | None = None,
 ) -> Pairs:
     """The rows on the sphere, where `normalize`, and lifted to where similarity is a product."""
+    check_flags(normalize=normalize)
     if normalize:
         z1, z2 = safe_normalize(z1), safe_normalize(z2)
     wide1, wide2 = widen(z1), widen(z2)
@@ -53,7 +59,8 @@ def make_pairs(
         return Pairs(z1, z2, jnp.sum(wide1 * wide2, axis=1))
     if similarity != "squared_distance":
         raise ValueError(
-            f"similarity is {similarity!r}; use 'inner_product' or 'squared_distance'."
+            f"similarity is {similarity!r}; use 'inner_product' or 'squared_distance'. The cosine is "
+            "'inner_product' with normalize=True, the default."
         )
     # Distances do not change under a translation, and the products below cancel least about 0.
     centre = jnp.mean(lax.stop_gradient(wide2), axis=0)
@@ -99,6 +106,7 @@ def check_reduction(reduction: str) -> None:
 
 
 def check_pair(z1: Array, z2: Array, names: tuple[str, str] = ("z1", "z2")) -> None:
+    check_arrays(**dict(zip(names, (z1, z2), strict=True)))
     if z1.ndim != 2 or z1.shape != z2.shape:
         raise ValueError(
             f"{names[0]} has shape {z1.shape} and {names[1]} {z2.shape}; both must be [batch, dim],"
@@ -111,13 +119,61 @@ def check_pair(z1: Array, z2: Array, names: tuple[str, str] = ("z1", "z2")) -> N
     check_floating(**{names[0]: z1, names[1]: z2})
 
 
+def check_arrays(**arrays: Array) -> None:
+    for name, value in arrays.items():
+        if not _is_array(value):
+            raise TypeError(
+                f"{name} is a {type(value).__name__}; pass an array, such as jnp.asarray makes."
+            )
+
+
 def check_floating(**arrays: Array) -> None:
+    check_arrays(**arrays)
     for name, z in arrays.items():
         if not jnp.issubdtype(z.dtype, jnp.floating):
             raise TypeError(f"{name} has dtype {z.dtype}; cast it to a floating-point dtype.")
 
 
+def check_static(**options: Any) -> None:
+    """Refuses options that `jax.jit` has made an argument, though they decide what is computed."""
+    for name, value in options.items():
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+            raise TypeError(
+                f"{name} is traced, but it is a static option, which decides what is compiled. Close "
+                f"over it, as in jax.jit(functools.partial(loss, {name}=...)), or name it in "
+                f"jax.jit(loss, static_argnames={name!r})."
+            )
+
+
+def check_flags(**flags: bool) -> None:
+    check_static(**flags)
+    for name, value in flags.items():
+        if not isinstance(value, bool | int | np.bool_ | jax.Array) or value not in (True, False):
+            raise TypeError(f"{name} is {value!r}; pass True or False.")
+
+
+def check_scalars(**scalars: Num[Array, ""] | float) -> None:
+    """Refuses what is not one real number; of a traced one that is known as well."""
+    for name, value in scalars.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            continue
+        if not _is_array(value):
+            raise TypeError(
+                f"{name} is {value!r}, of type {type(value).__name__}; pass a number or a 0-d array."
+            )
+        if np.shape(value) != ():
+            raise ValueError(
+                f"{name} must be a scalar, it has shape {np.shape(value)}; pass a number or a 0-d "
+                "array, and map over several values with jax.vmap."
+            )
+        if not (
+            jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
+        ):
+            raise TypeError(f"{name} has dtype {value.dtype}; pass a real number.")
+
+
 def check_positive(name: str, value: Num[Array, ""] | float, hint: str) -> None:
+    check_scalars(**{name: value})
     # A traced value is not known yet.
     if not isinstance(value, jax.core.Tracer) and not value > 0:
         raise ValueError(f"{name} is {value}; it must be positive ({hint}).")
@@ -125,3 +181,9 @@ def check_positive(name: str, value: Num[Array, ""] | float, hint: str) -> None:
 
 def check_temperature(temperature: Num[Array, ""] | float) -> None:
     check_positive("temperature", temperature, "0.05 to 1 is usual")
+
+
+def _is_array(value: Any) -> bool:
+    # By __jax_array__ the variables of flax and others pass for arrays.
+    kinds = jax.Array | np.ndarray | np.generic
+    return isinstance(value, kinds) or hasattr(value, "__jax_array__")

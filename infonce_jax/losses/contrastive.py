@@ -12,9 +12,13 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from infonce_jax.losses.common import (
     Reduction,
+    check_arrays,
+    check_flags,
     check_floating,
     check_pair,
     check_reduction,
+    check_scalars,
+    check_static,
     check_temperature,
     global_size,
     make_pairs,
@@ -101,9 +105,9 @@ def nt_xent_terms(
 
     Takes what `nt_xent` takes; `loss = -alignment / τ + uniformity + log(2·batch - 1)`.
     """
-    n_candidates = 2 * global_size(len(z1), axis_name) - 1
     options = normalize, implementation, axis_name, tile
     positive, *candidates = _two_views(z1, z2, temperature, *options)
+    n_candidates = 2 * global_size(len(z1), axis_name) - 1
     lse = (candidates[0] + candidates[1]) / 2
     return InfoNCETerms(
         loss=reduce(lse - positive / temperature, reduction, axis_name),
@@ -135,7 +139,7 @@ def dcl(
         Yeh, Hong, Hsu, Liu, Chen, LeCun, `Decoupled Contrastive Learning
         <https://arxiv.org/abs/2110.06848>`_, 2021, eq. 6.
     """
-    _check_two_examples(z1, axis_name)
+    _check_two_examples(z1, z2, axis_name)
     options = normalize, implementation, axis_name, tile
     positive, *negatives = _two_views(z1, z2, temperature, *options, partners=False)
     lse = (negatives[0] + negatives[1]) / 2
@@ -169,8 +173,8 @@ def debiased_infonce(
         z1: representations of the first view; at least two examples.
         z2: representations of the second view.
         temperature: τ > 0; differentiable.
-        positive_prior: τ⁺ in [0, 1), about 1 / classes where classes are balanced.
-        hardness: β >= 0. A β above 0 doubles the work.
+        positive_prior: τ⁺ in [0, 1), about 1 / classes where classes are balanced; static.
+        hardness: β >= 0; static. A β above 0 doubles the work.
         reduction: see `infonce`.
         implementation: see `infonce`.
         axis_name: see `infonce`.
@@ -182,11 +186,14 @@ def debiased_infonce(
         Robinson, Chuang, Sra, Jegelka, `Contrastive Learning with Hard Negative Samples
         <https://arxiv.org/abs/2010.04592>`_, 2021, eq. 4 (the weights).
     """
+    check_temperature(temperature)
+    check_static(positive_prior=positive_prior, hardness=hardness)
+    check_scalars(positive_prior=positive_prior, hardness=hardness)
     if not 0 <= positive_prior < 1:
         raise ValueError(f"positive_prior is {positive_prior}; it must lie in [0, 1).")
-    if hardness < 0:
+    if not hardness >= 0:
         raise ValueError(f"hardness is {hardness}; it must not be negative.")
-    _check_two_examples(z1, axis_name)
+    _check_two_examples(z1, z2, axis_name)
     log_n = jnp.log(2 * global_size(len(z1), axis_name) - 2)
     options = True, implementation, axis_name, tile
 
@@ -251,7 +258,9 @@ def sup_con(
         eq. 2.
     """
     check_pair(z, z, ("z", "z"))
+    check_arrays(positives=positives)
     check_temperature(temperature)
+    check_flags(normalize=normalize)
     check_reduction(reduction)
     n, n_all = len(z), global_size(len(z), axis_name)
     z = safe_normalize(z) if normalize else z
@@ -381,6 +390,7 @@ def siglip(
         <https://arxiv.org/abs/2303.15343>`_, 2023, eq. 1.
     """
     check_pair(image, text, ("image", "text"))
+    check_scalars(logit_scale=logit_scale, logit_bias=logit_bias)
     check_reduction(reduction)
     x, y, positive = make_pairs(image, text, normalize)
     n, n_all = len(x), global_size(len(x), axis_name)
@@ -419,8 +429,9 @@ def _two_views(
     return positive, *(safe_logaddexp(a, b) for a, b in zip(across, within, strict=True))
 
 
-def _check_two_examples(z1, axis_name) -> None:
-    if z1.ndim == 2 and global_size(len(z1), axis_name) < 2:
+def _check_two_examples(z1, z2, axis_name) -> None:
+    check_pair(z1, z2)
+    if global_size(len(z1), axis_name) < 2:
         raise ValueError(
             f"The batch has {len(z1)} example, which leaves no negatives; pass at least two."
         )

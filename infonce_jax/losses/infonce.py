@@ -8,9 +8,11 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from infonce_jax.losses.common import (
     Reduction,
     Similarity,
+    check_flags,
     check_pair,
     check_positive,
     check_reduction,
+    check_scalars,
     check_temperature,
     global_size,
     make_pairs,
@@ -71,6 +73,9 @@ def infonce(
     rows; name the mapped axis in `axis_name`, and negatives are again the rows of all devices, and
     the mean is over all of them.
 
+    Under `jax.jit` the arrays and the temperature may be arguments. The other options are static:
+    close over them (`functools.partial`) or name them in `static_argnames`.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> z = jax.random.normal(jax.random.key(0), (256, 64))
@@ -81,7 +86,8 @@ def infonce(
     Args:
         z1: representations of the first view.
         z2: representations of the second view; row i is the positive of row i of `z1`.
-        temperature: τ > 0, in units of the similarity. May be traced, and is differentiable.
+        temperature: τ > 0, in units of the similarity; a number or a 0-d array. May be traced, and
+            is differentiable.
         symmetric: average the direction z1 → z2 with z2 → z1 instead of the first alone.
         normalize: take the rows on the unit sphere, so that the inner product is the cosine;
             otherwise as they are.
@@ -92,10 +98,15 @@ def infonce(
             counts. Under `axis_name` the mask has this device's rows and the columns of all.
         reduction: "mean" or "sum" over the batch, or "none" for ℓ [batch].
         implementation: "dense" builds the [batch, batch] matrix and can be differentiated any
-            number of times; "tiled" never builds it, takes O(batch · dim) memory and one
-            derivative, in reverse mode; "ring" is tiled with the rows of `z2` passed round the
-            devices of `axis_name`, for batches of which no device can hold all rows; "auto" takes
-            dense for small batches and tiled for others.
+            number of times, in either mode; "tiled" never builds it, takes O(batch · dim) memory
+            and is made for one derivative, in reverse mode (`jax.grad`); "ring" is tiled with the
+            rows of `z2` passed round the devices of `axis_name`, for batches of which no device can
+            hold all rows; "auto" takes dense for a similarity matrix of at most 1,024² entries on a
+            CPU, 2,048² elsewhere, and tiled for larger ones. Forward mode (`jax.jvp`,
+            `jax.jacfwd`) of the tiled form ends in JAX's "can't apply forward-mode autodiff (jvp)
+            to a custom_vjp function": pass "dense", as for Hessians and other second derivatives
+            too, whose memory the tiled form does not bound. "auto" does not know which derivative
+            is to come.
         axis_name: mapped axis over which the batch is sharded.
         tile: rows and columns of a tile, instead of those chosen for the backend.
 
@@ -103,9 +114,10 @@ def infonce(
         The loss, accumulated in float32 (float64 for float64 input) whatever dtype comes in.
 
     Raises:
-        ValueError: where shapes disagree, the batch is empty, τ is known and not positive, or an
-            option is none of those named.
-        TypeError: where the representations are not floating point.
+        ValueError: where shapes disagree, the batch is empty, τ is no scalar or known and not
+            positive, or an option is none of those named.
+        TypeError: where the representations are no arrays or not floating point, τ is no number, or
+            a static option is traced.
 
     References:
         van den Oord, Li, Vinyals, `Representation Learning with Contrastive Predictive Coding
@@ -165,6 +177,7 @@ def infonce_terms(
     """
     check_pair(z1, z2)
     check_temperature(temperature)
+    check_flags(symmetric=symmetric)
     check_reduction(reduction)
     x, y, positive = make_pairs(z1, z2, normalize, similarity, axis_name)
     n, n_all = len(x), global_size(len(x), axis_name)
@@ -230,6 +243,7 @@ def clip(
     """
     check_pair(image, text, ("image", "text"))
     check_positive("logit_scale", logit_scale, "CLIP starts at 1 / 0.07; pass exp of a learned log")
+    check_scalars(logit_bias=logit_bias)
     loss = infonce(
         image,
         text,

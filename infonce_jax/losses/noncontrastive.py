@@ -10,8 +10,12 @@ from jaxtyping import Array, Float, Int, Num
 
 from infonce_jax.losses.common import (
     Reduction,
+    check_arrays,
     check_floating,
     check_pair,
+    check_positive,
+    check_scalars,
+    check_static,
     reduce,
     safe_normalize,
     widen,
@@ -31,7 +35,7 @@ def alignment(
     Args:
         z1: representations of the first view.
         z2: representations of the second view.
-        exponent: α > 0.
+        exponent: α > 0; static.
         reduction: "mean", "sum" or "none".
 
     References:
@@ -39,6 +43,8 @@ def alignment(
         Uniformity on the Hypersphere <https://arxiv.org/abs/2005.10242>`_, 2020, eq. 6.
     """
     check_pair(z1, z2)
+    check_static(exponent=exponent)
+    check_positive("exponent", exponent, "2 is usual")
     difference = widen(safe_normalize(z1)) - widen(safe_normalize(z2))
     square = jnp.sum(difference**2, axis=1)
     if exponent == 2:
@@ -52,7 +58,7 @@ def alignment(
 def uniformity(
     z: Float[Array, "batch dim"],
     *,
-    t: float = 2.0,
+    t: Num[Array, ""] | float = 2.0,
     implementation: Implementation = "auto",
     axis_name: str | None = None,
     tile: tuple[int, int] | None = None,
@@ -61,7 +67,7 @@ def uniformity(
 
     Args:
         z: representations, at least two rows.
-        t: inverse width of the Gaussian potential.
+        t: inverse width of the Gaussian potential; differentiable.
         implementation: see `infonce`.
         axis_name: see `infonce`.
         tile: see `infonce`.
@@ -70,6 +76,7 @@ def uniformity(
         Wang, Isola, 2020, eq. 7; see `alignment`.
     """
     check_pair(z, z, ("z", "z"))
+    check_scalars(t=t)
     u = safe_normalize(z)
     n_all = len(z) if axis_name is None else len(z) * lax.axis_size(axis_name)
     if n_all < 2:
@@ -136,6 +143,7 @@ def barlow_twins(
         eq. 1-2.
     """
     check_pair(z1, z2)
+    check_scalars(off_diagonal_weight=off_diagonal_weight, epsilon=epsilon)
     unit1, unit2 = (_batch_normalize(widen(z), epsilon) for z in (z1, z2))
     correlation = _product(unit1.T, unit2) / len(z1)
     diagonal = jnp.diagonal(correlation)
@@ -171,6 +179,12 @@ def vicreg(
         Bardes, Ponce, LeCun, `VICReg <https://arxiv.org/abs/2105.04906>`_, 2022, eq. 1-6.
     """
     check_pair(z1, z2)
+    check_scalars(
+        invariance_weight=invariance_weight,
+        variance_weight=variance_weight,
+        covariance_weight=covariance_weight,
+        epsilon=epsilon,
+    )
     if len(z1) < 2:
         raise ValueError(f"z1 has shape {z1.shape}; a variance needs at least two rows.")
     z1, z2 = widen(z1), widen(z2)
@@ -204,6 +218,7 @@ def cross_entropy(
         reduction: "mean", "sum" or "none".
     """
     check_floating(logits=logits)
+    check_arrays(labels=labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"logits has shape {logits.shape} and labels {labels.shape}; they must be "

@@ -9,6 +9,14 @@ from jax import lax
 from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Num
 
+from infonce_jax.losses.common import (
+    check_arrays,
+    check_positive,
+    check_scalars,
+    check_static,
+    widen,
+)
+
 _LOG_2_PI_E = math.log(2 * math.pi) + 1
 
 
@@ -78,6 +86,8 @@ def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]
         Stögbauer, Grassberger, `Estimating mutual information
         <https://arxiv.org/abs/cond-mat/0305641>`_, 2004, eq. 20.
     """
+    check_static(k=k)
+    check_scalars(k=k)
     if k < 1:
         raise ValueError(f"k is {k}; the nearest neighbour is k=1.")
     _check_rows(z, k + 1, f"the distance to neighbour {k}")
@@ -110,7 +120,7 @@ def kernel_entropy(
 
     Args:
         z: representations, at least two rows.
-        bandwidth: h > 0 in standard deviations; by default Silverman's (4/((d+2) n))^(1/(d+4)).
+        bandwidth: h > 0 in standard deviations, static; by default Silverman's (4/((d+2) n))^(1/(d+4)).
 
     Returns:
         The entropy, in float32 (float64 for float64 input).
@@ -125,8 +135,8 @@ def kernel_entropy(
     n, dim = z.shape
     if bandwidth is None:
         bandwidth = (4 / ((dim + 2) * n)) ** (1 / (dim + 4))
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth is {bandwidth}; it must be positive.")
+    check_static(bandwidth=bandwidth)
+    check_positive("bandwidth", bandwidth, "None takes Silverman's")
     unit, log_scale = _standardise(z)
     variance = jnp.mean(unit**2) + jnp.finfo(unit.dtype).eps ** 2
     gram = jnp.einsum("id,jd->ij", unit, unit, precision=lax.Precision.HIGHEST)
@@ -177,9 +187,9 @@ def norm_entropy_regulariser(
         raise ValueError(
             f"entropy is {entropy!r}; the estimators are {', '.join(sorted(ENTROPY_ESTIMATORS))}."
         )
-    if not isinstance(norm_weight, jax.core.Tracer) and not norm_weight > 0:
-        raise ValueError(f"norm_weight (λ) is {norm_weight}; it must be positive.")
-    mean_square_norm = jnp.mean(jnp.sum(_wide(z) ** 2, axis=1))
+    check_positive("norm_weight", norm_weight, "λ = 1 / (2 · variance)")
+    _check_rows(z, 1, "the mean of ‖z‖²")
+    mean_square_norm = jnp.mean(jnp.sum(widen(z) ** 2, axis=1))
     return norm_weight * mean_square_norm - ENTROPY_ESTIMATORS[entropy](z)
 
 
@@ -189,16 +199,13 @@ def _standardise(z: Array) -> tuple[Array, Array]:
     Keeps squares and their gradients in range at any scale of `z`. Entropy is the same for every
     choice of the divisor, so no gradient is lost by holding it fixed.
     """
-    centred = _wide(z) - jnp.mean(_wide(z), axis=0)
+    centred = widen(z) - jnp.mean(widen(z), axis=0)
     scale = lax.stop_gradient(jnp.max(jnp.abs(centred)))
     scale = jnp.where(scale == 0, 1, scale)
     return centred / scale, jnp.log(scale)
 
 
-def _wide(z: Array) -> Array:
-    return z.astype(jnp.promote_types(z.dtype, jnp.float32))
-
-
 def _check_rows(z: Array, least: int, what: str) -> None:
+    check_arrays(z=z)
     if z.ndim != 2 or z.shape[0] < least:
         raise ValueError(f"z has shape {z.shape}; {what} needs [batch, dim] with batch >= {least}.")

@@ -6,12 +6,15 @@ from tiles of s that are thrown away, so memory is O(batch · dim) and not O(bat
 """
 
 import functools
+import operator
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
+
+from infonce_jax.losses.common import check_arrays, check_static
 
 Implementation = Literal["auto", "dense", "tiled", "ring"]
 
@@ -63,10 +66,12 @@ def make_plan(
     """The plan that `implementation` asks for; "auto" goes by the number of pairs and the backend.
 
     Raises:
-        ValueError: for an unknown implementation, a ring without an axis, or a tile below 1 x 1.
+        TypeError: for a traced tile.
+        ValueError: for an unknown implementation, a ring without an axis, or a tile that is not two
+            integers of at least 1.
     """
-    if tile is not None and min(tile) < 1:
-        raise ValueError(f"tile is {tile}; it must hold at least one row and one column.")
+    if tile is not None:
+        tile = _as_tile(tile)
     if implementation == "ring" and axis_name is None:
         raise ValueError(
             "implementation='ring' passes negatives round the devices of a mapped axis; call the "
@@ -86,6 +91,20 @@ def make_plan(
         axis_name=axis_name,
         ring=implementation == "ring",
     )
+
+
+def _as_tile(tile: tuple[int, int]) -> tuple[int, int]:
+    check_static(tile=tile)
+    try:
+        rows, columns = map(operator.index, tile)
+    except (TypeError, ValueError):
+        rows = columns = 0
+    if min(rows, columns) < 1:
+        raise ValueError(
+            f"tile is {tile!r}; pass its rows and its columns, two integers of at least 1 such as "
+            "(512, 1024), or None for those chosen for the backend."
+        )
+    return rows, columns
 
 
 def row_and_column_lse(
@@ -187,8 +206,10 @@ def own_pairs(
     """`exclude` with each row's own partner, column i of row i, left out as well.
 
     Raises:
+        TypeError: where `exclude` is no array.
         ValueError: where `exclude` is neither an integer per row nor a mask of rows by candidates.
     """
+    check_arrays(exclude=exclude)
     n_all = n_local if axis_name is None else n_local * lax.axis_size(axis_name)
     if exclude.shape == (n_local,) and jnp.issubdtype(exclude.dtype, jnp.integer):
         return exclude, exclude
@@ -433,7 +454,7 @@ def _lse(plan, x, y, scale, exclude):
             _zeros(tiles, scale, len(tiles.x)),
             _zeros(tiles, scale, len(tiles.y)) if plan.columns else None,
         )
-        return jax.tree.map(jnp.log, _sweep(tiles, step, zeros))
+        return jax.tree.map(_safe_log, _sweep(tiles, step, zeros))
 
     def shifted():
         def step(sums, i, j):
@@ -447,7 +468,7 @@ def _lse(plan, x, y, scale, exclude):
 
         start = nothing(len(tiles.x)), nothing(len(tiles.y)) if plan.columns else None
         rows, columns = _sweep(tiles, step, start)
-        lse = [None if s is None else _finite(s[0]) + jnp.log(s[1]) for s in (rows, columns)]
+        lse = [None if s is None else _finite(s[0]) + _safe_log(s[1]) for s in (rows, columns)]
         return tuple(lse)
 
     rows, columns = lax.cond(_is_bounded(x, y, scale), unshifted, shifted)
@@ -718,6 +739,12 @@ def _put_at(value, at, part):
 
 def _add_at(value, at, part):
     return _put_at(value, at, _at(value, at) + part)
+
+
+def _safe_log(value):
+    # The slope at 0, which a second derivative meets, would be infinite.
+    is_zero = value == 0
+    return jnp.where(is_zero, -jnp.inf, jnp.log(jnp.where(is_zero, 1, value)))
 
 
 def _finite(value):

@@ -26,17 +26,14 @@ def alignment_bound(
         The bound, in [0, 1].
 
     Raises:
-        ValueError: where a value is known and outside [0, 1].
+        ValueError: where η₂ or ‖m(μ)‖ is known and outside [0, 1].
 
     References:
         Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
         <https://arxiv.org/abs/2602.24012>`_, 2026, Proposition 1.
     """
-    for name, value in (("eta2", eta2), ("mean_resultant", mean_resultant)):
-        if not isinstance(value, jax.core.Tracer) and not np.all(
-            (np.asarray(value) >= 0) & (np.asarray(value) <= 1)
-        ):
-            raise ValueError(f"{name} is {value}; it lies in [0, 1].")
+    _check_unit_interval("mean_resultant", mean_resultant, "the length of a mean of directions")
+    _check_eta2(eta2)
     eta2, mean_resultant = jnp.asarray(eta2), jnp.asarray(mean_resultant)
     return eta2 + (1 - eta2) * mean_resultant**2
 
@@ -54,7 +51,7 @@ def batch_alignment_bound(
     for ‖m‖². Averages over batches are unbiased; a single value may lie below η₂.
 
     Args:
-        eta2: mildness η₂ of the augmentation.
+        eta2: mildness η₂ of the augmentation in [0, 1].
         batch_resultant: ‖m̂‖ over both views of the batch.
         alignment: mean cosine of the batch's positive pairs.
         batch: number N ≥ 2 of pairs.
@@ -63,8 +60,9 @@ def batch_alignment_bound(
         The bound.
 
     Raises:
-        ValueError: where N < 2.
+        ValueError: where N < 2, or η₂ is known and outside [0, 1].
     """
+    _check_eta2(eta2)
     if batch < 2:
         raise ValueError(f"batch is {batch}; the mean's noise is taken out from 2 pairs on.")
     square = (batch_resultant**2 - (1 + alignment) / (2 * batch)) * (batch / (batch - 1))
@@ -92,7 +90,8 @@ def vanishing_beta(
         β₀.
 
     Raises:
-        ValueError: where `dim` < 2: the sphere has no uniform density to spread over.
+        ValueError: where `dim` < 2 (the sphere has no uniform density to spread over), τ is known
+            and not positive, or η₂ is known and outside [0, 1].
 
     References:
         Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
@@ -100,6 +99,9 @@ def vanishing_beta(
     """
     if dim < 2:
         raise ValueError(f"dim is {dim}; the regulariser's weight is defined from dimension 2 on.")
+    if not _is_traced(temperature) and not np.all(np.asarray(temperature) > 0):
+        raise ValueError(f"temperature is {temperature}; it must be positive.")
+    _check_eta2(eta2)
     return 2 * (1 - eta2) / (temperature * dim)
 
 
@@ -114,16 +116,17 @@ def vanishing_beta_schedule(
     Args:
         dim: dimension d of the representation.
         temperature: τ, or a schedule `step -> τ`.
-        eta2: mildness η₂ of the augmentation.
+        eta2: mildness η₂ of the augmentation in [0, 1].
         multiple: β/β₀; 1 is the least weight that is known to suffice.
 
     Returns:
         The schedule, to be called with a step that may be traced.
 
     Raises:
-        ValueError: where `dim` < 2.
+        ValueError: where `dim` < 2, τ is a known number and not positive, or η₂ is known and
+            outside [0, 1].
     """
-    vanishing_beta(dim, 1.0)
+    vanishing_beta(dim, 1.0 if callable(temperature) else temperature, eta2)
 
     def schedule(step: Num[Array, ""]) -> Float[Array, ""]:
         tau = temperature(step) if callable(temperature) else temperature
@@ -148,16 +151,32 @@ def local_beta(
     Args:
         dim: dimension d ≥ 2.
         temperature: τ = 1/α > 0.
-        eta2: mildness η₂ of the augmentation.
+        eta2: mildness η₂ of the augmentation in [0, 1].
 
     Returns:
         β_loc.
 
     Raises:
-        ValueError: where `dim` < 2.
+        ValueError: where `dim` < 2, τ is known and not positive, or η₂ is known and outside [0, 1].
     """
     from infonce_jax.theory.vmf import mean_resultant_length
 
-    ratio = mean_resultant_length(dim, 1 / jnp.asarray(temperature, jnp.result_type(float)))
     gain = vanishing_beta(dim, temperature, eta2)
+    ratio = mean_resultant_length(dim, 1 / jnp.asarray(temperature, jnp.result_type(float)))
     return jnp.maximum(gain - 2 * ratio * (1 - ratio / 2), 0)
+
+
+def _check_eta2(eta2: Num[Array, "..."] | float) -> None:
+    _check_unit_interval("eta2", eta2, "a mildness; theory.mildness has those of known channels")
+
+
+def _check_unit_interval(name: str, value: Num[Array, "..."] | float, what: str) -> None:
+    if _is_traced(value):
+        return
+    known = np.asarray(value)
+    if not np.all((known >= 0) & (known <= 1)):
+        raise ValueError(f"{name} is {value}; it must lie in [0, 1], being {what}.")
+
+
+def _is_traced(value: Num[Array, "..."] | float) -> bool:
+    return isinstance(value, jax.core.Tracer)

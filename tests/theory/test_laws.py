@@ -200,6 +200,12 @@ def test_detectable_sample_size_is_where_half_the_tests_reject():
     assert ratio == pytest.approx(4, rel=0.05)
 
 
+def test_detectable_sample_size_takes_the_evaluation_s_names():
+    for name, short in (("anderson_darling", "ad"), ("dagostino_pearson", "dp")):
+        assert short in evaluation.TESTS
+        assert sphere.detectable_sample_size(8, short) == sphere.detectable_sample_size(8, name)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="from dimension 2"):
         sphere.cdf(1, 0.0)
