@@ -174,6 +174,8 @@ def check_scalars(**scalars: Num[Array, ""] | float) -> None:
 
 def check_positive(name: str, value: Num[Array, ""] | float, hint: str) -> None:
     check_scalars(**{name: value})
+    if unwrap := getattr(value, "__jax_array__", None):
+        value = unwrap()
     # A traced value is not known yet.
     if not isinstance(value, jax.core.Tracer) and not value > 0:
         raise ValueError(f"{name} is {value}; it must be positive ({hint}).")

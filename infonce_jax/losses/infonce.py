@@ -102,11 +102,11 @@ def infonce(
             and is made for one derivative, in reverse mode (`jax.grad`); "ring" is tiled with the
             rows of `z2` passed round the devices of `axis_name`, for batches of which no device can
             hold all rows; "auto" takes dense for a similarity matrix of at most 1,024² entries on a
-            CPU, 2,048² elsewhere, and tiled for larger ones. Forward mode (`jax.jvp`,
-            `jax.jacfwd`) of the tiled form ends in JAX's "can't apply forward-mode autodiff (jvp)
-            to a custom_vjp function": pass "dense", as for Hessians and other second derivatives
-            too, whose memory the tiled form does not bound. "auto" does not know which derivative
-            is to come.
+            CPU, 2,048² elsewhere, and tiled for larger ones (NT-Xent's has 2 · batch rows).
+            Forward mode (`jax.jvp`, `jax.jacfwd`) of the tiled form ends in JAX's "can't apply
+            forward-mode autodiff (jvp) to a custom_vjp function": pass "dense", as for Hessians and
+            other second derivatives too, whose memory the tiled form does not bound. "auto" does
+            not know which derivative is to come.
         axis_name: mapped axis over which the batch is sharded.
         tile: rows and columns of a tile, instead of those chosen for the backend.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from infonce_jax import losses
 
@@ -135,6 +136,13 @@ def test_a_flag_is_true_or_false():
 def test_lists_are_no_arrays(name, call):
     with pytest.raises(TypeError, match=rf"{name} is a list; pass an array.*jnp\.asarray"):
         call(A.tolist())
+
+
+def test_variables_of_flax_are_arrays():
+    got = losses.clip(nnx.Param(A), A, logit_scale=nnx.Param(jnp.float32(2)))
+    np.testing.assert_allclose(got, losses.clip(A, A, logit_scale=2.0), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"logit_scale is .*must be positive"):
+        losses.clip(A, A, logit_scale=nnx.Param(jnp.float32(-2)))
 
 
 def test_the_cosine_is_pointed_to():
