@@ -196,7 +196,7 @@ def test_a_full_disk_costs_the_run_in_flight_and_the_same_command_goes_on(
     arguments = (f"--config={sweep_file}", f"--workdir={workdir}")
     stopped = start(ROOT / "launch.py", *arguments, program=program)
     errors = stopped.communicate(timeout=200)[1]
-    assert stopped.returncode == 2
+    assert stopped.returncode == 2, errors
     assert errors.count("error: ") == 1 and "Traceback" not in errors
     assert "The disk is full" in errors and "No space left on device" in errors
     assert "the same command goes on" in errors

@@ -118,7 +118,8 @@ def _evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     if written:
         print("\nwritten:", *written, sep="\n  ")
     if interrupted:
-        print("interrupted: these are the sets that were finished", file=sys.stderr)
+        done = "written" if written else "shown"
+        print(f"interrupted: only the sets that were finished were {done}", file=sys.stderr)
         return 130
     return int(arguments.strict and any(one.answer == NOT_GAUSSIAN for one in found))
 

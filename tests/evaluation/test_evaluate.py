@@ -466,7 +466,7 @@ def test_bad_command_lines_are_one_paragraph_and_exit_code_2(tmp_path, capsys, r
         (["evaluate", z, "--output", tmp_path / "file"], "is a file"),
         (["evaluate", z, z, "--output", out], "given twice"),
         (["evaluate", run, run / "embeddings" / "0", "--output", out], "given twice"),
-        (["evaluate", z], "required: --output"),
+        (["evaluate", z, "--report"], "--report needs --output"),
         (["evaluate", "--output", out], "required: PATH"),
         (["evaluate", z, "--output", out, "--sample_sizes", "x"], "'x' is neither"),
         (["evaluate", z, "--output", out, "--sample_sizes", 3], "sample size 3 cannot"),
