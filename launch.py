@@ -177,10 +177,13 @@ def _run_or_explain(argv: list[str]) -> None:
         sys.exit(128 + stop.signum)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        if _TRACEBACK.value:
+    except Exception as error:
+        # A full disk comes in whatever class the library in between gives it.
+        is_full = is_disk_full(error)
+        known = is_full or isinstance(error, ValueError | TypeError | KeyError | OSError)
+        if _TRACEBACK.value or not known:
             raise
-        if is_disk_full(error):
+        if is_full:
             error = OSError(
                 f"The disk is full ({error}). Make room, and the same command goes on from where it "
                 "stopped; what is finished is kept."
