@@ -79,7 +79,11 @@ def main(argv: list[str]) -> None:
             for name, fields in variants.items()
         }
     if _DRY_RUN.value:
-        print(_dry_run(config, workdir, variants))
+        print(
+            run_lib.dry_run(config, workdir)
+            if variants is None
+            else sweep_lib.dry_run(variants, workdir)
+        )
         return
     stages = [_STAGE.value] if _STAGE.value else list(STAGES)
     command = shlex.join(["python", *sys.argv])
@@ -96,22 +100,6 @@ def main(argv: list[str]) -> None:
             only = sweep_lib.share(variants, *_share_of_sweep())
         sweep_lib.run_sweep(config, variants, workdir, stages=stages, only=only, command=command)
     print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
-
-
-def _dry_run(config, workdir: Path, variants) -> str:
-    from infonce_jax.config import members
-    from infonce_jax.run import dry_run
-
-    if variants is None:
-        return dry_run(config, workdir)
-    count = sum(len(members(variant)) for variant in variants.values())
-    first = next(iter(variants.values()))
-    # Of hundreds of runs only what tells them apart.
-    shown = [
-        dry_run(variant, workdir / name, beside=None if variant is first else first)
-        for name, variant in variants.items()
-    ]
-    return "\n\n".join([f"{len(variants)} runs, {count} members in all", *shown])
 
 
 def _keep_compiled_programs(workdir: Path) -> None:

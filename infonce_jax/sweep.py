@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from infonce_jax import evaluation
 from infonce_jax import run as run_lib
-from infonce_jax.config import HYPERPARAMETERS, flatten, validate
+from infonce_jax.config import HYPERPARAMETERS, flatten, members, validate
 from infonce_jax.files import is_disk_full, replacing
 from infonce_jax.metrics import say
 
@@ -73,10 +73,10 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     for name, values in axes.items():
         if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
             raise ValueError(f"The axis {name!r} is {values!r}; give a list of values.")
-    members = {name: tuple(axes[name]) for name in axes if _is_of_members(name)}
-    apart = [name for name in axes if name not in members]
+    within = {name: tuple(axes[name]) for name in axes if _is_of_members(name)}
+    apart = [name for name in axes if name not in within]
     return [
-        dict(zip(apart, values, strict=True)) | members
+        dict(zip(apart, values, strict=True)) | within
         for values in itertools.product(*(axes[name] for name in apart))
     ]
 
@@ -230,6 +230,17 @@ def share(variants: Mapping[str, Any], index: int, count: int) -> dict[str, Any]
             "than the count."
         )
     return dict(itertools.islice(variants.items(), index, None, count))
+
+
+def dry_run(variants: Mapping[str, config_dict.ConfigDict], workdir: Path) -> str:
+    """What a sweep would do: how many runs and members, the first run, and what the others change."""
+    count = sum(len(members(variant)) for variant in variants.values())
+    first = next(iter(variants.values()))
+    shown = [
+        run_lib.dry_run(variant, workdir / name, beside=None if variant is first else first)
+        for name, variant in variants.items()
+    ]
+    return "\n\n".join([f"{len(variants)} runs, {count} members in all", *shown])
 
 
 # --- carrying it out ------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import tempfile
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,7 @@ if _OWN_CACHE:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-ROOT = Path(__file__).parent.parent
+ROOT = launching.ROOT
 
 # Processes for launch.py that begin with its imports done, which take longer than most of its work here.
 _FORKSERVER = multiprocessing.get_context("forkserver")
@@ -92,7 +91,9 @@ def launch(tmp_path_factory):
         )
         process.start()
         process.join(timeout=300)
-        assert process.exitcode is not None, "launch.py did not end within 300 s"
+        has_ended = process.exitcode is not None
+        process.kill()
+        assert has_ended, "launch.py did not end within 300 s"
         output = [(folder / name).read_text() for name in ("stdout", "stderr")]
         if check:
             assert process.exitcode == 0, output[1]
