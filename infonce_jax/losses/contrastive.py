@@ -416,7 +416,7 @@ def _two_views(
     check_temperature(temperature)
     x, y, positive = make_pairs(z1, z2, normalize)
     n, n_all = len(x), global_size(len(x), axis_name)
-    plan = make_plan(implementation, 2 * n, 2 * n_all, axis_name, tile)
+    plan = make_plan(implementation, n, n_all, axis_name, tile)
     scale = 1 / temperature
     pairs = None
     if not partners:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from infonce_jax.losses.common import (
@@ -101,8 +102,8 @@ def infonce(
             number of times, in either mode; "tiled" never builds it, takes O(batch · dim) memory
             and is made for one derivative, in reverse mode (`jax.grad`); "ring" is tiled with the
             rows of `z2` passed round the devices of `axis_name`, for batches of which no device can
-            hold all rows; "auto" takes dense for a similarity matrix of at most 1,024² entries on a
-            CPU, 2,048² elsewhere, and tiled for larger ones (NT-Xent's has 2 · batch rows).
+            hold all rows; "auto" takes dense for at most 1,536² pairs on a CPU, 2,048² elsewhere,
+            and tiled for more.
             Forward mode (`jax.jvp`, `jax.jacfwd`) of the tiled form ends in JAX's "can't apply
             forward-mode autodiff (jvp) to a custom_vjp function": pass "dense", as for Hessians and
             other second derivatives too, whose memory the tiled form does not bound. "auto" does
@@ -185,8 +186,9 @@ def infonce_terms(
     scale = 1 / temperature
     if not plan.tiled and axis_name is None and similarity == "inner_product":
         # The very numbers that are summed, so that a lone or overwhelming positive cancels to zero
-        # whatever its size; XLA makes the product once.
-        positive = jnp.diagonal(dot(x, y))
+        # whatever its size; XLA makes the product once. The gradient stays that of the row-wise
+        # product: through the diagonal it would take two products of matrices.
+        positive += lax.stop_gradient(jnp.diagonal(dot(x, y)) - positive)
     if exclude is None and not symmetric and reduction != "none":
         weights = jnp.full(n, 1 / n if reduction == "mean" else 1.0, positive.dtype)
         total = weighted_row_lse(x, y, scale, weights, plan)

@@ -24,7 +24,7 @@ Implementation = Literal["auto", "dense", "tiled", "ring"]
 _UNSHIFTED_LIMIT = 40.0
 
 # Up to so many pairs the dense matrix is the faster one (benchmarks/losses.py measures it).
-_DENSE_PAIRS = {"cpu": 1024 * 1024}
+_DENSE_PAIRS = {"cpu": 1536 * 1536}
 _DENSE_PAIRS_ELSEWHERE = 2048 * 2048
 
 # Rows and columns of a tile, its float32 logits 2 MiB on a CPU and 32 MiB elsewhere.
@@ -140,10 +140,7 @@ def row_lse(
 
 
 def self_lse(
-    z: Float[Array, "n dim"],
-    scale: Num[Array, ""] | float,
-    plan: Plan,
-    exclude: Int[Array, "n"] | Bool[Array, "n n"] | None = None,
+    z: Float[Array, "n dim"], scale: Num[Array, ""] | float, plan: Plan
 ) -> Float[Array, "n"]:
     """log Σ_{j≠i} exp(s_ij) for every row of s = scale · z zᵀ; tiles below the diagonal are spared.
 
@@ -151,15 +148,12 @@ def self_lse(
         z: rows.
         scale: multiplies the inner products; differentiable.
         plan: see `Plan`.
-        exclude: further pairs left out: an id for each row, or a symmetric mask.
     """
-    if plan.axis_name is not None:
+    if not plan.tiled or plan.axis_name is not None:
         own = _global_index(z.shape[0], plan.axis_name)
-        return row_lse(z, z, scale, plan, (own, own) if exclude is None else (exclude, exclude))
-    if exclude is not None and exclude.ndim == 1:
-        exclude = (exclude, exclude)
+        return row_lse(z, z, scale, plan, (own, own))
     plan = plan._replace(columns=True, triangle=True)
-    above, below = _row_and_column(plan, z, None, scale, exclude)
+    above, below = _row_and_column(plan, z, None, scale, None)
     return safe_logaddexp(above, below)
 
 
@@ -214,7 +208,7 @@ def own_pairs(
     if exclude.shape == (n_local,) and jnp.issubdtype(exclude.dtype, jnp.integer):
         return exclude, exclude
     if exclude.shape == (n_local, n_all) and exclude.dtype == jnp.bool_:
-        own = jnp.arange(n_local) if axis_name is None else _global_index(n_local, axis_name)
+        own = _global_index(n_local, axis_name)
         return exclude | (own[:, None] == jnp.arange(n_all))
     raise ValueError(
         f"exclude has shape {exclude.shape} and dtype {exclude.dtype}; pass an integer per row "
@@ -256,15 +250,15 @@ def _row_and_column(plan, x, y, scale, exclude):
     if plan.tiled:
         return _tiled_lse(plan, x, y, scale, exclude)
     if plan.axis_name is None:
-        logits = _masked(scale * dot(x, x if y is None else y), plan, exclude)
+        logits = _masked(scale * dot(x, y), exclude)
         # Without a mask every row has a candidate, and the passes that look for one can be spared.
-        lse = jax.nn.logsumexp if exclude is None and not plan.triangle else _safe_lse
+        lse = jax.nn.logsumexp if exclude is None else _safe_lse
         return lse(logits, 1), lse(logits, 0) if plan.columns else None
-    rows = _safe_lse(_masked(scale * dot(x, _gather(y, plan)), plan, _gather_ids(plan, exclude)), 1)
+    rows = _safe_lse(_masked(scale * dot(x, _gather(y, plan)), _gather_ids(plan, exclude)), 1)
     if not plan.columns:
         return rows, None
     swapped = _gather_ids(plan, exclude, swapped=True)
-    columns = _masked(scale * dot(y, _gather(x, plan)), plan, swapped)
+    columns = _masked(scale * dot(y, _gather(x, plan)), swapped)
     return rows, _safe_lse(columns, 1)
 
 
@@ -284,10 +278,7 @@ def _contract(formula, a, b):
     )
 
 
-def _masked(logits, plan, exclude):
-    if plan.triangle:
-        n, m = logits.shape
-        logits = jnp.where(jnp.arange(n)[:, None] < jnp.arange(m), logits, -jnp.inf)
+def _masked(logits, exclude):
     if exclude is None:
         return logits
     mask = exclude[0][:, None] == exclude[1] if isinstance(exclude, tuple) else exclude
@@ -316,7 +307,8 @@ def _varying(value) -> frozenset:
 
 
 def _global_index(n_local, axis_name):
-    return lax.axis_index(axis_name) * n_local + jnp.arange(n_local)
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * n_local
+    return first + jnp.arange(n_local)
 
 
 def _gather(value, plan):
@@ -532,7 +524,23 @@ def _is_bounded(x, y, scale):
     """Whether no logit leaves ±_UNSHIFTED_LIMIT, by the Cauchy-Schwarz inequality."""
     wide = [z.astype(scale.dtype) for z in (x, x if y is None else y)]
     largest = [jnp.max(jnp.sum(z * z, axis=1)) for z in wide]
-    return jnp.abs(scale) * jnp.sqrt(largest[0]) * jnp.sqrt(largest[1]) <= _UNSHIFTED_LIMIT
+    bound = jnp.abs(scale) * jnp.sqrt(largest[0]) * jnp.sqrt(largest[1])
+    return _of_all(bound <= _UNSHIFTED_LIMIT)
+
+
+@jax.custom_batching.custom_vmap
+def _of_all(condition):
+    """A condition that under `jax.vmap` is one for the whole batch: true where it is for all.
+
+    A batch of conditions would make `lax.cond` compute both of its branches for every member.
+    """
+    return condition
+
+
+@_of_all.def_vmap
+def _of_all_in_batch(axis_size, in_batched, condition):
+    del axis_size, in_batched
+    return _of_all(jnp.all(condition, axis=0)), False
 
 
 def _fold_in(sums, at, logits, axis):

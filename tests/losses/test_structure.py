@@ -1,6 +1,7 @@
 """What holds of the losses whatever the numbers: invariances, limits, transformations, errors."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -123,6 +124,14 @@ def test_vmap_over_the_temperature_crosses_both_ranges_of_the_exponential():
         jax.vmap(step)(temperatures),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(step, temperatures)),
     )
+
+
+def test_vmap_computes_one_of_both_ranges_for_the_batch():
+    a, b = _views(9, 4)
+    step = jax.value_and_grad(lambda t: losses.infonce(a, b, temperature=t, **HOW[1]))
+    # A `cond` that had become a `select` would compute both branches for every member.
+    jaxpr = str(jax.make_jaxpr(jax.vmap(jax.vmap(step)))(jnp.full((2, 3), 0.5)))
+    assert len(re.findall(r"= cond\[", jaxpr)) == 2
 
 
 DEGENERATE = {
