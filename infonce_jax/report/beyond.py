@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from scipy import stats
 
 from infonce_jax import data
 from infonce_jax.config import from_plain
@@ -22,7 +21,14 @@ from infonce_jax.evaluation import anderson_darling, norm_cv, whitening
 from infonce_jax.evaluation.controls import random_projection
 from infonce_jax.evaluation.probe import linear_probe, nearest_neighbours
 from infonce_jax.report import figures
-from infonce_jax.report.pages import Drawn, draw_page, finished_folders, markdown
+from infonce_jax.report.pages import (
+    Drawn,
+    Interval,
+    draw_page,
+    finished_folders,
+    interval,
+    markdown,
+)
 from infonce_jax.report.power_law import exponents
 from infonce_jax.report.runs import Key, Run, load_run
 from infonce_jax.report.table import GAUSSIAN_AD
@@ -38,23 +44,6 @@ OBJECTIVE_NAMES = {
     "vicreg": "VICReg",
     "supervised": "cross-entropy",
 }
-
-
-class Interval(NamedTuple):
-    """A mean over seeds and the half-width of its 95 % interval."""
-
-    mean: float
-    half_width: float
-
-    def __format__(self, form: str) -> str:
-        return f"{self.mean:{form}} ± {self.half_width:{form}}"
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """The mean of independent values with Student's 95 % interval; needs at least two."""
-    values = np.asarray(values, np.float64)
-    error = values.std(ddof=1) / np.sqrt(len(values))
-    return Interval(float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error))
 
 
 def draw_objectives(runs: Path) -> Drawn:

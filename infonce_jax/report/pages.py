@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from scipy import stats
+
 from infonce_jax.report import figures
 
 
@@ -22,6 +25,23 @@ class Drawn(NamedTuple):
     name: str
     figure: object
     table: str
+
+
+class Interval(NamedTuple):
+    """A mean over seeds and the half-width of its 95 % interval."""
+
+    mean: float
+    half_width: float
+
+    def __format__(self, form: str) -> str:
+        return f"{self.mean:{form}} ± {self.half_width:{form}}"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The mean of independent values with Student's 95 % interval; needs at least two."""
+    values = np.asarray(values, np.float64)
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error))
 
 
 class Absent(Exception):

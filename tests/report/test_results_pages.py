@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from infonce_jax import data, sweep
+from infonce_jax import data, run, sweep
 from infonce_jax.data import cifar10
-from infonce_jax.report import beyond, paper_figures
+from infonce_jax.report import beyond, pages, paper_figures
+from infonce_jax.report.table import GAUSSIAN_AD
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -26,7 +27,7 @@ def test_the_page_shows_every_exhibit(module):
 
 def test_interval_is_students():
     values = [1.0, 2.0, 4.0, 4.5]
-    mean, half_width = beyond.interval(values)
+    mean, half_width = pages.interval(values)
     low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (mean - half_width, mean + half_width) == pytest.approx((low, high))
 
@@ -70,6 +71,38 @@ def test_objectives_and_scaling_are_drawn_from_finished_sweeps(tiny_config, tmp_
     assert {"norm CV", "4", "8"} <= set(rows)
     for name in ("objectives", "scaling"):
         ElementTree.parse(tmp_path / "out" / f"{name}.svg")
+
+
+def test_table_1_has_its_controls(tiny_config, tmp_path, capsys):
+    tiny_config.data.source = "mixture"
+    tiny_config.data.test_size = 10_000
+    tiny_config.embed.steps = ()
+    tiny_config.evaluate.sample_sizes = (500, 1000, 10_000)
+    tiny_config.report.paper = "mixture"
+    stages = ("train", "embed", "evaluate")
+    for folder, fields in {
+        "paper/table1_synthetic/mixture": {},
+        "beyond/objectives/supervised": {"objective": "supervised"},
+    }.items():
+        config = sweep.variant_config(tiny_config, "tiny", fields, {})
+        run.run(config, tmp_path / folder, stages=stages)
+    head, _, *rows = (
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in paper_figures.draw_controls(tmp_path / "paper").table.splitlines()
+    )
+    assert "no run in" in capsys.readouterr().err
+    found = {row[0]: row for row in rows}
+    assert list(found) == [
+        "**Gaussian mixture**: the paper", "random projection of the inputs", "untrained", "InfoNCE",
+        "a Gaussian with its mean and covariance", "supervised",
+    ]  # fmt: skip
+    assert found["**Gaussian mixture**: the paper"][1:4] == ["0.08", "–", "0.39 (n not stated)"]
+    largest = head.index("AD, n = 10,000")
+    exact = found["a Gaussian with its mean and covariance"][largest]
+    assert float(exact.split(" ± ")[0]) == pytest.approx(GAUSSIAN_AD, abs=0.15)
+    # Ten separate centres in eight dimensions are not normal, however they are projected.
+    for name in ("untrained", "random projection of the inputs"):
+        assert float(found[name][largest].split(" ± ")[0]) > 3
 
 
 def test_downstream_tasks_have_a_row_for_every_encoder(tiny_config, tmp_path, monkeypatch):
