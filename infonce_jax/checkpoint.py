@@ -50,7 +50,6 @@ class Checkpoints:
                 # What a killed process left half-written has no place among the complete ones.
                 cleanup_tmp_directories=not read_only,
                 create=not read_only,
-                read_only=read_only,
             ),
         )
 
