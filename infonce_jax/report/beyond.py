@@ -62,14 +62,15 @@ def draw_objectives(runs: Path) -> Drawn:
             last = (_at(run, setting.key, max(run.epochs), n) for n in (1000, 10_000))
             found.append((label + suffix, *last))
     rows = [
-        ["objective", "CV", "AD, n = 1,000", "AD, n = 10,000", "DP pass, 1,000", "alignment",
-         "negative cosines' sd", "rank"]
+        ["objective", "CV", "of a Gaussian", "AD, n = 1,000", "AD, n = 10,000", "DP pass, 1,000",
+         "alignment", "negative cosines' sd", "rank"]
     ]  # fmt: skip
     for label, small, large in found:
         dp = small["dp_pass"]
         rows.append(
             [
-                label, f"{small['norm_cv']:.3f}", f"{small['ad_mean']:.2f}",
+                label, f"{small['norm_cv']:.3f}", f"{small['norm_cv_gaussian'].mean:.3f}",
+                f"{small['ad_mean']:.2f}",
                 f"{large['ad_mean']:.2f}", f"{dp.mean:.0%} ± {dp.half_width:.0%}",
                 f"{large['alignment']:.3f}", f"{large['negative_cosine_std']:.3f}",
                 f"{large['participation_ratio'].mean:.0f}",
@@ -82,6 +83,7 @@ def draw_objectives(runs: Path) -> Drawn:
         error = [[value.half_width], [value.half_width]]
         axes.errorbar(value.mean, row, xerr=error, fmt="o", markersize=3.5, color=colour)
     axes.axvline(GAUSSIAN_AD, **figures.DASHED, label="Gaussian")
+    axes.axvline(0.752, color=figures.REFERENCE, linewidth=0.8, label="0.752")
     axes.set_xscale("log")
     figures._log_ticks(axes.xaxis, (0.4, 1, 3, 10, 30, 100, 300))
     axes.set(xlabel="AD average, n = 10,000")
@@ -89,7 +91,7 @@ def draw_objectives(runs: Path) -> Drawn:
     axes.invert_yaxis()
     # Names of objectives need more room than ticks do.
     figure.subplots_adjust(left=0.42)
-    figures._legend_above(axes)
+    figures._legend_above(axes, columns=2)
     return Drawn("objectives", figure, markdown(rows))
 
 
@@ -122,9 +124,12 @@ def draw_scaling(runs: Path) -> Drawn:
         ("AD average − 0.384, n = 10,000", lambda v: v["ad_mean"] - GAUSSIAN_AD, "AD − 0.384"),
     )
     figure, grid = figures._figure(
-        1.0, rows=3, columns=2, legend_lines=1, gap_inch=0.3, share_x=False
+        1.0, rows=3, columns=2, legend_lines=1, gap_inch=0.42, share_x=False
     )
-    rows = [["quantity", "against", "range", "slope, trained", "slope, untrained", "reference"]]
+    rows = [
+        ["quantity", "against", "slope, trained", "in the lower half", "in the upper half",
+         "slope, untrained", "reference"]
+    ]  # fmt: skip
     references = {"norm CV": -0.5, "negative cosines' sd": -0.5}
     for row, (name, of, short) in enumerate(quantities):
         for column, (own, axis, label) in enumerate(
@@ -138,8 +143,16 @@ def draw_scaling(runs: Path) -> Drawn:
                 # Sampling can take the mean of A² below that of a Gaussian.
                 shown = np.where(values.mean(axis=1) > 0, values.mean(axis=1), np.nan)
                 text = "trained" if when == "after" else "untrained"
-                axes.plot(at, shown, "o-", markersize=3, color=colour, label=text)
+                error = [interval(of_seeds).half_width for of_seeds in values]
+                # An arm that reached 0 would leave the logarithmic axis.
+                error = np.minimum(error, 0.9 * shown)
+                axes.errorbar(at, shown, error, fmt="o-", markersize=3, color=colour, label=text)
                 slopes.append(_slope(at, values))
+            middle = len(at) // 2
+            halves = [
+                f"{_slope(at[part], values[part])} ({at[part][0]:,.0f}–{at[part][-1]:,.0f})"
+                for part in (slice(middle + 1), slice(middle, None))
+            ]
             if axis == "dim" and name in references:
                 scale = 1 / np.sqrt(2) if name == "norm CV" else 1
                 axes.plot(
@@ -161,14 +174,14 @@ def draw_scaling(runs: Path) -> Drawn:
                 axes.tick_params(labelbottom=False)
             reference = f"{references[name]:+.1f}" if axis == "dim" and name in references else "–"
             before, after = slopes
-            extent = f"{at[0]:,.0f}–{at[-1]:,.0f}"
-            rows.append([name, axis.replace("dim", "d"), extent, after, before, reference])
+            rows.append([name, axis.replace("dim", "d"), after, *halves, before, reference])
     figures._legend_above(grid[0], columns=3)
     lines = [
         [
             "d",
             "batch",
             "CV",
+            "of a Gaussian",
             "1/√(2d)",
             "AD untrained",
             "AD trained",
@@ -177,7 +190,8 @@ def draw_scaling(runs: Path) -> Drawn:
         ]
     ]
     for p in (*by_dim, *by_batch):
-        cells = [f"{p.after['norm_cv'].mean():.3f}", f"{(2 * p.dim) ** -0.5:.3f}"]
+        cells = [f"{p.after[name].mean():.3f}" for name in ("norm_cv", "norm_cv_gaussian")]
+        cells.append(f"{(2 * p.dim) ** -0.5:.3f}")
         cells += [f"{interval(v['ad_mean']):.2f}" for v in (p.before, p.after)]
         cells += [f"{p.after['negative_cosine_std'].mean():.3f}", f"{p.dim**-0.5:.3f}"]
         lines.append([p.dim, f"{p.batch:,}", *cells])

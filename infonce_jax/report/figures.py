@@ -2,8 +2,8 @@
 
 Every panel has one width, so that the page can set them side by side or one below the other, and one
 colour per meaning (Okabe & Ito's palette, which colour-blind readers tell apart): orange is
-untrained, blue trained, sky blue between the two, green positive pairs, vermilion negative pairs, black
-or grey a reference.
+untrained, blue trained, sky blue between the two, green positive pairs, vermilion negative pairs, purple
+what is trained or transformed in another way, black or grey a reference.
 """
 
 import io
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 UNTRAINED, BETWEEN, TRAINED = "#E69F00", "#56B4E9", "#0072B2"
 POSITIVE, NEGATIVE = "#009E73", "#D55E00"
+OTHER = "#CC79A7"
 REFERENCE, INK = "#8A8A8A", "#222222"
 # What is expected, beside what was found.
 DASHED = {"color": INK, "linewidth": 0.6, "dashes": (4, 2)}
@@ -57,9 +58,10 @@ _STYLE = {
     "legend.frameon": False,
     "lines.solid_capstyle": "round",
     "svg.fonttype": "none",
-    "figure.facecolor": "none",
+    "pdf.fonttype": 42,
+    # White, or a figure is unreadable where the page around it is dark.
+    "figure.facecolor": "white",
     "axes.facecolor": "none",
-    "savefig.facecolor": "none",
     "path.simplify": True,
     "path.simplify_threshold": 0.2,
 }

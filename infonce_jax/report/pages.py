@@ -72,6 +72,7 @@ def draw_page(
     parser.add_argument("--runs", type=Path, default=Path("runs", topic))
     parser.add_argument("--output", type=Path, default=Path("docs", topic))
     parser.add_argument("--page", type=Path, default=Path("docs", f"{topic}.md"))
+    parser.add_argument("--pdf", action="store_true", help="write the figures as PDF too")
     parser.add_argument("--only", nargs="*", choices=sorted(exhibits), help="draw these alone")
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -85,6 +86,8 @@ def draw_page(
             if drawn.figure is not None:
                 svg = figures.to_svg(drawn.figure, name)
                 (arguments.output / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
+                if arguments.pdf:
+                    drawn.figure.savefig(arguments.output / f"{name}.pdf")
         if drawn.table:
             print(f"\n{name}\n{drawn.table}", flush=True)
             set_table(arguments.page, name, drawn.table)

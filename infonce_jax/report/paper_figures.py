@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 from infonce_jax import data, embeddings
 from infonce_jax.config import from_plain
@@ -32,7 +33,6 @@ from infonce_jax.report.pages import (
 from infonce_jax.report.runs import Key, Run, Setting, load_run
 from infonce_jax.report.table import GAUSSIAN_AD, GAUSSIAN_PASS
 
-_NEGATIVES = 2000
 _CONTROL_SIZES = (500, 1000, 10_000)
 
 
@@ -51,21 +51,23 @@ def draw_cosines(runs: Path) -> Drawn:
     figure, grid = figures._figure(1.0, rows=len(dims), legend_lines=3, gap_inch=0.42)
     rows = [["d", "batch", "positive pairs", "negative pairs", "1/√d"]]
     for axes, dim in zip(grid, dims, strict=True):
-        own = sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
-        for position, point in enumerate(own):
-            positive, negative = _cosines(point.run)
+        own = _of_dim(points, dim)
+        # What is untrained does not depend on the batch.
+        sets = [("untrained", own[0].run, 0), *((p.batch, p.run, max(p.run.epochs)) for p in own)]
+        for position, (label, run, step) in enumerate(sets):
+            positive, negative = _cosines(run, step)
             for offset, sample, colour in (
                 (-0.2, positive, figures.POSITIVE),
                 (0.2, negative, figures.NEGATIVE),
             ):
                 figures._violin(axes, position + offset, *figures._smooth_density(sample), colour)
             spread = [f"{s.mean():+.3f} ± {s.std():.3f}" for s in (positive, negative)]
-            rows.append([dim, point.batch, *spread, f"{dim**-0.5:.3f}"])
+            rows.append([dim, label, *spread, f"{dim**-0.5:.3f}"])
         for sign in (-1, 1):
             axes.axhline(sign * dim**-0.5, **figures.DASHED)
         axes.set_title(f"d = {dim}", loc="left", fontsize="medium", pad=3)
-        axes.set(ylim=(-0.8, 1.03), xlim=(-0.55, len(own) - 0.45))
-        axes.set_xticks(range(len(own)), labels=[str(p.batch) for p in own])
+        axes.set(ylim=(-0.8, 1.03), xlim=(-0.55, len(sets) - 0.45), ylabel="cosine")
+        axes.set_xticks(range(len(sets)), labels=[str(label) for label, *_ in sets])
         axes.tick_params(labelbottom=True)
     grid[-1].set_xlabel("batch")
     for label, colour in (("positive", figures.POSITIVE), ("negative", figures.NEGATIVE)):
@@ -76,18 +78,36 @@ def draw_cosines(runs: Path) -> Drawn:
 
 
 def draw_norms(runs: Path) -> Drawn:
-    """Figure 3, left: norms at the smallest dimension, over their mean, for every batch size."""
+    """Figure 3, left: norms over their mean at the least and the largest dimension and batch."""
     points = _points(runs / "laplace")
-    dim = min(p.dim for p in points)
-    own = sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
-    figure, (axes,) = figures._figure(1.6, legend_lines=2)
-    for point, colour in zip(own, figures._setting_colours(len(own)), strict=True):
-        norm = np.concatenate([np.linalg.norm(z, axis=1) for z in _clean(point.run)])
-        density, edges = np.histogram(norm / norm.mean(), 60, (0.4, 1.8), density=True)
-        axes.stairs(density, edges, color=colour)
-        axes.plot([], [], color=colour, label=f"batch {point.batch}")
-    axes.set(xlabel=f"‖z‖ / mean at d = {dim}", ylabel="density")
-    figures._legend_above(axes, columns=3)
+    dims = sorted({p.dim for p in points})
+    figure, grid = figures._figure(1.4, rows=2, legend_lines=3, gap_inch=0.5, share_x=False)
+    for axes, dim in zip(grid, (dims[0], dims[-1]), strict=True):
+        own = _of_dim(points, dim)
+        least, largest = own[0], own[-1]
+        sets = (
+            ("untrained", figures.UNTRAINED, least.run, 0),
+            (f"batch {least.batch}", figures.BETWEEN, least.run, max(least.run.epochs)),
+            (f"batch {largest.batch}", figures.TRAINED, largest.run, max(largest.run.epochs)),
+        )
+        norms = [
+            np.concatenate([np.linalg.norm(z, axis=1) for z in _clean(run, step)])
+            for *_, run, step in sets
+        ]
+        ratios = [norm / norm.mean() for norm in norms]
+        edges = np.linspace(*np.quantile(np.concatenate(ratios), [0.0005, 0.9995]), 61)
+        for (label, colour, *_), ratio in zip(sets, ratios, strict=True):
+            density = np.histogram(ratio, edges, density=True)[0]
+            axes.stairs(density, edges, color=colour)
+            axes.plot([], [], color=colour, label=label)
+        x = np.linspace(edges[0], edges[-1], 300)
+        mean = stats.chi.mean(dim)
+        axes.plot(
+            x, mean * stats.chi.pdf(mean * x, dim), **figures.DASHED, label="isotropic Gaussian"
+        )
+        axes.set_title(f"d = {dim}", loc="left", fontsize="medium", pad=3)
+        axes.set(ylabel="density", xlabel="‖z‖ / mean" if dim == dims[-1] else "")
+    figures._legend_above(grid[0], columns=2, raise_inch=0.17)
     return Drawn("norms", figure, "")
 
 
@@ -96,25 +116,36 @@ def draw_normality(runs: Path) -> Drawn:
     points = _points(runs / "laplace")
     dims, batches = (sorted({getattr(p, name) for p in points}) for name in ("dim", "batch"))
     figure, grid = figures._figure(1.2, rows=3, legend_lines=2, gap_inch=0.25)
-    rows = [["d", "batch", "CV", "1/√(2d)", "AD average", "AD pass", "DP average p", "DP pass"]]
+    panels = ("norm_cv", "ad_mean", "dp_pass")
+    rows = [
+        ["d", "batch", "CV", "of a Gaussian", "AD average", "AD pass", "DP average p", "DP pass"]
+    ]
     for dim, colour in zip(dims, figures._setting_colours(len(dims)), strict=True):
-        own = sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
-        names = ("norm_cv", "ad_mean", "ad_pass", "dp_mean_p", "dp_pass")
-        values = {name: [_last(p.run, name) for p in own] for name in names}
-        for axes, name in zip(grid, ("norm_cv", "ad_mean", "dp_pass"), strict=True):
-            label = f"d = {dim}"
-            axes.plot(range(len(own)), values[name], "o-", color=colour, markersize=3, label=label)
+        own = _of_dim(points, dim)
+        sets = [("untrained", own[0].run, 0), *((p.batch, p.run, max(p.run.epochs)) for p in own)]
+        found = []
+        for label, run, step in sets:
+            n = run.config["report"]["sample_size"]
+            values = run.members[_test_key(run, step, n=n)]
+            values = {name: list(of.values()) for name, of in values.items()}
+            found.append({name: np.mean(of) for name, of in values.items()})
+            cells = [
+                _spread(values[name], 3) for name in ("norm_cv", "norm_cv_gaussian", "ad_mean")
+            ]
+            cells.append(f"{found[-1]['ad_pass']:.0%}")
+            cells.append(_spread(values["dp_mean_p"], 3))
+            rows.append([dim, label, *cells, f"{found[-1]['dp_pass']:.0%}"])
+        for axes, name in zip(grid, panels, strict=True):
+            line = [of[name] for of in found]
+            axes.plot(range(len(line)), line, "o-", color=colour, markersize=3, label=f"d = {dim}")
         grid[0].axhline((2 * dim) ** -0.5, color=colour, linewidth=0.6, dashes=(4, 2))
-        for i, point in enumerate(own):
-            cv, ad, ad_pass, dp, dp_pass = (values[name][i] for name in names)
-            cells = f"{cv:.3f}", f"{(2 * dim) ** -0.5:.3f}", f"{ad:.3f}", f"{ad_pass:.0%}"
-            rows.append([dim, point.batch, *cells, f"{dp:.3f}", f"{dp_pass:.0%}"])
+    grid[0].plot([], [], label="1/√(2d)", **figures.DASHED)
     grid[1].axhline(0.752, **figures.DASHED)
     grid[2].axhline(GAUSSIAN_PASS, **figures.DASHED)
     grid[0].set(ylabel="CV")
     grid[1].set(ylabel="AD average")
     grid[2].set(ylabel="DP pass", xlabel="batch", ylim=(0, 1.03))
-    grid[2].set_xticks(range(len(batches)), labels=[str(b) for b in batches])
+    grid[2].set_xticks(range(len(batches) + 1), labels=["untrained", *map(str, batches)])
     figures._legend_above(grid[0], columns=3)
     return Drawn("normality", figure, markdown(rows))
 
@@ -230,11 +261,12 @@ def draw_dynamics(runs: Path) -> Drawn:
     """Figure 4: CV, AD and DP over the epochs of a two-layer MLP on CIFAR-10, at three sample sizes."""
     sizes = (500, 2000, 10_000)
     curves = _cifar10_curves(runs / "cifar10_mlp")
-    figure, grid = figures._figure(0.95, rows=5, legend_lines=2, gap_inch=0.16)
-    panels = [("norm_cv", 2000, "CV")]
-    panels += [("ad_mean", n, f"AD, n = {n:,}") for n in sizes]
-    panels += [("dp_pass", 500, "DP pass, n = 500")]
-    for axes, (statistic, n, label) in zip(grid, panels, strict=True):
+    figure, grid = figures._figure(1.0, rows=5, legend_lines=2, gap_inch=0.3)
+    panels = [("norm_cv", 2000, "CV", "")]
+    panels += [("ad_mean", n, "AD", f"n = {n:,}") for n in sizes]
+    panels += [("dp_pass", 500, "DP pass", "n = 500")]
+    for axes, (statistic, n, label, title) in zip(grid, panels, strict=True):
+        axes.set_title(title, loc="left", fontsize="medium", pad=3)
         for curve in curves:
             epochs = list(curve.run.epochs.values())
             values = [curve.at(step, statistic, n) for step in curve.run.epochs]
@@ -254,7 +286,14 @@ def draw_dynamics(runs: Path) -> Drawn:
     figures._legend_above(grid[0], columns=2)
 
     rows = [
-        ["", "epoch", "CV", *(f"AD, n = {n:,}" for n in sizes), *(f"DP pass, {n:,}" for n in sizes)]
+        [
+            "",
+            "epoch",
+            "CV",
+            "of a Gaussian",
+            *(f"AD, n = {n:,}" for n in sizes),
+            *(f"DP pass, {n:,}" for n in sizes),
+        ]
     ]
     for curve in curves:
         last = max(curve.run.epochs.values())
@@ -262,8 +301,8 @@ def draw_dynamics(runs: Path) -> Drawn:
             if epoch in (0, 1, 5, 20, 50, last):
                 ad = [f"{curve.at(step, 'ad_mean', n):.3g}" for n in sizes]
                 dp = [f"{curve.at(step, 'dp_pass', n):.0%}" for n in sizes]
-                cv = f"{curve.at(step, 'norm_cv', 2000):.3f}"
-                rows.append([curve.label, f"{epoch:g}", cv, *ad, *dp])
+                cv = [f"{curve.at(step, c, 2000):.3f}" for c in ("norm_cv", "norm_cv_gaussian")]
+                rows.append([curve.label, f"{epoch:g}", *cv, *ad, *dp])
     return Drawn("dynamics", figure, markdown(rows))
 
 
@@ -276,7 +315,7 @@ def draw_whitening(runs: Path) -> Drawn:
     kinds = (
         ("before", figures.REFERENCE),
         ("whitened", figures.TRAINED),
-        ("normalised, then whitened", figures.NEGATIVE),
+        ("normalised, then whitened", figures.OTHER),
     )
     for position, (label, curve, step) in enumerate(sets):
         member = next(s for s in curve.run.settings if s.key == curve.setting).members[0]
@@ -447,34 +486,34 @@ def _cifar10_curves(folder: Path) -> list[_Dynamics]:
     ]
     if (folder / "supervised" / "evaluation.json").is_file():
         run = load_run(folder / "supervised")
-        curves.append(_Dynamics("supervised", run, run.settings[0].key, figures.NEGATIVE))
+        curves.append(_Dynamics("supervised", run, run.settings[0].key, figures.OTHER))
     return curves
 
 
-def _held(run: Run):
-    return embeddings.read(run.embeddings[max(run.embeddings)])
+def _of_dim(points: Sequence[_Point], dim: int) -> list[_Point]:
+    """The runs of one dimension, by batch size."""
+    return sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
 
 
-def _clean(run: Run) -> list[Float[np.ndarray, "n d"]]:
-    held = _held(run)
+def _clean(run: Run, step: int) -> list[Float[np.ndarray, "n d"]]:
+    held = embeddings.read(run.embeddings[step])
     return [np.asarray(held.array(name, "test", "clean")) for name in run.member_names]
 
 
-def _cosines(run: Run) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
-    """Cosines of the first seed's positive pairs, and of pairs of different samples."""
-    held = _held(run)
-    u, v = (
-        np.asarray(held.array(run.member_names[0], "test", view), np.float64)[:_NEGATIVES]
-        for view in ("view1", "view2")
-    )
-    u, v = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (u, v))
-    return np.einsum("nd,nd->n", u, v), np.einsum("nd,nd->n", u, np.roll(v, 1, axis=0))
-
-
-def _last(run: Run, statistic: str) -> float:
-    """The mean over seeds at the last step, on raw embeddings at the report's sample size."""
-    key = Key("{}", max(run.epochs), "test", "raw", run.config["report"]["sample_size"])
-    return run.values[key][statistic].mean
+def _cosines(
+    run: Run, step: int
+) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
+    """Cosines of positive pairs, and of pairs of different samples, of all seeds."""
+    held = embeddings.read(run.embeddings[step])
+    positive, negative = [], []
+    for name in run.member_names:
+        u, v = (
+            np.asarray(held.array(name, "test", view), np.float64) for view in ("view1", "view2")
+        )
+        u, v = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (u, v))
+        positive.append(np.einsum("nd,nd->n", u, v))
+        negative.append(np.einsum("nd,nd->n", u, np.roll(v, 1, axis=0)))
+    return np.concatenate(positive), np.concatenate(negative)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
