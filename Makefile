@@ -1,4 +1,5 @@
 # make reproduce   the paper's Table 1, synthetic half, in about a minute
+# make paper       every synthetic table and figure of the paper, into runs/paper
 # make test        the tests
 # make lint        style
 #
@@ -8,10 +9,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: reproduce test lint format clean
+PAPER := runs/paper
+
+.PHONY: reproduce paper test lint format clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/python launch.py
+
+paper: $(VENV)/installed
+	$(BIN)/python launch.py --workdir=$(PAPER)/table1_synthetic
+	$(BIN)/python launch.py --config=configs/paper/fig2_3_7_8_laplace.py --workdir=$(PAPER)/laplace
+	$(BIN)/python launch.py --config=configs/paper/fig11_pushforward.py --workdir=$(PAPER)/pushforward
+	$(BIN)/python launch.py --config=configs/paper/search_binary.py --workdir=$(PAPER)/binary
+	$(BIN)/python -m infonce_jax.report.paper_figures --runs $(PAPER) --output $(PAPER)/figures \
+		--page $(PAPER)/figures/none.md --pdf
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest

@@ -1,7 +1,7 @@
 """A sweep of 200 small runs: ours side by side, ours one after another, and PyTorch.
 
-    python -m benchmarks.sweep > benchmarks/results/sweep.md    # training alone, at both sizes
-    python -m benchmarks.sweep --size small --pipeline          # and from launch to rows
+    python -m benchmarks.sweep                            # training alone, at both sizes
+    python -m benchmarks.sweep --size small --pipeline    # and from launch to rows
 
 200 runs = 10 seeds x 5 temperatures x 4 noise strengths of a linear encoder on Laplace inputs, fixed
 or drawn anew at every step, symmetric InfoNCE, Adam. The same training loop in PyTorch is measured

@@ -184,7 +184,7 @@ def default_config() -> config_dict.ConfigDict:
     t.epochs = 10.0
     # float32 or bfloat16. Parameters and losses are float32 either way.
     t.compute_dtype = "float32"
-    # How many local devices share the batch; 0 for all.
+    # How many local devices to use, for members first and then for the batch; 0 for all.
     t.devices = 0
 
     c.checkpoint = k = config_dict.ConfigDict()

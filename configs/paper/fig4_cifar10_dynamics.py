@@ -6,7 +6,8 @@
 
 InfoNCE at two temperatures side by side, and as controls the same encoder and views trained on the
 labels, and untrained (epoch 0 of both). About three quarters of an hour on 2 CPU cores; the run
-can be stopped and started again at any time.
+can be stopped and started again at any time. Figures 9 and 10 (whitening) are drawn from its
+embeddings too.
 
 The paper gives neither temperature, width, optimiser nor the sample size of the tests. Chosen here: 0.5,
 SimCLR's for CIFAR-10, and 0.1; 512 hidden units; Adam at 1e-3 with a cosine to zero, batch 256; and all

@@ -1,6 +1,6 @@
 """The paper's Figures 2, 3, 7 and 8: cosines and norms against batch and dimension, on Laplace data.
 
-    python launch.py --config=configs/paper/fig2_3_laplace.py --workdir=runs/paper/laplace
+    python launch.py --config=configs/paper/fig2_3_7_8_laplace.py --workdir=runs/paper/laplace
     python -m infonce_jax.report.paper_figures --runs runs/paper --output docs/paper
 
 A linear encoder to d = 32, 64, 128, 256 and 512 dimensions, batches of 8, 32, 64, 128 and 512; three
