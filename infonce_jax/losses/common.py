@@ -31,7 +31,7 @@ def safe_normalize(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
         TypeError: where `z` is no array, or not floating point.
     """
     check_floating(z=z)
-    wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    wide = widen(z)
     # u does not depend on the scale of z, so the gradient through the scale is exactly zero.
     scale = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=-1, keepdims=True))
     is_zero = scale == 0
@@ -77,9 +77,19 @@ def lift_distance(x: Array, y: Array) -> tuple[Array, Array]:
     return x, jnp.concatenate([y, jnp.ones_like(square_y), -square_y], axis=1)
 
 
+def accumulator_dtype(dtype: Any) -> np.dtype:
+    """What sums of products are held in: float32, or float64 where the products are."""
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
 def widen(z: Array) -> Array:
     """In float32, or float64 where `z` is."""
-    return z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    return z.astype(accumulator_dtype(z.dtype))
+
+
+def as_scalar(value: Num[Array, ""] | float, *like: Array) -> Float[Array, ""]:
+    """A scalar in the accumulator's dtype, so that nothing is computed in that of a bfloat16 one."""
+    return jnp.asarray(value, accumulator_dtype(jnp.result_type(*like)))
 
 
 def reduce(

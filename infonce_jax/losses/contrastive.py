@@ -5,6 +5,8 @@ All take representations [batch, dim], compare them by their cosine unless told 
 passed in, of all devices where an axis is named.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -12,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from infonce_jax.losses.common import (
     Reduction,
+    as_scalar,
     check_arrays,
     check_flags,
     check_floating,
@@ -106,14 +109,15 @@ def nt_xent_terms(
     Takes what `nt_xent` takes; `loss = -alignment / τ + uniformity + log(2·batch - 1)`.
     """
     options = normalize, implementation, axis_name, tile
-    positive, *candidates = _two_views(z1, z2, temperature, *options)
-    n_candidates = 2 * global_size(len(z1), axis_name) - 1
-    lse = (candidates[0] + candidates[1]) / 2
-    return InfoNCETerms(
-        loss=reduce(lse - positive / temperature, reduction, axis_name),
-        alignment=reduce(positive, reduction, axis_name),
-        uniformity=reduce(lse - jnp.log(n_candidates), reduction, axis_name),
-    )
+    pair = _two_views(z1, z2, temperature, *options)
+    logit = pair.scale * pair.positive
+    of_views = [jax.nn.softplus(lse - logit) for lse in pair.negatives]
+    loss = reduce((of_views[0] + of_views[1]) / 2, reduction, axis_name)
+    alignment = reduce(pair.positive, reduction, axis_name)
+    n_all = global_size(len(z1), axis_name)
+    count = n_all if reduction == "sum" else 1
+    potential = loss + alignment * pair.scale - count * jnp.log(2 * n_all - 1)
+    return InfoNCETerms(loss, alignment, potential)
 
 
 def dcl(
@@ -141,9 +145,9 @@ def dcl(
     """
     _check_two_examples(z1, z2, axis_name)
     options = normalize, implementation, axis_name, tile
-    positive, *negatives = _two_views(z1, z2, temperature, *options, partners=False)
-    lse = (negatives[0] + negatives[1]) / 2
-    return reduce(lse - positive / temperature, reduction, axis_name)
+    pair = _two_views(z1, z2, temperature, *options)
+    lse = (pair.negatives[0] + pair.negatives[1]) / 2
+    return reduce(lse - pair.scale * pair.positive, reduction, axis_name)
 
 
 def debiased_infonce(
@@ -186,7 +190,9 @@ def debiased_infonce(
         Robinson, Chuang, Sra, Jegelka, `Contrastive Learning with Hard Negative Samples
         <https://arxiv.org/abs/2010.04592>`_, 2021, eq. 4 (the weights).
     """
+    check_pair(z1, z2)
     check_temperature(temperature)
+    temperature = as_scalar(temperature, z1)
     check_static(positive_prior=positive_prior, hardness=hardness)
     check_scalars(positive_prior=positive_prior, hardness=hardness)
     if not 0 <= positive_prior < 1:
@@ -198,14 +204,14 @@ def debiased_infonce(
     options = True, implementation, axis_name, tile
 
     def lse_of_negatives(sharpness):
-        return _two_views(z1, z2, temperature / sharpness, *options, partners=False)
+        return _two_views(z1, z2, temperature / sharpness, *options)
 
-    positive, *negatives = lse_of_negatives(1 + hardness)
+    positive, negatives, _ = lse_of_negatives(1 + hardness)
     if hardness > 0:
-        _, *weights = lse_of_negatives(hardness)
+        weights = lse_of_negatives(hardness).negatives
         negatives = [log_n + a - b for a, b in zip(negatives, weights, strict=True)]
     logit = positive / temperature
-    floor = log_n - 1 / jnp.asarray(temperature, logit.dtype)
+    floor = log_n - 1 / temperature
 
     def one_view(log_sum):
         log_g = log_sum
@@ -293,10 +299,11 @@ def sup_con(
         )
     has_positive = count > 0
     positive = jnp.sum(wide * sum_of_positives, axis=1) / jnp.maximum(count, 1)
-    lse = self_lse(z, 1 / temperature, plan)
+    scale = 1 / as_scalar(temperature, z)
+    lse = self_lse(z, scale, plan)
     # The -inf of a row without any candidate must not reach the product with its zero weight.
     lse = jnp.where(has_positive, lse, 0)
-    per_row = jnp.where(has_positive, lse - positive / temperature, 0)
+    per_row = jnp.where(has_positive, lse - scale * positive, 0)
     if reduction != "mean":
         return reduce(per_row, reduction, axis_name)
     total, rows = (reduce(v, "sum", axis_name) for v in (per_row, has_positive.astype(wide.dtype)))
@@ -351,9 +358,9 @@ def moco(
     negatives = safe_normalize(negatives) if normalize else negatives
     n_all = global_size(len(negatives), axis_name)
     plan = make_plan(implementation, len(q), n_all, axis_name, tile)
-    logit = positive / temperature
-    lse = row_lse(q, negatives, 1 / temperature, plan)
-    return reduce(safe_logaddexp(logit, lse) - logit, reduction, axis_name)
+    scale = 1 / as_scalar(temperature, query)
+    lse = row_lse(q, negatives, scale, plan)
+    return reduce(jax.nn.softplus(lse - scale * positive), reduction, axis_name)
 
 
 def siglip(
@@ -395,38 +402,45 @@ def siglip(
     x, y, positive = make_pairs(image, text, normalize)
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
-    # log(1 + exp(-s)) = log(1 + exp(s)) - s turns the diagonal's term into one like the others.
-    logit = logit_scale * positive + logit_bias
+    logit_scale, logit_bias = (as_scalar(a, image) for a in (logit_scale, logit_bias))
+    own = jax.nn.softplus(-(logit_scale * positive + logit_bias))
     if reduction == "none":
-        return row_softplus(x, y, logit_scale, logit_bias, None, plan) - logit
+        return own + row_softplus(x, y, logit_scale, logit_bias, None, plan)
     weights = jnp.full(n, 1 / n if reduction == "mean" else 1.0, positive.dtype)
     total = row_softplus(x, y, logit_scale, logit_bias, weights, plan)
-    return reduce(total[None], reduction, axis_name) - reduce(logit, reduction, axis_name)
+    return reduce(own, reduction, axis_name) + reduce(total[None], reduction, axis_name)
 
 
-def _two_views(
-    z1, z2, temperature, normalize, implementation, axis_name, tile, *, partners=True
-) -> tuple[Float[Array, "batch"], Float[Array, "batch"], Float[Array, "batch"]]:
-    """Positive similarity, and log Σ exp over the other rows of both views for each view's rows.
+class _TwoViews(NamedTuple):
+    """Of every example: the similarity of its views, and log Σ exp over the other examples' views.
 
-    Three blocks of the [2·batch, 2·batch] matrix make it up, those within a view by their upper
-    triangles: together half of it. Without `partners` the positives are left out.
+    Attributes:
+        positive: the similarity of the two views.
+        negatives: for each of the two views, over both views of all other examples.
+        scale: 1 / τ.
+    """
+
+    positive: Float[Array, "batch"]
+    negatives: tuple[Float[Array, "batch"], Float[Array, "batch"]]
+    scale: Float[Array, ""]
+
+
+def _two_views(z1, z2, temperature, normalize, implementation, axis_name, tile) -> _TwoViews:
+    """Three blocks of the [2·batch, 2·batch] matrix, those within a view by their upper triangles.
+
+    Together they are half of it. The positives are left out: a loss that counts them among the
+    candidates adds them at the end, where they cannot cancel.
     """
     check_pair(z1, z2)
     check_temperature(temperature)
     x, y, positive = make_pairs(z1, z2, normalize)
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
-    scale = 1 / temperature
-    pairs = None
-    if not partners:
-        own = jnp.arange(n)
-        if axis_name is not None:
-            own = own + n * lax.axis_index(axis_name)
-        pairs = own, own
-    across = row_and_column_lse(x, y, scale, plan, pairs)
+    scale = 1 / as_scalar(temperature, z1)
+    across = row_and_column_lse(x, y, scale, plan, own_pairs(None, n, axis_name))
     within = self_lse(x, scale, plan), self_lse(y, scale, plan)
-    return positive, *(safe_logaddexp(a, b) for a, b in zip(across, within, strict=True))
+    negatives = tuple(safe_logaddexp(a, b) for a, b in zip(across, within, strict=True))
+    return _TwoViews(positive, negatives, scale)
 
 
 def _check_two_examples(z1, z2, axis_name) -> None:

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from infonce_jax.losses.common import (
     Reduction,
     Similarity,
+    as_scalar,
     check_flags,
     check_pair,
     check_positive,
@@ -21,13 +22,11 @@ from infonce_jax.losses.common import (
 )
 from infonce_jax.losses.tiles import (
     Implementation,
-    dot,
     make_plan,
     own_pairs,
     row_and_column_lse,
     row_lse,
-    safe_logaddexp,
-    weighted_row_lse,
+    weighted_row_loss,
 )
 
 
@@ -183,32 +182,26 @@ def infonce_terms(
     x, y, positive = make_pairs(z1, z2, normalize, similarity, axis_name)
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
-    scale = 1 / temperature
-    if not plan.tiled and axis_name is None and similarity == "inner_product":
-        # The very numbers that are summed, so that a lone or overwhelming positive cancels to zero
-        # whatever its size; XLA makes the product once. The gradient stays that of the row-wise
-        # product: through the diagonal it would take two products of matrices.
-        positive += lax.stop_gradient(jnp.diagonal(dot(x, y)) - positive)
+    scale = 1 / as_scalar(temperature, z1)
+    logit = scale * positive
+    # ℓ_i = log(1 + Σ_{j≠i} exp(s_ij - s_ii)): a positive among its own candidates would cancel
+    # itself, and of a loss near zero little else than rounding would be left.
     if exclude is None and not symmetric and reduction != "none":
         weights = jnp.full(n, 1 / n if reduction == "mean" else 1.0, positive.dtype)
-        total = weighted_row_lse(x, y, scale, weights, plan)
+        total = weighted_row_loss(x, y, scale, logit, weights, plan)
         # One number per device: what is left to do is the mean or sum over devices.
-        total = reduce(total[None], reduction, axis_name)
-        count = 1 if reduction == "mean" else n_all
-        potential = total - count * jnp.log(n_all)
+        loss = reduce(total[None], reduction, axis_name)
     else:
-        pairs = None if exclude is None else own_pairs(exclude, n, axis_name)
+        pairs = own_pairs(exclude, n, axis_name)
         if symmetric:
             rows, columns = row_and_column_lse(x, y, scale, plan, pairs)
+            per_row = (jax.nn.softplus(rows - logit) + jax.nn.softplus(columns - logit)) / 2
         else:
-            rows = columns = row_lse(x, y, scale, plan, pairs)
-        if exclude is not None:
-            rows, columns = (safe_logaddexp(lse, positive * scale) for lse in (rows, columns))
-        potential = reduce((rows + columns) / 2 - jnp.log(n_all), reduction, axis_name)
+            per_row = jax.nn.softplus(row_lse(x, y, scale, plan, pairs) - logit)
+        loss = reduce(per_row, reduction, axis_name)
     count = n_all if reduction == "sum" else 1
     alignment = reduce(positive, reduction, axis_name)
-    loss = potential - alignment * scale + count * jnp.log(n_all)
-    return InfoNCETerms(loss, alignment, potential)
+    return InfoNCETerms(loss, alignment, loss + alignment * scale - count * jnp.log(n_all))
 
 
 def clip(
@@ -249,7 +242,7 @@ def clip(
     loss = infonce(
         image,
         text,
-        temperature=1 / logit_scale,
+        temperature=1 / as_scalar(logit_scale, image),
         reduction=reduction,
         implementation=implementation,
         axis_name=axis_name,

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from infonce_jax.losses.common import (
     Reduction,
+    as_scalar,
     check_arrays,
     check_floating,
     check_pair,
@@ -66,7 +67,8 @@ def uniformity(
     """Wang and Isola's uniformity, log E exp(-t ‖u - v‖²) over distinct rows on the unit sphere.
 
     Args:
-        z: representations, at least two rows.
+        z: representations, at least two rows. Rows of zeros, which have no direction, count as one
+            direction at right angles to all others.
         t: inverse width of the Gaussian potential; differentiable.
         implementation: see `infonce`.
         axis_name: see `infonce`.
@@ -82,8 +84,11 @@ def uniformity(
     if n_all < 2:
         raise ValueError(f"z has shape {z.shape}; uniformity needs at least two rows.")
     plan = make_plan(implementation, len(z), n_all, axis_name, tile)
-    # On the sphere -t‖u - v‖² = 2t u·v - t(‖u‖² + ‖v‖²), and the norms are 1.
-    per_row = self_lse(u, 2.0 * t, plan)
+    # A row of zeros gets a direction of its own, so that on the sphere all norms are 1 and
+    # -t‖u - v‖² = 2t u·v - t(‖u‖² + ‖v‖²) = 2t u·v - 2t.
+    is_zero = jnp.all(u == 0, axis=1, keepdims=True).astype(u.dtype)
+    t = as_scalar(t, z)
+    per_row = self_lse(jnp.concatenate([u, is_zero], axis=1), 2 * t, plan)
     if axis_name is not None:
         per_row = lax.all_gather(per_row, axis_name, axis=0, tiled=True)
     total = jax.nn.logsumexp(per_row)

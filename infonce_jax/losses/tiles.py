@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from infonce_jax.losses.common import check_arrays, check_static
+from infonce_jax.losses.common import accumulator_dtype, check_arrays, check_static
 
 Implementation = Literal["auto", "dense", "tiled", "ring"]
 
@@ -157,52 +157,71 @@ def self_lse(
     return safe_logaddexp(above, below)
 
 
-def weighted_row_lse(
+def weighted_row_loss(
     x: Float[Array, "n dim"],
-    y: Float[Array, "m dim"],
+    y: Float[Array, "n dim"],
     scale: Num[Array, ""] | float,
+    positive: Float[Array, "n"],
     weights: Float[Array, "n"],
     plan: Plan,
 ) -> Float[Array, ""]:
-    """Σ_i w_i log Σ_j exp(s_ij), its gradient made in the same pass as its value.
+    """Σ_i w_i log(1 + Σ_{j≠i} exp(s_ij - p_i)), its gradient made in the same pass as its value.
 
     One strip of rows sees all its candidates at once, so three products of a strip make value and
     gradient (6 n m dim flops) where a gradient made later needs the logits again (8 n m dim).
+
+    Args:
+        x: rows.
+        y: columns; the own column of a row, that of its index, is left out of the sum.
+        scale: multiplies the inner products; differentiable.
+        positive: the logit p of each row's positive.
+        weights: w.
+        plan: see `Plan`.
     """
     if not plan.tiled or plan.ring:
-        return jnp.sum(weights * row_lse(x, y, scale, plan))
-    x, y, scale, zero = _common(plan, x, y, scale, 0.0)
-    return _weighted_rows("exp", plan, x, y, scale, zero, _vary(weights, x, y))
+        own = _global_index(len(x), plan.axis_name)
+        return jnp.sum(weights * jax.nn.softplus(row_lse(x, y, scale, plan, (own, own)) - positive))
+    x, y, scale, _ = _common(plan, x, y, scale, 0.0)
+    weights, positive = (_vary(value, x, y) for value in (weights, positive))
+    return _weighted_rows("exp", plan, x, y, scale, positive, weights)
 
 
 def row_softplus(
     x: Float[Array, "n dim"],
-    y: Float[Array, "m dim"],
+    y: Float[Array, "n dim"],
     scale: Num[Array, ""] | float,
     bias: Num[Array, ""] | float,
     weights: Float[Array, "n"] | None,
     plan: Plan,
 ) -> Float[Array, "..."]:
-    """Σ_j log(1 + exp(s_ij + bias)) for every row, or their weighted sum if weights are given."""
+    """Σ_{j≠i} log(1 + exp(s_ij + bias)) for every row, or their weighted sum if weights are given."""
     x, y, scale, bias = _common(plan, x, y, scale, bias)
     if plan.tiled and weights is not None:
         return _weighted_rows("softplus", plan, x, y, scale, bias, _vary(weights, x, y))
     if plan.tiled:
         per_row = _tiled_row_softplus(plan, x, y, scale, bias)
     else:
-        per_row = jnp.sum(jax.nn.softplus(scale * dot(x, _gather(y, plan)) + bias), axis=1)
+        y = _gather(y, plan)
+        own = _global_index(len(x), plan.axis_name)[:, None] == jnp.arange(len(y))
+        logits = jnp.where(own, -jnp.inf, scale * dot(x, y) + bias)
+        per_row = jnp.sum(jax.nn.softplus(logits), axis=1)
     return per_row if weights is None else jnp.sum(weights * per_row)
 
 
 def own_pairs(
-    exclude: Int[Array, "n"] | Bool[Array, "n candidates"], n_local: int, axis_name: str | None
+    exclude: Int[Array, "n"] | Bool[Array, "n candidates"] | None,
+    n_local: int,
+    axis_name: str | None,
 ) -> tuple[Int[Array, "n"], Int[Array, "n"]] | Bool[Array, "n candidates"]:
-    """`exclude` with each row's own partner, column i of row i, left out as well.
+    """Each row's own partner, column i of row i, and what `exclude` says, as pairs to leave out.
 
     Raises:
         TypeError: where `exclude` is no array.
         ValueError: where `exclude` is neither an integer per row nor a mask of rows by candidates.
     """
+    if exclude is None:
+        own = _global_index(n_local, axis_name)
+        return own, own
     check_arrays(exclude=exclude)
     n_all = n_local if axis_name is None else n_local * lax.axis_size(axis_name)
     if exclude.shape == (n_local,) and jnp.issubdtype(exclude.dtype, jnp.integer):
@@ -232,7 +251,7 @@ def _common(plan, x, y, scale, bias):
     dtype = jnp.result_type(x, *others)
     if dtype == jnp.float16:
         dtype = jnp.float32
-    accumulator = jnp.promote_types(dtype, jnp.float32)
+    accumulator = accumulator_dtype(dtype)
     x, y = x.astype(dtype), None if y is None else y.astype(dtype)
     # Scalars are made to vary over the mapped axes before they enter a custom rule, so that the
     # sum of their gradient over devices is taken by the transposition of this cast.
@@ -251,9 +270,7 @@ def _row_and_column(plan, x, y, scale, exclude):
         return _tiled_lse(plan, x, y, scale, exclude)
     if plan.axis_name is None:
         logits = _masked(scale * dot(x, y), exclude)
-        # Without a mask every row has a candidate, and the passes that look for one can be spared.
-        lse = jax.nn.logsumexp if exclude is None else _safe_lse
-        return lse(logits, 1), lse(logits, 0) if plan.columns else None
+        return _safe_lse(logits, 1), _safe_lse(logits, 0) if plan.columns else None
     rows = _safe_lse(_masked(scale * dot(x, _gather(y, plan)), _gather_ids(plan, exclude)), 1)
     if not plan.columns:
         return rows, None
@@ -272,9 +289,12 @@ def dot(a, b):
 
 
 def _contract(formula, a, b):
-    accumulator = jnp.promote_types(a.dtype, jnp.float32)
     return jnp.einsum(
-        formula, a, b, precision=lax.Precision.HIGHEST, preferred_element_type=accumulator
+        formula,
+        a,
+        b,
+        precision=lax.Precision.HIGHEST,
+        preferred_element_type=accumulator_dtype(a.dtype),
     )
 
 
@@ -286,11 +306,14 @@ def _masked(logits, exclude):
 
 
 def _safe_lse(logits, axis):
-    # Rows without a candidate are replaced before the logarithm: a `where` after it would still
-    # leave NaN in the gradient.
-    nothing = jnp.all(jnp.isneginf(logits), axis=axis, keepdims=True)
-    total = jax.nn.logsumexp(jnp.where(nothing, 0, logits), axis=axis)
-    return jnp.where(jnp.squeeze(nothing, axis), -jnp.inf, total)
+    # The maximum and the sum over nothing are replaced before they are used: a `where` after the
+    # logarithm would still leave NaN in the gradient.
+    top = lax.stop_gradient(jnp.max(logits, axis=axis, keepdims=True))
+    nothing = jnp.isneginf(top)
+    shift = jnp.where(nothing, 0, top)
+    total = jnp.sum(jnp.exp(logits - shift), axis=axis, keepdims=True)
+    lse = jnp.where(nothing, -jnp.inf, shift + jnp.log(jnp.where(nothing, 1, total)))
+    return jnp.squeeze(lse, axis)
 
 
 # --- devices ------------------------------------------------------------------------------------
@@ -556,20 +579,25 @@ def _fold_in(sums, at, logits, axis):
 # --- weighted sum over rows, with its gradient in the same pass -----------------------------------
 
 
+# `shift` is the logit of each row's positive for "exp", and the bias of all logits for "softplus".
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _weighted_rows(kind, plan, x, y, scale, bias, weights):
+def _weighted_rows(kind, plan, x, y, scale, shift, weights):
     if kind == "exp":
-        per_row = _lse_forward(plan, x, y, scale, None)[0][0]
+        own = _global_index(len(x), plan.axis_name)
+        lse = _lse_forward(plan, x, y, scale, (own, own))[0][0]
+        per_row = jax.nn.softplus(lse - shift)
     else:
-        per_row = _softplus_forward(plan, x, y, scale, bias)[0]
+        per_row = _softplus_forward(plan, x, y, scale, shift)[0]
     return jnp.sum(weights * per_row)
 
 
-def _weighted_rows_forward(kind, plan, x, y, scale, bias, weights):
-    per_row, gx, gy, g_bias = _value_and_gradient(kind, plan, x, y, scale, bias, weights)
+def _weighted_rows_forward(kind, plan, x, y, scale, shift, weights):
+    per_row, gx, gy, g_shift = _value_and_gradient(kind, plan, x, y, scale, shift, weights)
     g_scale = jnp.sum(gx * x)
     gx, gy = (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype)
-    return jnp.sum(weights * per_row), (gx, gy, g_scale, g_bias, per_row)
+    return jnp.sum(weights * per_row), (gx, gy, g_scale, g_shift, per_row)
 
 
 def _weighted_rows_backward(kind, plan, gradients, cotangent):
@@ -601,57 +629,69 @@ def _softplus_backward(plan, residuals, cotangent):
 _tiled_row_softplus.defvjp(_softplus_forward, _softplus_backward)
 
 
-def _value_and_gradient(kind, plan, x, y, scale, bias, weights):
+def _value_and_gradient(kind, plan, x, y, scale, shift, weights):
     """Sums along rows and the gradient of their weighted sum, over all devices."""
+    own = _global_index(len(x), plan.axis_name)
     if not plan.ring:
-        per_row, gx, gy, g_bias = _strips(kind, plan, x, _gather(y, plan), scale, bias, weights)
-        return per_row, gx, _scatter_sum(gy, plan), g_bias
+        ids = own, _gather(own, plan)
+        per_row, gx, gy, g_shift = _strips(
+            kind, plan, x, _gather(y, plan), scale, shift, weights, ids
+        )
+        return per_row, gx, _scatter_sum(gy, plan), g_shift
 
     def step(staying, travelling):
-        y, gy = travelling
-        per_row, gx, more_y, g_bias = _strips(kind, plan, x, y, scale, bias, weights)
-        staying = jax.tree.map(jnp.add, staying, (per_row, gx, g_bias))
-        return staying, (y, gy + more_y)
+        y, ids, gy = travelling
+        per_row, gx, more_y, g_shift = _strips(kind, plan, x, y, scale, shift, weights, (own, ids))
+        staying = jax.tree.map(jnp.add, staying, (per_row, gx, g_shift))
+        return staying, (y, ids, gy + more_y)
 
     shapes = [(len(x),), x.shape, (), y.shape]
     *staying, gy = (_vary(jnp.zeros(s, scale.dtype), x, y, scale) for s in shapes)
-    (per_row, gx, g_bias), (_, gy) = _round_the_ring(plan, step, tuple(staying), (y, gy))
-    return per_row, gx, gy, g_bias
+    (per_row, gx, g_shift), (*_, gy) = _round_the_ring(plan, step, tuple(staying), (y, own, gy))
+    return per_row, gx, gy, g_shift
 
 
-def _strips(kind, plan, x, y, scale, bias, weights):
+def _strips(kind, plan, x, y, scale, shift, weights, ids):
     rows = plan.tile[0] or _strip_rows(len(y))
     n, rows = len(x), min(rows, len(x))
     strips = -(-n // rows)
-    x_strips = _padded(x, strips * rows).reshape(strips, rows, -1)
-    weight_strips = _padded(weights, strips * rows).reshape(strips, rows)
+    per_row_inputs = [x, weights, ids[0], *([shift] if kind == "exp" else [])]
+    split = [_padded(a, strips * rows).reshape(strips, rows, *a.shape[1:]) for a in per_row_inputs]
 
     def step(state, strip):
         gy, g_bias = state
-        x_strip, weight = strip
-        logits = scale * dot(x_strip, y) + bias
+        x_strip, weight, own, *positive = strip
+        own = own[:, None] == ids[1]
+        logits = scale * dot(x_strip, y)
         if kind == "exp":
-            top = jnp.max(logits, axis=1)
+            logits = jnp.where(own, -jnp.inf, logits)
+            top = _finite(jnp.max(logits, axis=1))
             weights_of_strip = jnp.exp(logits - top[:, None])
             total = jnp.sum(weights_of_strip, axis=1)
-            per_row, factor = top + jnp.log(total), weight / total
+            excess = top + _safe_log(total) - positive[0]
+            per_row, pull = jax.nn.softplus(excess), weight * jax.nn.sigmoid(excess)
+            factor, g_positive = pull / jnp.where(total > 0, total, 1), -pull
         else:
             # One exponential serves softplus and its derivative, the logistic function.
+            logits = logits + shift
             decay = jnp.exp(-jnp.abs(logits))
             weights_of_strip = jnp.where(logits > 0, 1, decay) / (1 + decay)
-            per_row = jnp.sum(jnp.maximum(logits, 0) + jnp.log1p(decay), axis=1)
-            factor = weight
+            weights_of_strip = jnp.where(own, 0, weights_of_strip)
+            softplus = jnp.maximum(logits, 0) + jnp.log1p(decay)
+            per_row = jnp.sum(jnp.where(own, 0, softplus), axis=1)
+            factor, g_positive = weight, None
             g_bias = g_bias + jnp.sum(factor * jnp.sum(weights_of_strip, axis=1))
         weights_of_strip = weights_of_strip.astype(x.dtype)
         # The factor of a row multiplies dim numbers here, and m in the weights.
         gx = factor[:, None] * _contract("ij,jd->id", weights_of_strip, y)
         weighted_x = (factor[:, None] * x_strip).astype(x.dtype)
         gy = gy + _contract("ij,id->jd", weights_of_strip, weighted_x)
-        return (gy, g_bias), (per_row, gx)
+        return (gy, g_bias), (per_row, gx, g_positive)
 
     zeros = [_vary(jnp.zeros(s, scale.dtype), x, y, scale, weights) for s in (y.shape, ())]
-    (gy, g_bias), (per_row, gx) = lax.scan(step, tuple(zeros), (x_strips, weight_strips))
-    return per_row.reshape(-1)[:n], gx.reshape(-1, x.shape[1])[:n], gy, g_bias
+    (gy, g_bias), of_rows = lax.scan(step, tuple(zeros), tuple(split))
+    per_row, gx, g_positive = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], of_rows)
+    return per_row, gx, gy, g_positive if kind == "exp" else g_bias
 
 
 def _strip_rows(n_columns):
