@@ -153,31 +153,41 @@ def load_variants(
     if not hasattr(module, "sweep"):
         return None
     takes_config = bool(inspect.signature(module.sweep).parameters)
-    return named(module.sweep(config) if takes_config else module.sweep(), path)
+    points = module.sweep(config) if takes_config else module.sweep()
+    return named(points, f"sweep() of {path}")
 
 
 def named(points: Variants | Iterable[Fields], where: str = "sweep()") -> Variants:
     """The points of a sweep by name.
 
     Raises:
+        TypeError: where they are not mappings from fields to values.
         ValueError: where a name is not fit for a folder, two runs have the same, or there are none.
     """
-    if isinstance(points, Mapping):
-        variants = dict(points)
-    else:
-        variants = {}
-        for fields in points:
-            name = name_of(fields)
-            if name in variants:
-                raise ValueError(
-                    f"{where} makes two runs of the name {name!r}; return a mapping from names of "
-                    "your own to fields."
-                )
-            variants[name] = fields
+    if not isinstance(points, Iterable):
+        raise TypeError(
+            f"{where} returns {points!r}; return a list of mappings from fields to values, as grid() "
+            "makes it, or a mapping from names of runs to such mappings."
+        )
+    has_names = isinstance(points, Mapping)
+    variants = {}
+    for name, fields in points.items() if has_names else ((None, point) for point in points):
+        if not isinstance(fields, Mapping) or not all(isinstance(key, str) for key in fields):
+            raise TypeError(
+                f"{where} returns {fields!r} for {f'the run {name!r}' if has_names else 'a run'}; give "
+                "a mapping from fields to values, such as {'train.batch_size': 64}."
+            )
+        name = name if has_names else name_of(fields)
+        if name in variants:
+            raise ValueError(
+                f"{where} makes two runs of the name {name!r}; return a mapping from names of "
+                "your own to fields."
+            )
+        variants[name] = fields
     if not variants:
         raise ValueError(f"{where} makes no runs.")
     for name in variants:
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(
                 f"{where} names a variant {name!r}; use letters, digits and any of . , = + - _ alone."
             )
@@ -200,8 +210,8 @@ def variant_config(
             shortens every variant.
 
     Raises:
-        KeyError: where a field does not exist; the message suggests the nearest.
-        ValueError: where the command line sets a field to something else than the run is named by.
+        ValueError: where a field does not exist (the message suggests the nearest) or takes no such
+            value, or the command line sets it to something else than the run is named by.
     """
     named_by = name_of(fields) == name
     for field, value in overrides.items():
@@ -213,7 +223,9 @@ def variant_config(
             )
     # A copy by the constructor would share the fields that may be lists.
     variant = copy.deepcopy(config)
-    variant.update_from_flattened_dict({"name": name, **fields})
+    for field, value in {"name": name, **fields}.items():
+        with _about(f"sweep() sets {field} of the run {name!r} to {value!r}"):
+            variant.update_from_flattened_dict({field: value})
     variant.update_from_flattened_dict(dict(overrides))
     return variant
 
@@ -279,8 +291,9 @@ def run_sweep(
     todo = list(variants if only is None else only)
     # All are looked at before the first is started: an hour in is too late to hear of a misspelling.
     for name, variant in variants.items():
-        validate(variant)
-        run_lib.claim(variant, folders[name])
+        with _about(f"The run {name!r} of the sweep"):
+            validate(variant)
+            run_lib.claim(variant, folders[name])
     own = [stage for stage in stages if stage != "report"]
 
     def attempt(name: str) -> bool:
@@ -374,7 +387,22 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
 
 
 def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    # str(KeyError) is its argument's representation.
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Says in front of what a configuration is refused for what was refused."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{what}: {_reason(error)}") from error
+
+
+def _few(items: Sequence[str], separator: str = ", ") -> str:
+    return separator.join([*items[:5], *(["..."] if len(items) > 5 else [])])
 
 
 def _clock(seconds: float) -> str:

@@ -56,8 +56,12 @@ def test_names_stay_when_a_sweep_grows_and_are_fit_for_folders():
         (lambda: sweep.share({"a": 1}, 2, 2), "less than the count"),
     ],
 )
+        (lambda: sweep.named(5), r"sweep\(\) returns 5; return a list"),
+        (lambda: sweep.named([5]), r"sweep\(\) returns 5 for a run; give a mapping"),
+        (lambda: sweep.named({"a": 5}), r"sweep\(\) returns 5 for the run 'a'"),
+        (lambda: sweep.named([{3: 4}]), r"sweep\(\) returns \{3: 4\}"),
 def test_impossible_sweeps_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call()
 
 
