@@ -11,12 +11,14 @@ The same command again continues a run that was stopped. This is the only file t
 
 import ast
 import contextlib
+import functools
 import json
 import os
 import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -73,17 +75,29 @@ def main(argv: list[str]) -> None:
     variants = sweep_lib.load_variants(file, config) if _SWEEP.value is not False else None
     if _SWEEP.value and variants is None:
         raise ValueError(f"--sweep is set but {file} defines no sweep().")
+    dividing = [flag for flag in (_SUBMITIT, _SWEEP_INDEX, _SWEEP_COUNT) if flag.value is not None]
+    if variants is None and dividing:
+        why = "--nosweep is set" if _SWEEP.value is False else f"{file} defines no sweep()"
+        raise ValueError(
+            f"--{dividing[0].name} divides a sweep, but {why}, so there is a single run. Leave the flag "
+            "out, or give a config file with a sweep()."
+        )
+    only = submit = None
     if variants is not None:
         variants = {
             name: sweep_lib.variant_config(config, name, fields, overrides)
             for name, fields in variants.items()
         }
+        if _SUBMITIT.value:
+            submit = _submission(workdir)
+        else:
+            only = sweep_lib.share(variants, *_share_of_sweep())
     if _DRY_RUN.value:
-        print(
-            run_lib.dry_run(config, workdir)
-            if variants is None
-            else sweep_lib.dry_run(variants, workdir)
-        )
+        if variants is None:
+            print(run_lib.dry_run(config, workdir))
+        else:
+            for text in sweep_lib.dry_run(variants, workdir, only):
+                print(text, end="\n\n", flush=True)
         return
     stages = [_STAGE.value] if _STAGE.value else list(STAGES)
     command = shlex.join(["python", *sys.argv])
@@ -92,13 +106,9 @@ def main(argv: list[str]) -> None:
         run_lib.run(config, workdir, stages=stages, command=command)
     else:
         _keep_compiled_programs(workdir)
-        if _SUBMITIT.value:
-            _submit(workdir)
-            # What is left to this process is to gather.
-            only, stages = (), [stage for stage in stages if stage in ("evaluate", "report")]
-        else:
-            only = sweep_lib.share(variants, *_share_of_sweep())
-        sweep_lib.run_sweep(config, variants, workdir, stages=stages, only=only, command=command)
+        sweep_lib.run_sweep(
+            config, variants, workdir, stages=stages, only=only, submit=submit, command=command
+        )
     print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
 
 
@@ -111,46 +121,46 @@ def _keep_compiled_programs(workdir: Path) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def _submit(workdir: Path) -> None:
-    from infonce_jax.submit import submit_shares
+def _submission(workdir: Path) -> Callable[[], list[str]]:
+    """What submits the shares as jobs, follows them, and names those that failed."""
+    from infonce_jax.submit import submit_shares, without_flags
 
-    if _SWEEP_COUNT.value is None:
-        raise ValueError("--submitit needs --sweep_count, the number of jobs.")
+    if _SWEEP_INDEX.value is not None:
+        # Every job has a --sweep_index, so one that got --submitit too stops here.
+        raise ValueError(
+            "--submitit submits all shares, and --sweep_index takes one: give one of the two, and give "
+            "--submitit on the command line, for its jobs read a --flagfile as well."
+        )
+    if (_SWEEP_COUNT.value or 0) < 1:
+        raise ValueError(
+            "--submitit needs --sweep_count, the number of jobs, which is at least 1; it is "
+            f"{_SWEEP_COUNT.value}."
+        )
     try:
         options = json.loads(_SUBMITIT_OPTIONS.value)
     except ValueError as error:
         raise ValueError(f"--submitit_options is not JSON ({error}).") from None
-    ours = ("--submitit", "--submitit_options", "--sweep_count")
-    arguments, rest = [], iter(sys.argv[1:])
-    for argument in rest:
-        if argument in ours:
-            next(rest)
-        elif argument.split("=")[0] not in ours:
-            arguments.append(argument)
-    failed = submit_shares(
-        [sys.executable, sys.argv[0], *arguments],
+    ours = {flag.name for flag in (_SUBMITIT, _SUBMITIT_OPTIONS, _SWEEP_COUNT)}
+    return functools.partial(
+        submit_shares,
+        [sys.executable, sys.argv[0], *without_flags(sys.argv[1:], ours)],
         _SWEEP_COUNT.value,
         cluster=_SUBMITIT.value,
         options=options,
         folder=workdir / "jobs",
     )
-    for job in failed:
-        print(f"failed: {job}", file=sys.stderr)
 
 
 def _share_of_sweep() -> tuple[int, int]:
     """Index and count of the share to do, from the flags or from the Slurm array job around."""
+    from infonce_jax.sweep import array_share
+
     index, count = _SWEEP_INDEX.value, _SWEEP_COUNT.value
+    if index is None and "SLURM_ARRAY_TASK_ID" in os.environ:
+        return array_share(os.environ, count)
     if (index is None) != (count is None):
         raise ValueError("--sweep_index and --sweep_count go together; give both, or neither.")
-    if index is not None:
-        return index, count
-    if "SLURM_ARRAY_TASK_ID" in os.environ:
-        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0))
-        step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", 1))
-        index = (int(os.environ["SLURM_ARRAY_TASK_ID"]) - first) // step
-        return index, int(os.environ["SLURM_ARRAY_TASK_COUNT"])
-    return 0, 1
+    return (0, 1) if index is None else (index, count)
 
 
 def _run_or_explain(argv: list[str]) -> None:

@@ -506,7 +506,7 @@ def _embed_step(config, workdir: Path, data, runs: Sequence[Member], program, st
         if split_labels is not None:
             labels[split] = split_labels[kept]
     step = int(state.step)
-    _check_finite(arrays, step)
+    _check_finite(arrays, step, workdir)
     embeddings.write(
         workdir / "embeddings",
         step,
@@ -524,7 +524,7 @@ def _embed_step(config, workdir: Path, data, runs: Sequence[Member], program, st
     )
 
 
-def _check_finite(arrays: dict[tuple[str, str, str], np.ndarray], step: int) -> None:
+def _check_finite(arrays: dict[tuple[str, str, str], np.ndarray], step: int, workdir: Path) -> None:
     for name, array in arrays.items():
         count = array.size - np.count_nonzero(np.isfinite(array))
         if count:
@@ -532,7 +532,8 @@ def _check_finite(arrays: dict[tuple[str, str, str], np.ndarray], step: int) -> 
             raise NonFiniteLoss(
                 f"The embeddings {'/'.join(name)} at step {step} hold {count} NaN or infinite values, "
                 f"the first at row {row}, column {column}. The parameters have most likely diverged: "
-                "lower config.optimizer.learning_rate."
+                f"lower config.optimizer.learning_rate, and delete {workdir} or choose another "
+                "--workdir."
             )
 
 
@@ -565,8 +566,8 @@ def _save_last_good(config, workdir, runs, program, before, after, checkpoints) 
     suspect = _suspect(config, member, {name for name, flags in bad.items() if flags[first]})
     raise NonFiniteLoss(
         f"The {what} of {member.name} is not finite at step {step}. Most likely at fault: {suspect}. "
-        f"The last good state is saved as {workdir / 'checkpoints' / str(step)}. Change the "
-        "configuration and choose another --workdir."
+        f"The last good state is saved as {workdir / 'checkpoints' / str(step)}. Change the field, and "
+        f"delete {workdir} or choose another --workdir."
     )
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,21 @@ class Share:
         return submitit.helpers.DelayedSubmission(self)
 
 
+def without_flags(arguments: Sequence[str], names: Container[str]) -> list[str]:
+    """The arguments without these flags and their values.
+
+    A flag may have one dash or two, and its value behind an equals sign or as the next argument.
+    """
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        name, equals, _ = argument.removeprefix("-").removeprefix("-").partition("=")
+        if not argument.startswith("-") or name not in names:
+            kept.append(argument)
+        elif not equals:
+            next(rest, None)
+    return kept
+
+
 def submit_shares(
     command: Sequence[str],
     count: int,
@@ -45,7 +60,7 @@ def submit_shares(
         folder: where the jobs' logs go.
 
     Returns:
-        The numbers and logs of jobs that failed.
+        The shares and logs of jobs that failed or died.
 
     Raises:
         ValueError: where submitit is not installed, or does not know an option.

@@ -153,31 +153,41 @@ def load_variants(
     if not hasattr(module, "sweep"):
         return None
     takes_config = bool(inspect.signature(module.sweep).parameters)
-    return named(module.sweep(config) if takes_config else module.sweep(), path)
+    points = module.sweep(config) if takes_config else module.sweep()
+    return named(points, f"sweep() of {path}")
 
 
 def named(points: Variants | Iterable[Fields], where: str = "sweep()") -> Variants:
     """The points of a sweep by name.
 
     Raises:
+        TypeError: where they are not mappings from fields to values.
         ValueError: where a name is not fit for a folder, two runs have the same, or there are none.
     """
-    if isinstance(points, Mapping):
-        variants = dict(points)
-    else:
-        variants = {}
-        for fields in points:
-            name = name_of(fields)
-            if name in variants:
-                raise ValueError(
-                    f"{where} makes two runs of the name {name!r}; return a mapping from names of "
-                    "your own to fields."
-                )
-            variants[name] = fields
+    if not isinstance(points, Iterable):
+        raise TypeError(
+            f"{where} returns {points!r}; return a list of mappings from fields to values, as grid() "
+            "makes it, or a mapping from names of runs to such mappings."
+        )
+    has_names = isinstance(points, Mapping)
+    variants = {}
+    for name, fields in points.items() if has_names else ((None, point) for point in points):
+        if not isinstance(fields, Mapping) or not all(isinstance(key, str) for key in fields):
+            raise TypeError(
+                f"{where} returns {fields!r} for {f'the run {name!r}' if has_names else 'a run'}; give "
+                "a mapping from fields to values, such as {'train.batch_size': 64}."
+            )
+        name = name if has_names else name_of(fields)
+        if name in variants:
+            raise ValueError(
+                f"{where} makes two runs of the name {name!r}; return a mapping from names of "
+                "your own to fields."
+            )
+        variants[name] = fields
     if not variants:
         raise ValueError(f"{where} makes no runs.")
     for name in variants:
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(
                 f"{where} names a variant {name!r}; use letters, digits and any of . , = + - _ alone."
             )
@@ -200,8 +210,8 @@ def variant_config(
             shortens every variant.
 
     Raises:
-        KeyError: where a field does not exist; the message suggests the nearest.
-        ValueError: where the command line sets a field to something else than the run is named by.
+        ValueError: where a field does not exist (the message suggests the nearest) or takes no such
+            value, or the command line sets it to something else than the run is named by.
     """
     named_by = name_of(fields) == name
     for field, value in overrides.items():
@@ -213,7 +223,9 @@ def variant_config(
             )
     # A copy by the constructor would share the fields that may be lists.
     variant = copy.deepcopy(config)
-    variant.update_from_flattened_dict({"name": name, **fields})
+    for field, value in {"name": name, **fields}.items():
+        with _about(f"sweep() sets {field} of the run {name!r} to {value!r}"):
+            variant.update_from_flattened_dict({field: value})
     variant.update_from_flattened_dict(dict(overrides))
     return variant
 
@@ -232,15 +244,69 @@ def share(variants: Mapping[str, Any], index: int, count: int) -> dict[str, Any]
     return dict(itertools.islice(variants.items(), index, None, count))
 
 
-def dry_run(variants: Mapping[str, config_dict.ConfigDict], workdir: Path) -> str:
-    """What a sweep would do: how many runs and members, the first run, and what the others change."""
-    count = sum(len(members(variant)) for variant in variants.values())
-    first = next(iter(variants.values()))
-    shown = [
-        run_lib.dry_run(variant, workdir / name, beside=None if variant is first else first)
-        for name, variant in variants.items()
-    ]
-    return "\n\n".join([f"{len(variants)} runs, {count} members in all", *shown])
+def array_share(environment: Mapping[str, str], count: int | None = None) -> tuple[int, int]:
+    """Index and count of the share that a task of a Slurm array job is to do.
+
+    The tasks of an array without gaps divide the sweep among themselves, whatever number the first
+    one has. Where `count` is another number than that of the tasks, as where shares are submitted
+    again, a task's number is the index of its share.
+
+    Args:
+        environment: of the task; it holds SLURM_ARRAY_TASK_ID.
+        count: into how many shares the sweep is divided, where that was said.
+
+    Raises:
+        ValueError: where the array does not tell the count, or the number is not below it.
+    """
+    values = [environment.get(f"SLURM_ARRAY_TASK_{key}") for key in ("ID", "MIN", "MAX", "COUNT")]
+    if all(value and value.isdigit() for value in values):
+        task, first, last, size = map(int, values)
+        if last - first + 1 == size and count in (None, size):
+            return task - first, size
+    shown = values[0]
+    if count is None or not shown.isdigit():
+        raise ValueError(
+            f"SLURM_ARRAY_TASK_ID is {shown} in an array of unknown size or with gaps (_MIN, _MAX and "
+            f"_COUNT are {', '.join(map(str, values[1:]))}), which does not tell into how many shares "
+            "the sweep is divided. Give --sweep_count too; the task's number is then the index of its "
+            "share, from 0."
+        )
+    if int(shown) >= count:
+        raise ValueError(
+            f"SLURM_ARRAY_TASK_ID is {shown} and --sweep_count {count}; the task's number is the index "
+            "of its share, which counts from 0 and is less than the count."
+        )
+    return int(shown), count
+
+
+def dry_run(
+    variants: Mapping[str, config_dict.ConfigDict], workdir: Path, only: Iterable[str] | None = None
+) -> Iterator[str]:
+    """What a sweep would do: how many runs and members, the first run, and what the others change.
+
+    Every run's training program is compiled, for its memory; so they come one by one.
+
+    Args:
+        variants: a configuration for each subfolder of `workdir`.
+        workdir: the sweep's folder.
+        only: names of the runs to do, of all by default.
+
+    Raises:
+        ValueError: for an impossible configuration, before anything is compiled.
+    """
+    for name, variant in variants.items():
+        with _about(f"The run {name!r} of the sweep"):
+            validate(variant)
+    todo = {name: variants[name] for name in (variants if only is None else only)}
+    count = sum(len(members(variant)) for variant in todo.values())
+    of_all = "" if len(todo) == len(variants) else f" of {len(variants)}"
+    yield f"{len(todo)}{of_all} runs, {count} members in all"
+    first = None
+    for name, variant in todo.items():
+        with _about(f"The run {name!r} of the sweep"):
+            text = run_lib.dry_run(variant, workdir / name, beside=first)
+        yield text
+        first = first or variant
 
 
 # --- carrying it out ------------------------------------------------------------------------------
@@ -253,6 +319,7 @@ def run_sweep(
     *,
     stages: Sequence[str],
     only: Iterable[str] | None = None,
+    submit: Callable[[], Sequence[str]] | None = None,
     command: str = "",
 ) -> None:
     """Carries out the runs of a sweep, and gathers them into one table and one report.
@@ -267,10 +334,11 @@ def run_sweep(
         workdir: the sweep's folder.
         stages: as for `run`.
         only: names of the runs to do, of all by default.
+        submit: has jobs elsewhere do the runs, instead of this process, and names those that failed.
         command: what the user typed, for the report.
 
     Raises:
-        SweepFailed: after everything else is done, where runs failed.
+        SweepFailed: after everything else is done, where runs or jobs failed.
         Interrupted: after SIGINT or SIGTERM, with a checkpoint of the run in flight.
         ValueError: for an impossible configuration, before anything is started.
     """
@@ -279,21 +347,31 @@ def run_sweep(
     todo = list(variants if only is None else only)
     # All are looked at before the first is started: an hour in is too late to hear of a misspelling.
     for name, variant in variants.items():
-        validate(variant)
-        run_lib.claim(variant, folders[name])
+        with _about(f"The run {name!r} of the sweep"):
+            validate(variant)
+            run_lib.claim(variant, folders[name])
     own = [stage for stage in stages if stage != "report"]
 
     def attempt(name: str) -> bool:
         return run_lib.run_unfinished(variants[name], folders[name], stages=own, command=command)
 
-    failures = _do_all(todo, attempt) if own else {}
+    failures, failed_jobs, tried = {}, [], set(todo) if own else set()
+    if own and submit:
+        # The jobs write it anew; a reason from an earlier call would be taken for one of theirs.
+        with _lock(workdir):
+            _write_failures(workdir, {}, cleared=tried)
+        failed_jobs, tried = submit(), set()
+    elif own:
+        failures = _do_all(todo, attempt)
     with _lock(workdir):
         finished = {
             name: folders[name]
             for name, variant in variants.items()
             if run_lib.is_finished(variant, folders[name], ("evaluate",))
         }
-        _write_failures(workdir, failures, cleared={*finished, *(todo if own else ())})
+        known = _write_failures(workdir, failures, cleared={*finished, *tried})
+        if own and submit:
+            failures = {name: known[name] for name in todo if name in known}
         if "evaluate" in stages and finished:
             found = {name: _evaluation_of(folder) for name, folder in finished.items()}
             every_row = list(itertools.chain.from_iterable(found.values()))
@@ -302,13 +380,21 @@ def run_sweep(
         if "report" in stages and finished:
             run_lib.write_joint_report(list(finished.values()), workdir, config.report)
     missing = [name for name in variants if name not in finished]
-    if failures:
-        shown = "; ".join(f"{name}: {why}" for name, why in list(failures.items())[:5])
-        raise SweepFailed(
-            f"{len(failures)} of {len(todo)} runs failed ({shown}"
-            f"{'; ...' if len(failures) > 5 else ''}). {len(finished)} are finished and gathered. The "
-            "same command tries the failed ones again."
-        )
+    if failures or failed_jobs:
+        said = []
+        if failures:
+            shown = _few([f"{name}: {why.rstrip('.')}" for name, why in failures.items()], "; ")
+            said.append(f"{len(failures)} of {len(todo)} runs failed ({shown}).")
+        if failed_jobs:
+            said.append(f"Failed jobs: {_few(failed_jobs)}.")
+        said.append(f"{len(finished)} of {len(variants)} runs are finished and gathered.")
+        if failures:
+            said.append(
+                "Where a field is at fault, change it and delete the run's folder "
+                f"({_few([str(folders[name]) for name in failures])})."
+            )
+        said.append("The same command tries the rest again.")
+        raise SweepFailed(" ".join(said))
     if missing and "evaluate" in stages:
         print(f"{len(missing)} of {len(variants)} runs are still to do.", file=sys.stderr)
 
@@ -319,7 +405,7 @@ def _check_is_of(workdir: Path, variants: Iterable[str]) -> None:
     if (workdir / "config.json").exists():
         held = "a single run"
     elif there and not set(there) & set(variants):
-        held = f"another sweep ({', '.join(there[:5])}{', ...' if len(there) > 5 else ''})"
+        held = f"another sweep ({_few(there)})"
     else:
         return
     raise ValueError(
@@ -374,7 +460,22 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
 
 
 def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    # str(KeyError) is its argument's representation.
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Says in front of what a configuration is refused for what was refused."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{what}: {_reason(error)}") from error
+
+
+def _few(items: Sequence[str], separator: str = ", ") -> str:
+    return separator.join([*items[:5], *(["..."] if len(items) > 5 else [])])
 
 
 def _clock(seconds: float) -> str:
@@ -468,16 +569,24 @@ def _last_line(file: Path) -> dict[str, Any]:
     return json.loads(lines[-1]) if lines else {}
 
 
-def _write_failures(workdir: Path, failures: Mapping[str, str], cleared: set[str]) -> None:
-    """failed.json: why runs failed when they were last tried; absent where none did."""
+def _write_failures(
+    workdir: Path, failures: Mapping[str, str], cleared: set[str]
+) -> dict[str, str]:
+    """failed.json: why runs failed when they were last tried; absent where none did.
+
+    Returns:
+        What it holds now: what it held, without the cleared runs and those whose folders are gone.
+    """
     file = workdir / "failed.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    known = {name: why for name, why in known.items() if name not in cleared} | dict(failures)
+    gone = {*cleared, *(name for name in known if not (workdir / name).exists())}
+    known = {name: why for name, why in known.items() if name not in gone} | dict(failures)
     if known:
         with replacing(file) as scratch:
             scratch.write_text(json.dumps(known, indent=1) + "\n")
     else:
         file.unlink(missing_ok=True)
+    return known
 
 
 @contextlib.contextmanager

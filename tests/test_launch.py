@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+SWEEP = "--config=configs/paper/table1_synthetic.py"
+
 
 def test_stages_can_be_run_one_by_one_and_end_in_a_report(tiny_config_file, launch, tmp_path):
     workdir = tmp_path / "run"
@@ -46,6 +48,17 @@ def test_dry_run_of_a_sweep_counts_its_runs_and_shows_what_tells_them_apart(
     first, second = done.stdout.split("# ")[1:]
     assert "config.data.source = 'laplace'" in first and "data.source" not in second
     assert "config.encoder.embedding_dim = 8\n" in second
+    done = launch(
+        f"--config={tiny_config_file}",
+        f"--workdir={tmp_path / 'run'}",
+        "--dry_run",
+        "--sweep_index=1",
+        "--sweep_count=2",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 of 2 runs, 2 members in all\n")
+    assert "embedding_dim=8\n" in done.stdout and "embedding_dim=4\n" not in done.stdout
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_another_sweep_or_of_a_run_is_refused(tiny_config_file, launch, tmp_path):
@@ -76,6 +89,17 @@ def test_a_folder_of_another_sweep_or_of_a_run_is_refused(tiny_config_file, laun
         (["--config.train.devices=2"], "this machine has 1"),
         (["--stage=trane"], "train|embed|evaluate|report"),
         (["--sweep"], "defines no sweep()"),
+        (["--submitit=local", "--sweep_count=2"], "--submitit divides a sweep, but"),
+        (["--sweep_index=0", "--sweep_count=2"], "so there is a single run"),
+        ([SWEEP, "--nosweep", "--sweep_count=2"], "--sweep_count divides a sweep, but --nosweep"),
+        ([SWEEP, "--sweep_index=0"], "--sweep_index and --sweep_count go together"),
+        ([SWEEP, "--submitit=local", "--sweep_count=0"], "at least 1; it is 0"),
+        ([SWEEP, "--submitit=local"], "--submitit needs --sweep_count"),
+        (
+            # As a job would get it whose --submitit comes from a --flagfile.
+            [SWEEP, "--submitit=local", "--sweep_count=2", "--sweep_index=0", "--sweep_count=2"],
+            "--sweep_index takes one",
+        ),
         (["surplus"], "Unexpected argument 'surplus'"),
         (["--config=nowhere.py"], "nowhere.py"),
     ],

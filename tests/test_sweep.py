@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -53,12 +56,54 @@ def test_names_stay_when_a_sweep_grows_and_are_fit_for_folders():
         (lambda: sweep.named([{"loss.temperature": (0.1,)}, {"seeds": (1,)}]), "two runs"),
         (lambda: sweep.named([]), "makes no runs"),
         (lambda: sweep.named({"a/b": {}}), "names a variant 'a/b'"),
+        (lambda: sweep.named(5), r"sweep\(\) returns 5; return a list"),
+        (lambda: sweep.named([5]), r"sweep\(\) returns 5 for a run; give a mapping"),
+        (lambda: sweep.named({"a": 5}), r"sweep\(\) returns 5 for the run 'a'"),
+        (lambda: sweep.named([{3: 4}]), r"sweep\(\) returns \{3: 4\}"),
         (lambda: sweep.share({"a": 1}, 2, 2), "less than the count"),
     ],
 )
 def test_impossible_sweeps_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("train.batch_size", "x", "cannot be casted to type <class 'int'>"),
+        ("train.batch_sizes", 4, 'Did you mean "batch_size"'),
+        ("nowhere.at.all", 4, '"nowhere" was not found'),
+    ],
+)
+def test_a_field_that_cannot_be_set_is_named_with_its_run(tiny_config, field, value, reason):
+    with pytest.raises(ValueError) as caught:
+        sweep.variant_config(tiny_config, "narrow", {"data.dim": 8, field: value}, {})
+    assert str(caught.value).startswith(f"sweep() sets {field} of the run 'narrow' to {value!r}: ")
+    assert reason in str(caught.value)
+
+
+def test_a_value_that_is_out_of_range_is_named_with_its_run(tiny_config, tmp_path):
+    fields = {"first": {}, "second": {"train.batch_size": 0}}
+    runs = {name: sweep.variant_config(tiny_config, name, own, {}) for name, own in fields.items()}
+    message = "The run 'second' of the sweep: config.train.batch_size is 0"
+    with pytest.raises(ValueError, match=message):
+        next(sweep.dry_run(runs, tmp_path))
+    with pytest.raises(ValueError, match=message):
+        sweep.run_sweep(tiny_config, runs, tmp_path, stages=["train"])
+
+
+def test_a_dry_run_tells_of_one_run_before_it_looks_at_the_next(tiny_config, tmp_path, monkeypatch):
+    runs = {name: sweep.variant_config(tiny_config, name, {}, {}) for name in "abc"}
+    seen = []
+    monkeypatch.setattr(
+        sweep.run_lib, "dry_run", lambda config, *_, **__: seen.append(config.name) or config.name
+    )
+    lines = sweep.dry_run(runs, tmp_path, only=["b", "c"])
+    assert next(lines) == "2 of 3 runs, 4 members in all"
+    assert next(lines) == "b" and seen == ["b"]
+    assert list(lines) == ["c"]
+    assert list(sweep.dry_run(runs, tmp_path, only=[])) == ["0 of 3 runs, 0 members in all"]
 
 
 def test_the_command_line_cannot_contradict_the_name_of_a_run(tiny_config):
@@ -88,6 +133,37 @@ def test_shares_divide_the_runs():
     runs = dict.fromkeys("abcde")
     shares = [list(sweep.share(runs, i, 3)) for i in range(3)]
     assert shares == [["a", "d"], ["b", "e"], ["c"]]
+
+
+def task(number, first=None, last=None, size=None):
+    """The environment of a task of a Slurm array job."""
+    values = {"ID": number, "MIN": first, "MAX": last, "COUNT": size}
+    return {f"SLURM_ARRAY_TASK_{k}": str(v) for k, v in values.items() if v is not None}
+
+
+def test_tasks_of_an_array_divide_a_sweep_and_some_can_be_submitted_again():
+    assert sweep.array_share(task(7, 0, 7, 8)) == (7, 8)
+    assert [sweep.array_share(task(i, 1, 3, 3), c) for i in (1, 2, 3) for c in (None, 3)] == [
+        (i, 3) for i in (0, 1, 2) for _ in range(2)
+    ]
+    # Shares 3 and 5 of 8, 3 to 5 of 8, and where nothing but the number is known.
+    assert [sweep.array_share(task(i, 3, 5, 2), 8) for i in (3, 5)] == [(3, 8), (5, 8)]
+    assert [sweep.array_share(task(i, 3, 5, 3), 8) for i in (3, 4, 5)] == [(3, 8), (4, 8), (5, 8)]
+    assert sweep.array_share(task(3), 8) == (3, 8)
+
+
+@pytest.mark.parametrize(
+    ("environment", "count", "message"),
+    [
+        (task(5, 3, 5, 2), None, "TASK_ID is 5 in an array .* 3, 5, 2.* Give --sweep_count too"),
+        (task(2, 0, 4, 3), None, "Give --sweep_count too"),
+        (task(3, 3, 5), None, "3, 5, None.* Give --sweep_count too"),
+        (task(8, 3, 8, 2), 8, "SLURM_ARRAY_TASK_ID is 8 and --sweep_count 8"),
+    ],
+)
+def test_an_array_that_does_not_tell_the_share_is_refused(environment, count, message):
+    with pytest.raises(ValueError, match=message):
+        sweep.array_share(environment, count)
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +321,9 @@ def test_a_failed_run_is_named_the_others_go_on_and_it_is_tried_again(
     done = launch(f"--config={tiny_config_file}", f"--workdir={workdir}")
     assert done.returncode == 2
     assert "1 of 2 runs failed (wild: The loss" in done.stderr.replace("gradient", "loss")
+    # The run's own advice and the sweep's agree.
+    assert f"and delete {workdir / 'wild'} or choose another" in done.stderr
+    assert f"change it and delete the run's folder ({workdir / 'wild'})" in done.stderr
     assert list(json.loads((workdir / "failed.json").read_text())) == ["wild"]
     rows = list(csv.DictReader((workdir / "sweep.csv").read_text().splitlines()))
     assert {row["run"] for row in rows} == {"tame"}
@@ -254,6 +333,15 @@ def test_a_failed_run_is_named_the_others_go_on_and_it_is_tried_again(
     assert config["encoder"]["name"] == "linear" and config["optimizer"]["name"] == "adam"
     again = launch(f"--config={tiny_config_file}", f"--workdir={workdir}", "--stage=train")
     assert again.returncode == 2 and "wild: The" in again.stderr
+    # With the field changed the folder has to go, as was said.
+    mended = tiny_config_file.read_text().replace("1e30", "1e-3")
+    tiny_config_file.write_text(mended)
+    kept = launch(f"--config={tiny_config_file}", f"--workdir={workdir}")
+    assert kept.returncode == 2
+    assert "The run 'wild' of the sweep" in kept.stderr and "delete that folder" in kept.stderr
+    shutil.rmtree(workdir / "wild")
+    launch(f"--config={tiny_config_file}", f"--workdir={workdir}", check=True)
+    assert not (workdir / "failed.json").exists()
 
 
 def test_jobs_of_a_scheduler_share_a_sweep(sweep_file, launch, tmp_path):
@@ -271,3 +359,41 @@ def test_jobs_of_a_scheduler_share_a_sweep(sweep_file, launch, tmp_path):
     rows = list(csv.DictReader((workdir / "sweep.csv").read_text().splitlines()))
     assert len(rows) == 6
     assert {row["config.report.title"] for row in rows} == {"Shared"}
+
+
+def test_runs_that_fail_in_jobs_and_jobs_that_die_fail_the_sweep(
+    tiny_config_file, launch, tmp_path
+):
+    with tiny_config_file.open("a") as file:
+        file.write(
+            "\n\ndef sweep():\n"
+            "    import os, sys\n"
+            "    if '--sweep_index=1' in sys.argv:\n"
+            "        os._exit(9)\n"
+            "    wild = {'optimizer.learning_rate': 1e30, 'optimizer.name': 'sgd',\n"
+            "            'encoder.name': 'mlp'}\n"
+            "    return {'wild': wild, 'never': {}, 'tame': {'encoder.embedding_dim': 4}}\n"
+        )
+    workdir = tmp_path / "sweep"
+    # What an earlier call left is not taken for what becomes of this one.
+    (workdir / "never").mkdir(parents=True)
+    (workdir / "failed.json").write_text('{"never": "an earlier reason"}')
+    done = launch(
+        f"--config={tiny_config_file}",
+        f"--workdir={workdir}",
+        "-submitit=local",
+        "--sweep_count",
+        "2",
+        "--submitit_options",
+        '{"timeout_min": 5}',
+    )
+    assert done.returncode == 2, done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: 1 of 3 runs failed (wild: The ")
+    assert "Failed jobs: share 0 (log " in error and "share 1 (log " in error
+    assert "1 of 3 runs are finished and gathered." in error
+    logs = [Path(log) for log in re.findall(r"\(log (.*?)\)", error)]
+    assert ["exit code 9" in log.read_text() for log in logs] == [False, True]
+    assert list(json.loads((workdir / "failed.json").read_text())) == ["wild"]
+    rows = list(csv.DictReader((workdir / "sweep.csv").read_text().splitlines()))
+    assert {row["run"] for row in rows} == {"tame"}
