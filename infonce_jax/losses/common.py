@@ -1,11 +1,14 @@
 """What the objectives share: normalisation, similarity, reduction and the checks of their input."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Num
 
 Reduction = Literal["mean", "sum", "none"]
@@ -90,6 +93,37 @@ def widen(z: Array) -> Array:
 def as_scalar(value: Num[Array, ""] | float, *like: Array) -> Float[Array, ""]:
     """A scalar in the accumulator's dtype, so that nothing is computed in that of a bfloat16 one."""
     return jnp.asarray(value, accumulator_dtype(jnp.result_type(*like)))
+
+
+def with_auto_axes(objective: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets an objective take arrays that are sharded over explicit axes of a mesh.
+
+    With these (`jax.make_mesh` makes them) every product of two sharded arrays asks for the sharding
+    of its result. Inside the objective the compiler chooses it, as over automatic axes; what comes
+    out is replicated, or for `reduction="none"` sharded as the rows of the first array.
+    """
+
+    @functools.wraps(objective)
+    def wrapped(*args, **kwargs):
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        shardings = [jax.typeof(x).sharding for x in leaves if isinstance(x, jax.Array)]
+        if not any(s.mesh.explicit_axes for s in shardings):
+            return objective(*args, **kwargs)
+        dynamic = [isinstance(x, jax.Array) for x in leaves]
+
+        def of_arrays(*arrays):
+            rest = iter(arrays)
+            whole = [next(rest) if d else x for x, d in zip(leaves, dynamic, strict=True)]
+            args, kwargs = jax.tree.unflatten(tree, whole)
+            return objective(*args, **kwargs)
+
+        of_rows = kwargs.get("reduction") == "none"
+        out = P(shardings[0].spec[0]) if of_rows else P()
+        arrays = [x for x, d in zip(leaves, dynamic, strict=True) if d]
+        with jax.sharding.use_abstract_mesh(shardings[0].mesh):
+            return jax.sharding.auto_axes(of_arrays, out_sharding=out)(*arrays)
+
+    return wrapped
 
 
 def reduce(

@@ -28,6 +28,7 @@ from infonce_jax.losses.common import (
     reduce,
     safe_normalize,
     widen,
+    with_auto_axes,
 )
 from infonce_jax.losses.infonce import InfoNCETerms
 from infonce_jax.losses.tiles import (
@@ -93,6 +94,7 @@ def nt_xent(
     ).loss
 
 
+@with_auto_axes
 def nt_xent_terms(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -120,6 +122,7 @@ def nt_xent_terms(
     return InfoNCETerms(loss, alignment, potential)
 
 
+@with_auto_axes
 def dcl(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -150,6 +153,7 @@ def dcl(
     return reduce(lse - pair.scale * pair.positive, reduction, axis_name)
 
 
+@with_auto_axes
 def debiased_infonce(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -227,6 +231,7 @@ def debiased_infonce(
     return reduce(per_example, reduction, axis_name)
 
 
+@with_auto_axes
 def sup_con(
     z: Float[Array, "batch dim"],
     positives: Int[Array, "batch"] | Bool[Array, "batch candidates"],
@@ -310,6 +315,7 @@ def sup_con(
     return total / jnp.maximum(rows, 1)
 
 
+@with_auto_axes
 def moco(
     query: Float[Array, "batch dim"],
     key: Float[Array, "batch dim"],
@@ -363,6 +369,7 @@ def moco(
     return reduce(jax.nn.softplus(lse - scale * positive), reduction, axis_name)
 
 
+@with_auto_axes
 def siglip(
     image: Float[Array, "batch dim"],
     text: Float[Array, "batch dim"],

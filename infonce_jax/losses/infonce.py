@@ -19,6 +19,7 @@ from infonce_jax.losses.common import (
     global_size,
     make_pairs,
     reduce,
+    with_auto_axes,
 )
 from infonce_jax.losses.tiles import (
     Implementation,
@@ -140,6 +141,7 @@ def infonce(
     ).loss
 
 
+@with_auto_axes
 def infonce_terms(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],

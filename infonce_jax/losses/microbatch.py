@@ -1,5 +1,6 @@
 """Gradient caching: batches larger than an encoder's activations allow."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -41,23 +42,39 @@ def microbatched(encode: Callable[..., Any], size: int) -> Callable[..., Any]:
         A function with the arguments of `encode`.
 
     Raises:
-        ValueError: where `size` is below 1 or the inputs' first axes differ.
+        TypeError: where `size` is no integer.
+        ValueError: where `size` is below 1, the inputs' first axes differ or are empty, or `encode`
+            returns something without the batch's axis.
 
     References:
         Gao, Zhang, Han, Callan, `Scaling Deep Contrastive Learning Batch Size under Memory Limited
         Setup <https://arxiv.org/abs/2101.06983>`_, 2021.
     """
+    try:
+        size = operator.index(size)
+    except TypeError:
+        raise TypeError(
+            f"size is {size!r}; pass the examples in a micro-batch, an integer."
+        ) from None
     if size < 1:
         raise ValueError(f"size is {size}; a micro-batch needs at least one example.")
 
     def apply(params: Any, *inputs: Array) -> Any:
-        lengths = {len(leaf) for leaf in jax.tree.leaves(inputs)}
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+        if not all(shapes) or not shapes:
+            raise ValueError(
+                f"The inputs have shapes {shapes}; pass at least one array, and only arrays whose "
+                "first axis is the batch. Close over what is not of the batch, or put it in params."
+            )
+        lengths = {shape[0] for shape in shapes}
         if len(lengths) != 1:
             raise ValueError(
                 f"The inputs have first axes {sorted(lengths)}; every array needs the same one, "
                 "that of the batch. Close over what is not of the batch, or put it in params."
             )
         (batch,) = lengths
+        if not batch:
+            raise ValueError("The batch is empty; pass at least one example.")
 
         # Rematerialisation saves the inputs of a micro-batch alone.
         @jax.checkpoint
@@ -67,9 +84,21 @@ def microbatched(encode: Callable[..., Any], size: int) -> Callable[..., Any]:
         whole = batch - batch % size
         outputs = []
         if whole:
-            parts = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), inputs)
-            stacked = jax.lax.map(encode_part, parts)
-            outputs.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), stacked))
+            # A micro-batch takes examples from all over the batch: where that is sharded over devices,
+            # so is each micro-batch then, and not the loop over them.
+            def split(a):
+                return a[:whole].reshape(size, -1, *a.shape[1:]).swapaxes(0, 1)
+
+            def join(a):
+                if a.shape[1:2] != (size,):
+                    raise ValueError(
+                        f"encode returns an array of shape {a.shape[1:]} for a micro-batch of {size} "
+                        "examples; it must return arrays whose first axis is the batch."
+                    )
+                return a.swapaxes(0, 1).reshape(whole, *a.shape[2:])
+
+            stacked = jax.lax.map(encode_part, jax.tree.map(split, inputs))
+            outputs.append(jax.tree.map(join, stacked))
         if batch % size:
             outputs.append(encode_part(jax.tree.map(lambda a: a[whole:], inputs)))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)

@@ -20,10 +20,12 @@ from infonce_jax.losses.common import (
     reduce,
     safe_normalize,
     widen,
+    with_auto_axes,
 )
 from infonce_jax.losses.tiles import Implementation, make_plan, self_lse
 
 
+@with_auto_axes
 def alignment(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -56,6 +58,7 @@ def alignment(
     return reduce(jnp.where(equal, 0, power), reduction)
 
 
+@with_auto_axes
 def uniformity(
     z: Float[Array, "batch dim"],
     *,
@@ -97,6 +100,7 @@ def uniformity(
     return total - 2 * t - jnp.log(n_all) - jnp.log(n_all - 1)
 
 
+@with_auto_axes
 def negative_cosine(
     prediction: Float[Array, "batch dim"],
     target: Float[Array, "batch dim"],
@@ -124,6 +128,7 @@ def negative_cosine(
     return reduce(-cosine, reduction)
 
 
+@with_auto_axes
 def barlow_twins(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -156,6 +161,7 @@ def barlow_twins(
     return jnp.sum((1 - diagonal) ** 2) + off_diagonal_weight * off_diagonal
 
 
+@with_auto_axes
 def vicreg(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -209,6 +215,7 @@ def vicreg(
     )
 
 
+@with_auto_axes
 def cross_entropy(
     logits: Float[Array, "batch classes"],
     labels: Int[Array, "batch"],

@@ -15,11 +15,13 @@ from infonce_jax.losses.common import (
     check_scalars,
     check_static,
     widen,
+    with_auto_axes,
 )
 
 _LOG_2_PI_E = math.log(2 * math.pi) + 1
 
 
+@with_auto_axes
 def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
     """Entropy in nats of the Gaussian with the rows' covariance: H = ½ log det(2πe Σ̂).
 
@@ -64,6 +66,7 @@ def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
     return dim * (_LOG_2_PI_E / 2 + log_scale) + log_det / 2
 
 
+@with_auto_axes
 def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]:
     """Kozachenko-Leonenko entropy in nats from the distance to the k-th nearest neighbour.
 
@@ -107,6 +110,7 @@ def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]
     return digamma(float(n)) - digamma(float(k)) + log_ball + dim * log_radius
 
 
+@with_auto_axes
 def kernel_entropy(
     z: Float[Array, "batch dim"], *, bandwidth: float | None = None
 ) -> Float[Array, ""]:
@@ -156,6 +160,7 @@ ENTROPY_ESTIMATORS: dict[str, Callable] = {
 }
 
 
+@with_auto_axes
 def norm_entropy_regulariser(
     z: Float[Array, "batch dim"],
     *,

@@ -144,6 +144,53 @@ def test_agrees_in_bfloat16(name):
     )
 
 
+NEAR_ZERO = {
+    "infonce": {"temperature": 0.05},
+    "infonce one-way": {"temperature": 0.05},
+    "nt_xent": {"temperature": 0.05},
+    "clip": {"logit_scale": 20.0},
+    "siglip": {"logit_scale": 60.0, "logit_bias": -46.0},
+    "moco": {"temperature": 0.05},
+}
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 1e-2)])
+@pytest.mark.parametrize("name", NEAR_ZERO)
+def test_exact_where_the_loss_is_nearly_zero(name, dtype, tolerance):
+    """Relative to the loss itself: a positive among its own candidates would leave rounding alone."""
+    table = TWO_VIEWS | {"moco": (losses.moco, references.moco, ["temperature"], {})}
+    objective, reference, _, options = table[name]
+    # Rows of ±1/4 are on the sphere in bfloat16 as well; each pair differs in one sign.
+    signs = np.random.default_rng(2).integers(0, 2, (N + N + QUEUE, 16)) / 2 - 0.25
+    a, b, queue = signs[:N], signs[:N].copy(), signs[2 * N :]
+    b[np.arange(N), np.arange(N)] *= -1
+    arrays = [a, b, queue] if name == "moco" else [a, b]
+    names, scalars = zip(*NEAR_ZERO[name].items(), strict=True)
+    fixed = options | ({"logit_bias": 0.0} if name == "clip" else {})
+
+    def expected(*arguments):
+        named = dict(zip(names, arguments[len(arrays) :], strict=True))
+        return np.mean(reference(*arguments[: len(arrays)], **named, **fixed))
+
+    inputs = [*arrays, *(np.asarray(np.float32(x), np.float64) for x in scalars)]
+    value = expected(*inputs)
+    assert 1e-9 < value < 0.02
+    slopes = references.jacobian(expected, inputs)
+    for implementation in ("dense", "tiled"):
+        how = {"implementation": implementation, "tile": TILE} | fixed
+
+        def function(*arguments, how=how):
+            named = dict(zip(names, arguments[len(arrays) :], strict=True))
+            return objective(*arguments[: len(arrays)], **named, **how)
+
+        cast = [jnp.asarray(z, dtype) for z in arrays] + [jnp.float32(x) for x in scalars]
+        got = jax.jit(jax.value_and_grad(function, tuple(range(len(cast)))))(*cast)
+        assert got[0] == pytest.approx(value, rel=tolerance)
+        for gradient, slope in zip(got[1], slopes, strict=True):
+            error = np.linalg.norm(np.asarray(gradient, np.float64) - slope) / np.linalg.norm(slope)
+            assert error < tolerance, f"{implementation}: {error:.1e}"
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("mask", [SAME, ASYMMETRIC], ids=["ids", "mask"])
 def test_false_negatives_are_left_out(mask, symmetric):
