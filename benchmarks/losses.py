@@ -12,7 +12,9 @@ A peer that is not installed is named as such.
 """
 
 import argparse
+import functools
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -28,6 +30,7 @@ import numpy as np
 from infonce_jax import losses
 
 TEMPERATURE = 0.1
+KEYS = jax.random.split(jax.random.key(0))
 
 
 def unit_rows(n, dim, dtype=jnp.float32):
@@ -38,10 +41,10 @@ def unit_rows(n, dim, dtype=jnp.float32):
 # --- what is compared: functions of two arrays of unit rows ---------------------------------------
 
 
-def ours(objective, implementation, **options):
+def ours(objective, implementation, temperature=TEMPERATURE, **options):
     def loss(a, b):
         how = {"normalize": False, "implementation": implementation, **options}
-        return objective(a, b, temperature=TEMPERATURE, **how)
+        return objective(a, b, temperature=temperature, **how)
 
     return loss
 
@@ -54,12 +57,26 @@ def textbook_nt_xent(a, b):
     return jnp.mean(jax.nn.logsumexp(logits, axis=1)) - jnp.mean(positive)
 
 
-def big_vision(a, b):
+def big_vision(a, b, temperature=TEMPERATURE):
     """big_vision's bidirectional contrastive loss."""
-    logits = jnp.dot(a, b.T) / TEMPERATURE
+    logits = jnp.dot(a, b.T) / temperature
     rows = -jnp.diagonal(jax.nn.log_softmax(logits, axis=1))
     columns = -jnp.diagonal(jax.nn.log_softmax(logits, axis=0))
     return jnp.mean(rows + columns) / 2
+
+
+def one_way(a, b):
+    """The mean of -log softmax of the diagonal, by rows."""
+    return -jnp.mean(jnp.diagonal(jax.nn.log_softmax(a @ b.T / TEMPERATURE, axis=1)))
+
+
+# What a case's errors are measured against, computed in float64.
+REFERENCES = {
+    "symmetric": big_vision,
+    "big_vision": big_vision,
+    "one-way": one_way,
+    "NT-Xent": textbook_nt_xent,
+}
 
 
 def optax_nt_xent(a, b):
@@ -161,18 +178,26 @@ def product_limit_gflops(repeats, dtype=jnp.float32, n=2048):
     return 2 * n**3 / seconds["product"] / 1e9
 
 
-def error_against_float64(loss, n=512, dim=64):
-    """Largest relative error of the value and of the gradients, against float64."""
-    a, b = unit_rows(n, dim)
+def error_against_float64(name, loss, n=1300, dim=128, dtype=jnp.float32):
+    """Largest relative error of the value and of the gradients; n leaves ragged tiles."""
+    reference = next(f for kind, f in REFERENCES.items() if name.startswith(kind))
+    return max(errors_against_float64(loss, reference, *unit_rows(n, dim, dtype))[1])
+
+
+def errors_against_float64(loss, reference, a, b):
+    """The reference's value, and relative errors of the value and of both gradients."""
     got = jax.jit(jax.value_and_grad(loss, (0, 1)))(a, b)
     with jax.enable_x64(True):
-        wide = [jnp.asarray(np.asarray(z), jnp.float64) for z in (a, b)]
-        expected = jax.jit(jax.value_and_grad(loss, (0, 1)))(*wide)
+        wide = [jnp.asarray(np.asarray(z.astype(jnp.float32)), jnp.float64) for z in (a, b)]
+        expected = jax.jit(jax.value_and_grad(reference, (0, 1)))(*wide)
     errors = [
-        np.max(np.abs(np.asarray(g, np.float64) - np.asarray(e))) / np.max(np.abs(e))
+        float(
+            np.max(np.abs(np.asarray(g.astype(jnp.float32), np.float64) - np.asarray(e)))
+            / np.max(np.abs(e))
+        )
         for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)
     ]
-    return float(max(errors))
+    return float(expected[0]), errors
 
 
 def measure(cases, a, b, repeats, peers=()):
@@ -224,7 +249,7 @@ def headline(repeats):
             least_s = flops[row["name"].split()[0]] * n**2 * dim / limit / 1e9
             row["of_product_limit"] = least_s / row["seconds"]
         if row["name"] in cases:
-            row["error"] = error_against_float64(cases[row["name"]])
+            row["error"] = error_against_float64(row["name"], cases[row["name"]])
     ratios = {
         "symmetric dense / tiled": seconds["symmetric dense"] / seconds["symmetric tiled"],
         "one-way dense / tiled": seconds["one-way dense"] / seconds["one-way tiled"],
@@ -256,6 +281,27 @@ def small(repeats):
             out["ratios"]["optax.losses.ntxent / NT-Xent auto, N = 1024"] = ratio
         out["rows"] += rows
     return out
+
+
+def near_zero(repeats):
+    """Relative errors as the loss goes to zero: aligned pairs, N = 256, d = 64, ever colder."""
+    del repeats
+    rows = []
+    a, noise = (losses.safe_normalize(jax.random.normal(k, (256, 64))) for k in KEYS)
+    for temperature, dtype in itertools.product((0.1, 0.05, 0.03), (jnp.float32, jnp.bfloat16)):
+        views = [losses.safe_normalize(z).astype(dtype) for z in (a, a + 0.7 * noise)]
+        cases = {
+            "symmetric dense": ours(losses.infonce, "dense", temperature),
+            "symmetric tiled": ours(losses.infonce, "tiled", temperature),
+            "big_vision": functools.partial(big_vision, temperature=temperature),
+        }
+        reference = cases["big_vision"]
+        for name, loss in cases.items():
+            value, (of_value, *of_gradients) = errors_against_float64(loss, reference, *views)
+            label = f"{name}, {dtype.__name__}, loss {value:.1e}"
+            errors = {"value_error": of_value, "gradient_error": max(of_gradients)}
+            rows.append({"name": label} | errors)
+    return {"rows": rows}
 
 
 def scaling(repeats):
@@ -292,20 +338,47 @@ def large_child():
 
 
 def gpu(repeats):
-    """bfloat16, N = 65,536, d = 512, and what N = 1,048,576 would take."""
+    """bfloat16 on an accelerator: N = 65,536, d = 512, and 1,048,576; against dense at 16,384."""
     if jax.default_backend() == "cpu":
         return {"note": "unmeasured: JAX sees no accelerator"}
-    a, b = unit_rows(65536, 512, jnp.bfloat16)
-    limit = product_limit_gflops(10 * repeats, jnp.bfloat16, 8192)
+    n, dim, dtype = 65_536, 512, jnp.bfloat16
+    limit = product_limit_gflops(10 * repeats, dtype, 8192)
     cases = {"symmetric tiled": ours(losses.infonce, "tiled")}
     for tile in ((1024, 8192), (2048, 2048), (4096, 4096), (4096, 8192), (8192, 8192)):
         cases[f"symmetric tiled {tile}"] = ours(losses.infonce, "tiled", tile=tile)
     cases["one-way tiled"] = ours(losses.infonce, "tiled", symmetric=False)
-    rows = measure(cases, a, b, repeats)
-    shape = jax.ShapeDtypeStruct((2**20, 512), jnp.bfloat16)
-    step = jax.jit(jax.value_and_grad(ours(losses.infonce, "tiled"), (0, 1)))
-    million_mb = temporaries_mb(step.lower(shape, shape).compile())
-    return {"product_gflops": limit, "rows": rows, "million_rows_temporary_mb": million_mb}
+    cases["NT-Xent tiled"] = ours(losses.nt_xent, "tiled")
+    rows = measure(cases, *unit_rows(n, dim, dtype), repeats)
+    flops = {"symmetric": 8, "one-way": 6, "NT-Xent": 16}
+    for row in rows:
+        least_s = flops[row["name"].split()[0]] * n**2 * dim / limit / 1e9
+        row["of_product_limit"] = least_s / row["seconds"]
+        row["error"] = error_against_float64(row["name"], cases[row["name"]], 9000, dim, dtype)
+    smaller = {
+        "symmetric tiled": ours(losses.infonce, "tiled"),
+        "symmetric dense": ours(losses.infonce, "dense"),
+        "big_vision": big_vision,
+        "NT-Xent tiled": ours(losses.nt_xent, "tiled"),
+        "NT-Xent dense": ours(losses.nt_xent, "dense"),
+    }
+    found = measure(smaller, *unit_rows(16_384, dim, dtype), repeats)
+    seconds = {row["name"]: row["seconds"] for row in found}
+    ratios = {
+        f"{slower} / {faster}, N = 16,384": seconds[slower] / seconds[faster]
+        for slower, faster in (
+            ("symmetric dense", "symmetric tiled"),
+            ("big_vision", "symmetric tiled"),
+            ("NT-Xent dense", "NT-Xent tiled"),
+        )
+    }
+    call, million_mb = compiled(cases["symmetric tiled"], *unit_rows(2**20, dim, dtype))
+    return {
+        "product_gflops": limit,
+        "rows": rows + [row | {"n": 16_384} for row in found],
+        "ratios": ratios,
+        "million_rows_temporary_mb": million_mb,
+        "million_rows_seconds": fastest_s({"million": call}, 1)["million"],
+    }
 
 
 # --- the report -----------------------------------------------------------------------------------
@@ -328,6 +401,13 @@ def machine():
 
 
 def table(result):
+    if "value_error" in result["rows"][0]:
+        lines = ["| case | error of the value | of the gradients |", "| --- | ---: | ---: |"]
+        for row in result["rows"]:
+            lines.append(
+                f"| {row['name']} | {row['value_error']:.0e} | {row['gradient_error']:.0e} |"
+            )
+        return "\n".join(lines)
     lines = [
         "| case | time (ms) | temporaries (MB) | of the product limit | error against float64 |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -365,7 +445,7 @@ def figure(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    tables = ("headline", "small", "scaling", "large", "gpu")
+    tables = ("headline", "small", "near_zero", "scaling", "large", "gpu")
     parser.add_argument("--only", nargs="+", choices=(*tables, "large-child"), default=tables)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))

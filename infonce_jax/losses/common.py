@@ -51,7 +51,7 @@ def make_pairs(
     z2: Array,
     normalize: bool,
     similarity: Similarity = "inner_product",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Pairs:
     """The rows on the sphere, where `normalize`, and lifted to where similarity is a product."""
     check_flags(normalize=normalize)
@@ -127,7 +127,9 @@ def with_auto_axes(objective: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def reduce(
-    per_example: Float[Array, "batch"], reduction: Reduction, axis_name: str | None = None
+    per_example: Float[Array, "batch"],
+    reduction: Reduction,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, "..."]:
     """Mean or sum over the batch, of all devices where `axis_name` is given, or no reduction."""
     check_reduction(reduction)
@@ -139,7 +141,7 @@ def reduce(
     return lax.pmean(value, axis_name) if reduction == "mean" else lax.psum(value, axis_name)
 
 
-def global_size(n_local: int, axis_name: str | None) -> int:
+def global_size(n_local: int, axis_name: str | tuple[str, ...] | None) -> int:
     """Rows of all devices."""
     return n_local if axis_name is None else n_local * lax.axis_size(axis_name)
 

@@ -51,7 +51,7 @@ def nt_xent(
     normalize: bool = True,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""] | Float[Array, "batch"]:
     """NT-Xent, SimCLR's loss: candidates are the other 2·batch - 1 views of both kinds.
@@ -103,7 +103,7 @@ def nt_xent_terms(
     normalize: bool = True,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     tile: tuple[int, int] | None = None,
 ) -> InfoNCETerms:
     """NT-Xent with its alignment and its uniformity potential.
@@ -131,7 +131,7 @@ def dcl(
     normalize: bool = True,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""] | Float[Array, "batch"]:
     """Decoupled contrastive loss: NT-Xent without the positive among its candidates.
@@ -163,7 +163,7 @@ def debiased_infonce(
     hardness: float = 0.0,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""] | Float[Array, "batch"]:
     """NT-Xent corrected for negatives that share the anchor's class, and weighted by hardness.
@@ -240,7 +240,7 @@ def sup_con(
     normalize: bool = True,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""] | Float[Array, "batch"]:
     """Supervised contrastive loss: several positives, the mean of their logarithms (L_out).
@@ -250,7 +250,8 @@ def sup_con(
         ℓ_i = -1/|P(i)| Σ_{p∈P(i)} s_ip + log Σ_{j≠i} exp(s_ij).
 
     A row without positives has ℓ_i = 0 and is left out of the mean. Two augmented views of a batch
-    are stacked along the first axis and their labels repeated.
+    are stacked along the first axis and their labels repeated. Under `axis_name` the sums over a
+    class gather the rows of all devices, with "ring" too.
 
     Args:
         z: representations of all views.
@@ -325,7 +326,7 @@ def moco(
     normalize: bool = True,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""] | Float[Array, "batch"]:
     """InfoNCE against a queue, or any external negatives, instead of the rest of the batch.
@@ -379,7 +380,7 @@ def siglip(
     normalize: bool = True,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""] | Float[Array, "batch"]:
     """SigLIP: every pair of the batch is a binary classification of its own.

@@ -64,7 +64,7 @@ def uniformity(
     *,
     t: Num[Array, ""] | float = 2.0,
     implementation: Implementation = "auto",
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""]:
     """Wang and Isola's uniformity, log E exp(-t ‖u - v‖²) over distinct rows on the unit sphere.

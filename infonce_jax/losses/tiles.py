@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     columns: bool = False
     triangle: bool = False
     tile: tuple[int, int] = (0, 0)
-    axis_name: str | None = None
+    axis_name: str | tuple[str, ...] | None = None
     ring: bool = False
 
 
@@ -60,7 +60,7 @@ def make_plan(
     implementation: Implementation,
     n_rows: int,
     n_columns: int,
-    axis_name: str | None,
+    axis_name: str | tuple[str, ...] | None,
     tile: tuple[int, int] | None = None,
 ) -> Plan:
     """The plan that `implementation` asks for; "auto" goes by the number of pairs and the backend.
@@ -142,7 +142,9 @@ def row_lse(
 def self_lse(
     z: Float[Array, "n dim"], scale: Num[Array, ""] | float, plan: Plan
 ) -> Float[Array, "n"]:
-    """log Σ_{j≠i} exp(s_ij) for every row of s = scale · z zᵀ; tiles below the diagonal are spared.
+    """log Σ_{j≠i} exp(s_ij) for every row of s = scale · z zᵀ.
+
+    On one device tiles below the diagonal are spared.
 
     Args:
         z: rows.
@@ -211,7 +213,7 @@ def row_softplus(
 def own_pairs(
     exclude: Int[Array, "n"] | Bool[Array, "n candidates"] | None,
     n_local: int,
-    axis_name: str | None,
+    axis_name: str | tuple[str, ...] | None,
 ) -> tuple[Int[Array, "n"], Int[Array, "n"]] | Bool[Array, "n candidates"]:
     """Each row's own partner, column i of row i, and what `exclude` says, as pairs to leave out.
 
