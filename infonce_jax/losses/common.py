@@ -100,14 +100,15 @@ def with_auto_axes(objective: Callable[..., Any]) -> Callable[..., Any]:
 
     With these (`jax.make_mesh` makes them) every product of two sharded arrays asks for the sharding
     of its result. Inside the objective the compiler chooses it, as over automatic axes; what comes
-    out is replicated, or for `reduction="none"` sharded as the rows of the first array.
+    out is replicated, or for `reduction="none"` sharded as the rows of the first such array.
     """
 
     @functools.wraps(objective)
     def wrapped(*args, **kwargs):
         leaves, tree = jax.tree.flatten((args, kwargs))
         shardings = [jax.typeof(x).sharding for x in leaves if isinstance(x, jax.Array)]
-        if not any(s.mesh.explicit_axes for s in shardings):
+        explicit = [s for s in shardings if s.mesh.explicit_axes]
+        if not explicit:
             return objective(*args, **kwargs)
         dynamic = [isinstance(x, jax.Array) for x in leaves]
 
@@ -118,9 +119,9 @@ def with_auto_axes(objective: Callable[..., Any]) -> Callable[..., Any]:
             return objective(*args, **kwargs)
 
         of_rows = kwargs.get("reduction") == "none"
-        out = P(shardings[0].spec[0]) if of_rows else P()
+        out = P(explicit[0].spec[0]) if of_rows else P()
         arrays = [x for x, d in zip(leaves, dynamic, strict=True) if d]
-        with jax.sharding.use_abstract_mesh(shardings[0].mesh):
+        with jax.sharding.use_abstract_mesh(explicit[0].mesh):
             return jax.sharding.auto_axes(of_arrays, out_sharding=out)(*arrays)
 
     return wrapped

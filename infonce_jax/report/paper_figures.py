@@ -285,25 +285,34 @@ def draw_dynamics(runs: Path) -> Drawn:
     grid[4].set(ylim=(0, 1.03), xlabel="epoch")
     figures._legend_above(grid[0], columns=2)
 
+    return Drawn("dynamics", figure, markdown(_epochs(curves, sizes)))
+
+
+def draw_resnet(runs: Path) -> Drawn:
+    """Table 1, CIFAR-10: a ResNet at the epochs that were evaluated, by InfoNCE and on the labels."""
+    return Drawn(
+        "resnet",
+        None,
+        markdown(_epochs(_cifar10_curves(runs / "cifar10_resnet"), (500, 2000, 10_000))),
+    )
+
+
+def _epochs(curves: Sequence[_Dynamics], sizes: Sequence[int]) -> list[list[object]]:
+    """CV, AD and DP of every curve at some epochs, the first row being the head."""
     rows = [
-        [
-            "",
-            "epoch",
-            "CV",
-            "of a Gaussian",
-            *(f"AD, n = {n:,}" for n in sizes),
-            *(f"DP pass, {n:,}" for n in sizes),
-        ]
+        ["", "epoch", "CV", "of a Gaussian"]
+        + [f"AD, n = {n:,}" for n in sizes]
+        + [f"DP pass, {n:,}" for n in sizes]
     ]
     for curve in curves:
         last = max(curve.run.epochs.values())
         for step, epoch in curve.run.epochs.items():
-            if epoch in (0, 1, 5, 20, 50, last):
+            if epoch in (0, 1, 2, 5, 20, 50, last):
                 ad = [f"{curve.at(step, 'ad_mean', n):.3g}" for n in sizes]
                 dp = [f"{curve.at(step, 'dp_pass', n):.0%}" for n in sizes]
                 cv = [f"{curve.at(step, c, 2000):.3f}" for c in ("norm_cv", "norm_cv_gaussian")]
                 rows.append([curve.label, f"{epoch:g}", *cv, *ad, *dp])
-    return Drawn("dynamics", figure, markdown(rows))
+    return rows
 
 
 def draw_whitening(runs: Path) -> Drawn:
@@ -452,6 +461,7 @@ EXHIBITS = {
     "cosines": draw_cosines,
     "norms": draw_norms,
     "normality": draw_normality,
+    "resnet": draw_resnet,
     "dynamics": draw_dynamics,
     "whitening": draw_whitening,
     "pushforward": draw_pushforward,
@@ -475,15 +485,10 @@ def _points(folder: Path) -> list[_Point]:
 def _cifar10_curves(folder: Path) -> list[_Dynamics]:
     contrastive = load_run(_finished(folder / "contrastive"))
     colours = (figures.TRAINED, figures.BETWEEN)
-    curves = [
-        _Dynamics(
-            f"InfoNCE, {setting.label.replace('temperature', 'τ')}",
-            contrastive,
-            setting.key,
-            colour,
-        )
-        for setting, colour in zip(contrastive.settings, colours, strict=True)
-    ]
+    curves = []
+    for setting, colour in zip(contrastive.settings, colours, strict=False):
+        label = ", ".join(["InfoNCE", *filter(None, [setting.label.replace("temperature", "τ")])])
+        curves.append(_Dynamics(label, contrastive, setting.key, colour))
     if (folder / "supervised" / "evaluation.json").is_file():
         run = load_run(folder / "supervised")
         curves.append(_Dynamics("supervised", run, run.settings[0].key, figures.OTHER))
