@@ -5,11 +5,13 @@
 
 With --config.scale=full the ResNet-18 of configs/cifar10_resnet18.py, one after the other, on one GPU
 (not yet measured; meant to take less than ten minutes each on an H100). Without it a reduced one that a
-CPU can train: 8 channels where it has 64, ten epochs, batches of 256. The untrained encoder is step 0 of
-both; exact Gaussians of the same mean and covariance are added by
+CPU can train: 8 channels where it has 64, ten epochs, batches of 256; some two hours on 2 cores, of
+which the contrastive run takes two thirds. The untrained encoder is step 0 of both; the other
+controls are in the tables that
 
-    python -m infonce_jax.evaluation evaluate runs/paper/cifar10_resnet/contrastive \
-        --output runs/paper/cifar10_resnet/controls --controls gaussian
+    python -m infonce_jax.report.paper_figures
+
+sets into docs/paper.md.
 
 What the paper leaves open is said in configs/cifar10_resnet18.py.
 """
