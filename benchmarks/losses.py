@@ -30,7 +30,7 @@ import numpy as np
 from infonce_jax import losses
 
 TEMPERATURE = 0.1
-KEYS = jax.random.split(jax.random.key(0))
+FLOPS = {"symmetric": 8, "one-way": 6, "NT-Xent": 16}  # of the tiled forms, times N²d
 
 
 def unit_rows(n, dim, dtype=jnp.float32):
@@ -186,6 +186,11 @@ def product_limit_gflops(repeats, dtype=jnp.float32, n=2048):
     return 2 * n**3 / seconds["product"] / 1e9
 
 
+def share_of_limit(row, n, dim, limit_gflops):
+    """The time that a tiled form's operations take at the product limit, over the time it took."""
+    return FLOPS[row["name"].split()[0]] * n**2 * dim / limit_gflops / 1e9 / row["seconds"]
+
+
 def error_against_float64(name, loss, n=1300, dim=128, dtype=jnp.float32):
     """Largest relative error of the value and of the gradients; n leaves ragged tiles."""
     reference = next(f for kind, f in REFERENCES.items() if name.startswith(kind))
@@ -251,11 +256,9 @@ def headline(repeats):
     limit = product_limit_gflops(10 * repeats)
     rows = measure(cases, *unit_rows(n, dim), repeats, torch_peers())
     seconds = {row["name"]: row.get("seconds") for row in rows}
-    flops = {"symmetric": 8, "one-way": 6, "NT-Xent": 16}
     for row in rows:
         if row["name"].endswith("tiled"):
-            least_s = flops[row["name"].split()[0]] * n**2 * dim / limit / 1e9
-            row["of_product_limit"] = least_s / row["seconds"]
+            row["of_product_limit"] = share_of_limit(row, n, dim, limit)
         if row["name"] in cases:
             row["error"] = error_against_float64(row["name"], cases[row["name"]])
     ratios = {
@@ -295,7 +298,10 @@ def near_zero(repeats):
     """Relative errors as the loss goes to zero: aligned pairs, N = 256, d = 64, ever colder."""
     del repeats
     rows = []
-    a, noise = (losses.safe_normalize(jax.random.normal(k, (256, 64))) for k in KEYS)
+    a, noise = (
+        losses.safe_normalize(jax.random.normal(k, (256, 64)))
+        for k in jax.random.split(jax.random.key(0))
+    )
     for temperature, dtype in itertools.product((0.1, 0.05, 0.03), (jnp.float32, jnp.bfloat16)):
         views = [losses.safe_normalize(z).astype(dtype) for z in (a, a + 0.7 * noise)]
         cases = {
@@ -357,10 +363,8 @@ def gpu(repeats):
     cases["one-way tiled"] = ours(losses.infonce, "tiled", symmetric=False)
     cases["NT-Xent tiled"] = ours(losses.nt_xent, "tiled")
     rows = measure(cases, *unit_rows(n, dim, dtype), repeats)
-    flops = {"symmetric": 8, "one-way": 6, "NT-Xent": 16}
     for row in rows:
-        least_s = flops[row["name"].split()[0]] * n**2 * dim / limit / 1e9
-        row["of_product_limit"] = least_s / row["seconds"]
+        row["of_product_limit"] = share_of_limit(row, n, dim, limit)
         row["error"] = error_against_float64(row["name"], cases[row["name"]], 9000, dim, dtype)
     smaller = {
         "symmetric tiled": ours(losses.infonce, "tiled"),

@@ -30,7 +30,7 @@ from infonce_jax.losses.common import (
     widen,
     with_auto_axes,
 )
-from infonce_jax.losses.infonce import InfoNCETerms
+from infonce_jax.losses.infonce import InfoNCETerms, beside_its_terms
 from infonce_jax.losses.tiles import (
     Implementation,
     make_plan,
@@ -115,11 +115,10 @@ def nt_xent_terms(
     logit = pair.scale * pair.positive
     of_views = [jax.nn.softplus(lse - logit) for lse in pair.negatives]
     loss = reduce((of_views[0] + of_views[1]) / 2, reduction, axis_name)
-    alignment = reduce(pair.positive, reduction, axis_name)
     n_all = global_size(len(z1), axis_name)
-    count = n_all if reduction == "sum" else 1
-    potential = loss + alignment * pair.scale - count * jnp.log(2 * n_all - 1)
-    return InfoNCETerms(loss, alignment, potential)
+    return beside_its_terms(
+        loss, pair.positive, pair.scale, n_all, 2 * n_all - 1, reduction, axis_name
+    )
 
 
 @with_auto_axes
@@ -194,7 +193,7 @@ def debiased_infonce(
         Robinson, Chuang, Sra, Jegelka, `Contrastive Learning with Hard Negative Samples
         <https://arxiv.org/abs/2010.04592>`_, 2021, eq. 4 (the weights).
     """
-    check_pair(z1, z2)
+    _check_two_examples(z1, z2, axis_name)
     check_temperature(temperature)
     temperature = as_scalar(temperature, z1)
     check_static(positive_prior=positive_prior, hardness=hardness)
@@ -203,7 +202,6 @@ def debiased_infonce(
         raise ValueError(f"positive_prior is {positive_prior}; it must lie in [0, 1).")
     if not hardness >= 0:
         raise ValueError(f"hardness is {hardness}; it must not be negative.")
-    _check_two_examples(z1, z2, axis_name)
     log_n = jnp.log(2 * global_size(len(z1), axis_name) - 2)
     options = True, implementation, axis_name, tile
 

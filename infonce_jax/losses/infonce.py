@@ -204,9 +204,23 @@ def infonce_terms(
         else:
             per_row = jax.nn.softplus(row_lse(x, y, scale, plan, pairs) - logit)
         loss = reduce(per_row, reduction, axis_name)
-    count = n_all if reduction == "sum" else 1
+    return beside_its_terms(loss, positive, scale, n_all, n_all, reduction, axis_name)
+
+
+def beside_its_terms(
+    loss: Float[Array, "..."],
+    positive: Float[Array, "batch"],
+    scale: Float[Array, ""],
+    batch: int,
+    candidates: int,
+    reduction: Reduction,
+    axis_name: str | tuple[str, ...] | None,
+) -> InfoNCETerms:
+    """A reduced loss over so many candidates, with its alignment and its potential."""
     alignment = reduce(positive, reduction, axis_name)
-    return InfoNCETerms(loss, alignment, loss + alignment * scale - count * jnp.log(n_all))
+    count = batch if reduction == "sum" else 1
+    potential = loss + alignment * scale - count * jnp.log(candidates)
+    return InfoNCETerms(loss, alignment, potential)
 
 
 def clip(

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 
 from infonce_jax import data
 from infonce_jax.config import from_plain
-from infonce_jax.evaluation import anderson_darling, norm_cv, whitening
+from infonce_jax.evaluation import AD_CRITICAL_5_PERCENT, anderson_darling, norm_cv, whitening
 from infonce_jax.evaluation.controls import random_projection
 from infonce_jax.evaluation.probe import linear_probe, nearest_neighbours
 from infonce_jax.report import figures
@@ -27,6 +27,7 @@ from infonce_jax.report.pages import (
     draw_page,
     finished_folders,
     interval,
+    labelled,
     markdown,
 )
 from infonce_jax.report.power_law import exponents
@@ -58,9 +59,8 @@ def draw_objectives(runs: Path) -> Drawn:
             setting = run.settings[0].key
             found.append(("untrained", *(_at(run, setting, 0, n) for n in (1000, 10_000))))
         for setting in run.settings:
-            suffix = f", {setting.label.replace('temperature', 'τ')}" if setting.label else ""
             last = (_at(run, setting.key, max(run.epochs), n) for n in (1000, 10_000))
-            found.append((label + suffix, *last))
+            found.append((labelled(label, setting), *last))
     rows = [
         ["objective", "CV", "of a Gaussian", "AD, n = 1,000", "AD, n = 10,000", "DP pass, 1,000",
          "alignment", "negative cosines' sd", "rank"]
@@ -83,7 +83,7 @@ def draw_objectives(runs: Path) -> Drawn:
         error = [[value.half_width], [value.half_width]]
         axes.errorbar(value.mean, row, xerr=error, fmt="o", markersize=3.5, color=colour)
     axes.axvline(GAUSSIAN_AD, **figures.DASHED, label="Gaussian")
-    axes.axvline(0.752, color=figures.REFERENCE, linewidth=0.8, label="0.752")
+    axes.axvline(AD_CRITICAL_5_PERCENT, color=figures.REFERENCE, linewidth=0.8, label="0.752")
     axes.set_xscale("log")
     figures._log_ticks(axes.xaxis, (0.4, 1, 3, 10, 30, 100, 300))
     axes.set(xlabel="AD average, n = 10,000")

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from infonce_jax.report import figures
+from infonce_jax.report.runs import Setting
 
 
 class Drawn(NamedTuple):
@@ -42,6 +43,11 @@ def interval(values: Sequence[float]) -> Interval:
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / np.sqrt(len(values))
     return Interval(float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error))
+
+
+def labelled(name: str, setting: Setting) -> str:
+    """The name with the hyperparameters that tell the setting from the run's others."""
+    return ", ".join(filter(None, [name, setting.label.replace("temperature", "τ")]))
 
 
 class Absent(Exception):

@@ -19,7 +19,7 @@ from scipy import stats
 
 from infonce_jax import data, embeddings
 from infonce_jax.config import from_plain
-from infonce_jax.evaluation import evaluate_arrays, whitening
+from infonce_jax.evaluation import AD_CRITICAL_5_PERCENT, evaluate_arrays, whitening
 from infonce_jax.evaluation.controls import gaussian_like, random_projection
 from infonce_jax.report import figures, paper
 from infonce_jax.report.pages import (
@@ -28,12 +28,14 @@ from infonce_jax.report.pages import (
     draw_page,
     finished_folders,
     interval,
+    labelled,
     markdown,
 )
 from infonce_jax.report.runs import Key, Run, Setting, load_run
 from infonce_jax.report.table import GAUSSIAN_AD, GAUSSIAN_PASS
 
 _CONTROL_SIZES = (500, 1000, 10_000)
+_CIFAR10_SIZES = (500, 2000, 10_000)
 
 
 class _Point(NamedTuple):
@@ -51,9 +53,7 @@ def draw_cosines(runs: Path) -> Drawn:
     figure, grid = figures._figure(1.0, rows=len(dims), legend_lines=3, gap_inch=0.42)
     rows = [["d", "batch", "positive pairs", "negative pairs", "1/√d"]]
     for axes, dim in zip(grid, dims, strict=True):
-        own = _of_dim(points, dim)
-        # What is untrained does not depend on the batch.
-        sets = [("untrained", own[0].run, 0), *((p.batch, p.run, max(p.run.epochs)) for p in own)]
+        sets = _beside_untrained(_of_dim(points, dim))
         for position, (label, run, step) in enumerate(sets):
             positive, negative = _cosines(run, step)
             for offset, sample, colour in (
@@ -121,8 +121,7 @@ def draw_normality(runs: Path) -> Drawn:
         ["d", "batch", "CV", "of a Gaussian", "AD average", "AD pass", "DP average p", "DP pass"]
     ]
     for dim, colour in zip(dims, figures._setting_colours(len(dims)), strict=True):
-        own = _of_dim(points, dim)
-        sets = [("untrained", own[0].run, 0), *((p.batch, p.run, max(p.run.epochs)) for p in own)]
+        sets = _beside_untrained(_of_dim(points, dim))
         found = []
         for label, run, step in sets:
             n = run.config["report"]["sample_size"]
@@ -140,7 +139,7 @@ def draw_normality(runs: Path) -> Drawn:
             axes.plot(range(len(line)), line, "o-", color=colour, markersize=3, label=f"d = {dim}")
         grid[0].axhline((2 * dim) ** -0.5, color=colour, linewidth=0.6, dashes=(4, 2))
     grid[0].plot([], [], label="1/√(2d)", **figures.DASHED)
-    grid[1].axhline(0.752, **figures.DASHED)
+    grid[1].axhline(AD_CRITICAL_5_PERCENT, **figures.DASHED)
     grid[2].axhline(GAUSSIAN_PASS, **figures.DASHED)
     grid[0].set(ylabel="CV")
     grid[1].set(ylabel="AD average")
@@ -200,14 +199,13 @@ def draw_controls(runs: Path) -> Drawn:
         add("random projection of the inputs", list(map(_normality_of, projected)))
         add("untrained", _normality_of_members(run, run.settings[0], 0))
         for setting in run.settings:
-            temperature = setting.label.replace("temperature", ", τ =")
-            add(f"InfoNCE{temperature}", _normality_of_members(run, setting, last))
+            add(labelled("InfoNCE", setting), _normality_of_members(run, setting, last))
             held = embeddings.read(run.embeddings[last])
             gaussian = [
                 gaussian_like(held.array(member, "test", "clean"), seed=s)
                 for s, member in enumerate(setting.members)
             ]
-            label = f"a Gaussian with its mean and covariance{temperature}"
+            label = labelled("a Gaussian with its mean and covariance", setting)
             add(label, list(map(_normality_of, gaussian)))
         if supervised is not None and (runs / supervised / "evaluation.json").is_file():
             on_labels = load_run(runs / supervised)
@@ -259,11 +257,10 @@ class _Dynamics(NamedTuple):
 
 def draw_dynamics(runs: Path) -> Drawn:
     """Figure 4: CV, AD and DP over the epochs of a two-layer MLP on CIFAR-10, at three sample sizes."""
-    sizes = (500, 2000, 10_000)
     curves = _cifar10_curves(runs / "cifar10_mlp")
     figure, grid = figures._figure(1.0, rows=5, legend_lines=2, gap_inch=0.3)
     panels = [("norm_cv", 2000, "CV", "")]
-    panels += [("ad_mean", n, "AD", f"n = {n:,}") for n in sizes]
+    panels += [("ad_mean", n, "AD", f"n = {n:,}") for n in _CIFAR10_SIZES]
     panels += [("dp_pass", 500, "DP pass", "n = 500")]
     for axes, (statistic, n, label, title) in zip(grid, panels, strict=True):
         axes.set_title(title, loc="left", fontsize="medium", pad=3)
@@ -285,31 +282,27 @@ def draw_dynamics(runs: Path) -> Drawn:
     grid[4].set(ylim=(0, 1.03), xlabel="epoch")
     figures._legend_above(grid[0], columns=2)
 
-    return Drawn("dynamics", figure, markdown(_epochs(curves, sizes)))
+    return Drawn("dynamics", figure, markdown(_epochs(curves)))
 
 
 def draw_resnet(runs: Path) -> Drawn:
     """Table 1, CIFAR-10: a ResNet at the epochs that were evaluated, by InfoNCE and on the labels."""
-    return Drawn(
-        "resnet",
-        None,
-        markdown(_epochs(_cifar10_curves(runs / "cifar10_resnet"), (500, 2000, 10_000))),
-    )
+    return Drawn("resnet", None, markdown(_epochs(_cifar10_curves(runs / "cifar10_resnet"))))
 
 
-def _epochs(curves: Sequence[_Dynamics], sizes: Sequence[int]) -> list[list[object]]:
+def _epochs(curves: Sequence[_Dynamics]) -> list[list[object]]:
     """CV, AD and DP of every curve at some epochs, the first row being the head."""
     rows = [
         ["", "epoch", "CV", "of a Gaussian"]
-        + [f"AD, n = {n:,}" for n in sizes]
-        + [f"DP pass, {n:,}" for n in sizes]
+        + [f"AD, n = {n:,}" for n in _CIFAR10_SIZES]
+        + [f"DP pass, {n:,}" for n in _CIFAR10_SIZES]
     ]
     for curve in curves:
         last = max(curve.run.epochs.values())
         for step, epoch in curve.run.epochs.items():
             if epoch in (0, 1, 2, 5, 20, 50, last):
-                ad = [f"{curve.at(step, 'ad_mean', n):.3g}" for n in sizes]
-                dp = [f"{curve.at(step, 'dp_pass', n):.0%}" for n in sizes]
+                ad = [f"{curve.at(step, 'ad_mean', n):.3g}" for n in _CIFAR10_SIZES]
+                dp = [f"{curve.at(step, 'dp_pass', n):.0%}" for n in _CIFAR10_SIZES]
                 cv = [f"{curve.at(step, c, 2000):.3f}" for c in ("norm_cv", "norm_cv_gaussian")]
                 rows.append([curve.label, f"{epoch:g}", *cv, *ad, *dp])
     return rows
@@ -484,11 +477,11 @@ def _points(folder: Path) -> list[_Point]:
 
 def _cifar10_curves(folder: Path) -> list[_Dynamics]:
     contrastive = load_run(_finished(folder / "contrastive"))
-    colours = (figures.TRAINED, figures.BETWEEN)
-    curves = []
-    for setting, colour in zip(contrastive.settings, colours, strict=False):
-        label = ", ".join(["InfoNCE", *filter(None, [setting.label.replace("temperature", "τ")])])
-        curves.append(_Dynamics(label, contrastive, setting.key, colour))
+    colours = (figures.TRAINED, figures.BETWEEN)[: len(contrastive.settings)]
+    curves = [
+        _Dynamics(labelled("InfoNCE", setting), contrastive, setting.key, colour)
+        for setting, colour in zip(contrastive.settings, colours, strict=True)
+    ]
     if (folder / "supervised" / "evaluation.json").is_file():
         run = load_run(folder / "supervised")
         curves.append(_Dynamics("supervised", run, run.settings[0].key, figures.OTHER))
@@ -498,6 +491,12 @@ def _cifar10_curves(folder: Path) -> list[_Dynamics]:
 def _of_dim(points: Sequence[_Point], dim: int) -> list[_Point]:
     """The runs of one dimension, by batch size."""
     return sorted((p for p in points if p.dim == dim), key=lambda p: p.batch)
+
+
+def _beside_untrained(points: Sequence[_Point]) -> list[tuple[str | int, Run, int]]:
+    """Label, run and step: untrained, which does not depend on the batch, and each batch at its end."""
+    trained = [(p.batch, p.run, max(p.run.epochs)) for p in points]
+    return [("untrained", points[0].run, 0), *trained]
 
 
 def _clean(run: Run, step: int) -> list[Float[np.ndarray, "n d"]]:
