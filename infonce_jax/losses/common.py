@@ -16,10 +16,18 @@ Similarity = Literal["inner_product", "squared_distance"]
 
 
 class Pairs(NamedTuple):
-    """Rows whose inner products are the similarities, and the similarity of each positive pair."""
+    """Rows whose inner products are the similarities, and the similarity of each positive pair.
+
+    Attributes:
+        x: of the first view.
+        y: of the second view.
+        negatives: of candidates beside the batch, where there are any.
+        positive: similarity of row i of both views.
+    """
 
     x: Float[Array, "batch lifted"]
     y: Float[Array, "batch lifted"]
+    negatives: Float[Array, "queue lifted"] | None
     positive: Float[Array, "batch"]
 
 
@@ -52,32 +60,44 @@ def make_pairs(
     normalize: bool,
     similarity: Similarity = "inner_product",
     axis_name: str | tuple[str, ...] | None = None,
+    negatives: Array | None = None,
 ) -> Pairs:
     """The rows on the sphere, where `normalize`, and lifted to where similarity is a product."""
     check_flags(normalize=normalize)
+    rows = [z1, z2] if negatives is None else [z1, z2, negatives]
     if normalize:
-        z1, z2 = safe_normalize(z1), safe_normalize(z2)
-    wide1, wide2 = widen(z1), widen(z2)
+        rows = [safe_normalize(z) for z in rows]
+    wide1, wide2, *wide_negatives = (widen(z) for z in rows)
     if similarity == "inner_product":
-        return Pairs(z1, z2, jnp.sum(wide1 * wide2, axis=1))
-    if similarity != "squared_distance":
+        x, y, *others = rows
+        positive = jnp.sum(wide1 * wide2, axis=1)
+    elif similarity == "squared_distance":
+        # Distances do not change under a translation, and the products cancel least about 0.
+        centre = jnp.mean(lax.stop_gradient(wide2), axis=0)
+        if axis_name is not None:
+            centre = lax.pmean(centre, axis_name)
+        x = _lift_anchors(wide1 - centre)
+        y, *others = (_lift_candidates(z - centre) for z in (wide2, *wide_negatives))
+        positive = -jnp.sum((wide1 - wide2) ** 2, axis=1)
+    else:
         raise ValueError(
             f"similarity is {similarity!r}; use 'inner_product' or 'squared_distance'. The cosine is "
             "'inner_product' with normalize=True, the default."
         )
-    # Distances do not change under a translation, and the products below cancel least about 0.
-    centre = jnp.mean(lax.stop_gradient(wide2), axis=0)
-    if axis_name is not None:
-        centre = lax.pmean(centre, axis_name)
-    x, y = lift_distance(wide1 - centre, wide2 - centre)
-    return Pairs(x, y, -jnp.sum((wide1 - wide2) ** 2, axis=1))
+    return Pairs(x, y, others[0] if others else None, positive)
 
 
-def lift_distance(x: Array, y: Array) -> tuple[Array, Array]:
-    """-‖x - y‖² as the inner product of (2x, -‖x‖², 1) and (y, 1, -‖y‖²)."""
-    square_x, square_y = (jnp.sum(z**2, axis=1, keepdims=True) for z in (x, y))
-    x = jnp.concatenate([2 * x, -square_x, jnp.ones_like(square_x)], axis=1)
-    return x, jnp.concatenate([y, jnp.ones_like(square_y), -square_y], axis=1)
+# -‖x - y‖² is the inner product of (2x, -‖x‖², 1) and (y, 1, -‖y‖²).
+
+
+def _lift_anchors(x):
+    square = jnp.sum(x**2, axis=1, keepdims=True)
+    return jnp.concatenate([2 * x, -square, jnp.ones_like(square)], axis=1)
+
+
+def _lift_candidates(y):
+    square = jnp.sum(y**2, axis=1, keepdims=True)
+    return jnp.concatenate([y, jnp.ones_like(square), -square], axis=1)
 
 
 def accumulator_dtype(dtype: Any) -> np.dtype:
@@ -164,6 +184,15 @@ def check_pair(z1: Array, z2: Array, names: tuple[str, str] = ("z1", "z2")) -> N
             f"The batch is empty ({names[0]} has shape {z1.shape}); pass at least one pair."
         )
     check_floating(**{names[0]: z1, names[1]: z2})
+
+
+def check_negatives(negatives: Array, dim: int) -> None:
+    check_floating(negatives=negatives)
+    if negatives.ndim != 2 or negatives.shape[1] != dim or len(negatives) == 0:
+        raise ValueError(
+            f"negatives has shape {negatives.shape}; it must be [queue, {dim}] with at least one row,"
+            " of the dimension of the batch."
+        )
 
 
 def check_arrays(**arrays: Array) -> None:

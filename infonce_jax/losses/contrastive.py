@@ -17,7 +17,7 @@ from infonce_jax.losses.common import (
     as_scalar,
     check_arrays,
     check_flags,
-    check_floating,
+    check_negatives,
     check_pair,
     check_reduction,
     check_scalars,
@@ -49,6 +49,7 @@ def nt_xent(
     *,
     temperature: Num[Array, ""] | float,
     normalize: bool = True,
+    exclude: Int[Array, "batch"] | None = None,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
     axis_name: str | tuple[str, ...] | None = None,
@@ -73,6 +74,8 @@ def nt_xent(
         z2: representations of the second view.
         temperature: τ > 0; differentiable.
         normalize: see `infonce`.
+        exclude: an integer per example, equal where two examples show the same thing: none of their
+            four views are negatives of each other then.
         reduction: see `infonce`.
         implementation: see `infonce`.
         axis_name: see `infonce`.
@@ -87,6 +90,7 @@ def nt_xent(
         z2,
         temperature=temperature,
         normalize=normalize,
+        exclude=exclude,
         reduction=reduction,
         implementation=implementation,
         axis_name=axis_name,
@@ -101,6 +105,7 @@ def nt_xent_terms(
     *,
     temperature: Num[Array, ""] | float,
     normalize: bool = True,
+    exclude: Int[Array, "batch"] | None = None,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
     axis_name: str | tuple[str, ...] | None = None,
@@ -110,7 +115,7 @@ def nt_xent_terms(
 
     Takes what `nt_xent` takes; `loss = -alignment / τ + uniformity + log(2·batch - 1)`.
     """
-    options = normalize, implementation, axis_name, tile
+    options = normalize, implementation, axis_name, tile, exclude
     pair = _two_views(z1, z2, temperature, *options)
     logit = pair.scale * pair.positive
     of_views = [jax.nn.softplus(lse - logit) for lse in pair.negatives]
@@ -351,16 +356,10 @@ def moco(
         Learning <https://arxiv.org/abs/1911.05722>`_, 2019, eq. 1.
     """
     check_pair(query, key, ("query", "key"))
-    check_floating(negatives=negatives)
-    if negatives.ndim != 2 or negatives.shape[1] != query.shape[1] or len(negatives) == 0:
-        raise ValueError(
-            f"negatives has shape {negatives.shape}; it must be [queue, {query.shape[1]}] with at "
-            "least one row, of the dimension of the queries."
-        )
+    check_negatives(negatives, query.shape[1])
     check_temperature(temperature)
     check_reduction(reduction)
-    q, _, positive = make_pairs(query, key, normalize)
-    negatives = safe_normalize(negatives) if normalize else negatives
+    q, _, negatives, positive = make_pairs(query, key, normalize, negatives=negatives)
     n_all = global_size(len(negatives), axis_name)
     plan = make_plan(implementation, len(q), n_all, axis_name, tile)
     scale = 1 / as_scalar(temperature, query)
@@ -376,6 +375,7 @@ def siglip(
     logit_scale: Num[Array, ""] | float,
     logit_bias: Num[Array, ""] | float,
     normalize: bool = True,
+    exclude: Int[Array, "batch"] | Bool[Array, "batch candidates"] | None = None,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
     axis_name: str | tuple[str, ...] | None = None,
@@ -393,6 +393,7 @@ def siglip(
         logit_scale: t, already exponentiated where a model learns log t; SigLIP starts at 10.
         logit_bias: b; SigLIP starts at -10. Both are differentiable.
         normalize: see `infonce`.
+        exclude: see `infonce`; an excluded pair is no pair of the sum.
         reduction: see `infonce`; "mean" is over rows, as in the paper, not over pairs.
         implementation: see `infonce`.
         axis_name: see `infonce`.
@@ -405,15 +406,16 @@ def siglip(
     check_pair(image, text, ("image", "text"))
     check_scalars(logit_scale=logit_scale, logit_bias=logit_bias)
     check_reduction(reduction)
-    x, y, positive = make_pairs(image, text, normalize)
+    x, y, _, positive = make_pairs(image, text, normalize)
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
+    pairs = own_pairs(exclude, n, axis_name)
     logit_scale, logit_bias = (as_scalar(a, image) for a in (logit_scale, logit_bias))
     own = jax.nn.softplus(-(logit_scale * positive + logit_bias))
     if reduction == "none":
-        return own + row_softplus(x, y, logit_scale, logit_bias, None, plan)
+        return own + row_softplus(x, y, logit_scale, logit_bias, None, plan, pairs)
     weights = jnp.full(n, 1 / n if reduction == "mean" else 1.0, positive.dtype)
-    total = row_softplus(x, y, logit_scale, logit_bias, weights, plan)
+    total = row_softplus(x, y, logit_scale, logit_bias, weights, plan, pairs)
     return reduce(own, reduction, axis_name) + reduce(total[None], reduction, axis_name)
 
 
@@ -431,7 +433,9 @@ class _TwoViews(NamedTuple):
     scale: Float[Array, ""]
 
 
-def _two_views(z1, z2, temperature, normalize, implementation, axis_name, tile) -> _TwoViews:
+def _two_views(
+    z1, z2, temperature, normalize, implementation, axis_name, tile, exclude=None
+) -> _TwoViews:
     """Three blocks of the [2·batch, 2·batch] matrix, those within a view by their upper triangles.
 
     Together they are half of it. The positives are left out: a loss that counts them among the
@@ -439,12 +443,18 @@ def _two_views(z1, z2, temperature, normalize, implementation, axis_name, tile) 
     """
     check_pair(z1, z2)
     check_temperature(temperature)
-    x, y, positive = make_pairs(z1, z2, normalize)
+    x, y, _, positive = make_pairs(z1, z2, normalize)
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
     scale = 1 / as_scalar(temperature, z1)
-    across = row_and_column_lse(x, y, scale, plan, own_pairs(None, n, axis_name))
-    within = self_lse(x, scale, plan), self_lse(y, scale, plan)
+    pairs = own_pairs(exclude, n, axis_name)
+    if not isinstance(pairs, tuple):
+        raise ValueError(
+            f"exclude is a mask of shape {exclude.shape}, which does not say which views it is of; pass "
+            f"an integer per example [{n}], equal where two examples are no negatives of each other."
+        )
+    across = row_and_column_lse(x, y, scale, plan, pairs)
+    within = (self_lse(z, scale, plan, exclude) for z in (x, y))
     negatives = tuple(safe_logaddexp(a, b) for a, b in zip(across, within, strict=True))
     return _TwoViews(positive, negatives, scale)
 

@@ -1,5 +1,6 @@
 """InfoNCE, one-way and symmetric, and its CLIP form."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from infonce_jax.losses.common import (
     Similarity,
     as_scalar,
     check_flags,
+    check_negatives,
     check_pair,
     check_positive,
     check_reduction,
@@ -27,18 +29,22 @@ from infonce_jax.losses.tiles import (
     own_pairs,
     row_and_column_lse,
     row_lse,
+    safe_logaddexp,
     weighted_row_loss,
 )
 
 
 class InfoNCETerms(NamedTuple):
-    """InfoNCE and its two parts: `loss = -alignment / temperature + uniformity + log(batch)`.
+    """InfoNCE and its two parts: `loss = -alignment / temperature + uniformity + log(candidates)`.
+
+    There are as many candidates as rows in the batch, for NT-Xent 2·batch - 1. `negatives` beside
+    the batch add to those of z1 → z2; symmetric InfoNCE takes the mean of both logarithms.
 
     Attributes:
         loss: the cross-entropy over the batch.
         alignment: mean similarity of the positive pairs, E_π[u·v].
         uniformity: the uniformity potential Φ(μ) = E_u log E_v exp(u·v / temperature), its inner
-            expectation taken over the batch.
+            expectation taken over the candidates.
     """
 
     loss: Float[Array, "..."]
@@ -55,6 +61,7 @@ def infonce(
     normalize: bool = True,
     similarity: Similarity = "inner_product",
     exclude: Int[Array, "batch"] | Bool[Array, "batch candidates"] | None = None,
+    negatives: Float[Array, "queue dim"] | None = None,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
     axis_name: str | tuple[str, ...] | None = None,
@@ -98,6 +105,10 @@ def infonce(
             example, equal where two examples show the same thing, or a mask, True at [i, j] where
             row j of `z2` is not to count as a negative of row i of `z1`. The positive always
             counts. Under `axis_name` the mask has this device's rows and the columns of all.
+        negatives: candidates beside the batch, such as mined hard negatives or a queue: every row of
+            `z1` meets all of them, beside the rows of `z2`; the direction z2 → z1 does not. They
+            are differentiable, and under `axis_name` each device holds a part of them. With a queue
+            instead of the batch's own negatives it is `moco`.
         reduction: "mean" or "sum" over the batch, or "none" for ℓ [batch].
         implementation: "dense" builds the [batch, batch] matrix and can be differentiated any
             number of times, in either mode; "tiled" never builds it, takes O(batch · dim) memory
@@ -137,6 +148,7 @@ def infonce(
         normalize=normalize,
         similarity=similarity,
         exclude=exclude,
+        negatives=negatives,
         reduction=reduction,
         implementation=implementation,
         axis_name=axis_name,
@@ -154,6 +166,7 @@ def infonce_terms(
     normalize: bool = True,
     similarity: Similarity = "inner_product",
     exclude: Int[Array, "batch"] | Bool[Array, "batch candidates"] | None = None,
+    negatives: Float[Array, "queue dim"] | None = None,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
     axis_name: str | tuple[str, ...] | None = None,
@@ -181,30 +194,42 @@ def infonce_terms(
         <https://arxiv.org/abs/2602.24012>`_, 2026.
     """
     check_pair(z1, z2)
+    if negatives is not None:
+        check_negatives(negatives, z1.shape[1])
     check_temperature(temperature)
     check_flags(symmetric=symmetric)
     check_reduction(reduction)
-    x, y, positive = make_pairs(z1, z2, normalize, similarity, axis_name)
+    x, y, beside, positive = make_pairs(z1, z2, normalize, similarity, axis_name, negatives)
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
+    pairs = own_pairs(exclude, n, axis_name)
     scale = 1 / as_scalar(temperature, z1)
     logit = scale * positive
+    candidates = n_all
     # ℓ_i = log(1 + Σ_{j≠i} exp(s_ij - s_ii)): a positive among its own candidates would cancel
     # itself, and of a loss near zero little else than rounding would be left.
-    if exclude is None and not symmetric and reduction != "none":
+    if beside is None and not symmetric and reduction != "none":
         weights = jnp.full(n, 1 / n if reduction == "mean" else 1.0, positive.dtype)
-        total = weighted_row_loss(x, y, scale, logit, weights, plan)
+        total = weighted_row_loss(x, y, scale, logit, weights, plan, pairs)
         # One number per device: what is left to do is the mean or sum over devices.
         loss = reduce(total[None], reduction, axis_name)
     else:
-        pairs = own_pairs(exclude, n, axis_name)
         if symmetric:
             rows, columns = row_and_column_lse(x, y, scale, plan, pairs)
-            per_row = (jax.nn.softplus(rows - logit) + jax.nn.softplus(columns - logit)) / 2
         else:
-            per_row = jax.nn.softplus(row_lse(x, y, scale, plan, pairs) - logit)
+            rows = row_lse(x, y, scale, plan, pairs)
+        if beside is not None:
+            m_all = global_size(len(beside), axis_name)
+            plan_beside = make_plan(implementation, n, m_all, axis_name, tile)
+            rows = safe_logaddexp(rows, row_lse(x, beside, scale, plan_beside))
+            # The two directions count candidates of their own; what enters is their mean logarithm.
+            candidates = n_all + m_all
+            candidates = math.sqrt(n_all * candidates) if symmetric else candidates
+        per_row = jax.nn.softplus(rows - logit)
+        if symmetric:
+            per_row = (per_row + jax.nn.softplus(columns - logit)) / 2
         loss = reduce(per_row, reduction, axis_name)
-    return beside_its_terms(loss, positive, scale, n_all, n_all, reduction, axis_name)
+    return beside_its_terms(loss, positive, scale, n_all, candidates, reduction, axis_name)
 
 
 def beside_its_terms(
@@ -212,7 +237,7 @@ def beside_its_terms(
     positive: Float[Array, "batch"],
     scale: Float[Array, ""],
     batch: int,
-    candidates: int,
+    candidates: float,
     reduction: Reduction,
     axis_name: str | tuple[str, ...] | None,
 ) -> InfoNCETerms:
@@ -229,6 +254,8 @@ def clip(
     *,
     logit_scale: Num[Array, ""] | float,
     logit_bias: Num[Array, ""] | float = 0.0,
+    normalize: bool = True,
+    exclude: Int[Array, "batch"] | Bool[Array, "batch candidates"] | None = None,
     reduction: Reduction = "mean",
     implementation: Implementation = "auto",
     axis_name: str | tuple[str, ...] | None = None,
@@ -246,6 +273,8 @@ def clip(
         logit_scale: t > 0, already exponentiated where a model learns log t. CLIP starts at
             1 / 0.07 and holds it below 100.
         logit_bias: b.
+        normalize: see `infonce`.
+        exclude: see `infonce`.
         reduction: see `infonce`.
         implementation: see `infonce`.
         axis_name: see `infonce`.
@@ -262,6 +291,8 @@ def clip(
         image,
         text,
         temperature=1 / as_scalar(logit_scale, image),
+        normalize=normalize,
+        exclude=exclude,
         reduction=reduction,
         implementation=implementation,
         axis_name=axis_name,

@@ -140,7 +140,10 @@ def row_lse(
 
 
 def self_lse(
-    z: Float[Array, "n dim"], scale: Num[Array, ""] | float, plan: Plan
+    z: Float[Array, "n dim"],
+    scale: Num[Array, ""] | float,
+    plan: Plan,
+    ids: Int[Array, "n"] | None = None,
 ) -> Float[Array, "n"]:
     """log Σ_{j≠i} exp(s_ij) for every row of s = scale · z zᵀ.
 
@@ -150,12 +153,12 @@ def self_lse(
         z: rows.
         scale: multiplies the inner products; differentiable.
         plan: see `Plan`.
+        ids: rows with the same id are left out of each other's sums.
     """
     if not plan.tiled or plan.axis_name is not None:
-        own = _global_index(z.shape[0], plan.axis_name)
-        return row_lse(z, z, scale, plan, (own, own))
+        return row_lse(z, z, scale, plan, own_pairs(ids, len(z), plan.axis_name))
     plan = plan._replace(columns=True, triangle=True)
-    above, below = _row_and_column(plan, z, None, scale, None)
+    above, below = _row_and_column(plan, z, None, scale, None if ids is None else (ids, ids))
     return safe_logaddexp(above, below)
 
 
@@ -166,26 +169,28 @@ def weighted_row_loss(
     positive: Float[Array, "n"],
     weights: Float[Array, "n"],
     plan: Plan,
+    exclude: tuple[Int[Array, "n"], Int[Array, "n"]] | Bool[Array, "n m"],
 ) -> Float[Array, ""]:
-    """Σ_i w_i log(1 + Σ_{j≠i} exp(s_ij - p_i)), its gradient made in the same pass as its value.
+    """Σ_i w_i log(1 + Σ_j exp(s_ij - p_i)), its gradient made in the same pass as its value.
 
     One strip of rows sees all its candidates at once, so three products of a strip make value and
     gradient (6 n m dim flops) where a gradient made later needs the logits again (8 n m dim).
 
     Args:
         x: rows.
-        y: columns; the own column of a row, that of its index, is left out of the sum.
+        y: columns.
         scale: multiplies the inner products; differentiable.
         positive: the logit p of each row's positive.
         weights: w.
         plan: see `Plan`.
+        exclude: pairs left out of the sum; see `row_and_column_lse`.
     """
     if not plan.tiled or plan.ring:
-        own = _global_index(len(x), plan.axis_name)
-        return jnp.sum(weights * jax.nn.softplus(row_lse(x, y, scale, plan, (own, own)) - positive))
+        lse = row_lse(x, y, scale, plan, exclude)
+        return jnp.sum(weights * jax.nn.softplus(lse - positive))
     x, y, scale, _ = _common(plan, x, y, scale, 0.0)
     weights, positive = (_vary(value, x, y) for value in (weights, positive))
-    return _weighted_rows("exp", plan, x, y, scale, positive, weights)
+    return _weighted_rows("exp", plan, x, y, scale, positive, weights, exclude)
 
 
 def row_softplus(
@@ -195,17 +200,21 @@ def row_softplus(
     bias: Num[Array, ""] | float,
     weights: Float[Array, "n"] | None,
     plan: Plan,
+    exclude: tuple[Int[Array, "n"], Int[Array, "n"]] | Bool[Array, "n m"],
 ) -> Float[Array, "..."]:
-    """Σ_{j≠i} log(1 + exp(s_ij + bias)) for every row, or their weighted sum if weights are given."""
+    """Σ_j log(1 + exp(s_ij + bias)) for every row, or their weighted sum if weights are given.
+
+    Without the pairs in `exclude`; see `row_and_column_lse`.
+    """
+    _check_ring_takes(plan, exclude)
     x, y, scale, bias = _common(plan, x, y, scale, bias)
     if plan.tiled and weights is not None:
-        return _weighted_rows("softplus", plan, x, y, scale, bias, _vary(weights, x, y))
+        return _weighted_rows("softplus", plan, x, y, scale, bias, _vary(weights, x, y), exclude)
     if plan.tiled:
-        per_row = _tiled_row_softplus(plan, x, y, scale, bias)
+        per_row = _tiled_row_softplus(plan, x, y, scale, bias, exclude)
     else:
-        y = _gather(y, plan)
-        own = _global_index(len(x), plan.axis_name)[:, None] == jnp.arange(len(y))
-        logits = jnp.where(own, -jnp.inf, scale * dot(x, y) + bias)
+        logits = scale * dot(x, _gather(y, plan)) + bias
+        logits = _masked(logits, _gather_ids(plan, exclude))
         per_row = jnp.sum(jax.nn.softplus(logits), axis=1)
     return per_row if weights is None else jnp.sum(weights * per_row)
 
@@ -261,12 +270,16 @@ def _common(plan, x, y, scale, bias):
     return x, y, scale, bias
 
 
-def _row_and_column(plan, x, y, scale, exclude):
+def _check_ring_takes(plan, exclude):
     if plan.ring and exclude is not None and not isinstance(exclude, tuple):
         raise ValueError(
             "implementation='ring' takes an integer per row in exclude, which travels with the "
             "rows; a mask spans the columns of all devices. Pass integers, or use 'tiled'."
         )
+
+
+def _row_and_column(plan, x, y, scale, exclude):
+    _check_ring_takes(plan, exclude)
     x, y, scale, _ = _common(plan, x, y, scale, 0.0)
     if plan.tiled:
         return _tiled_lse(plan, x, y, scale, exclude)
@@ -594,89 +607,91 @@ def _fold_in(sums, at, logits, axis):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _weighted_rows(kind, plan, x, y, scale, shift, weights):
+def _weighted_rows(kind, plan, x, y, scale, shift, weights, exclude):
     if kind == "exp":
-        own = _global_index(len(x), plan.axis_name)
-        lse = _lse_forward(plan, x, y, scale, (own, own))[0][0]
+        lse = _lse_forward(plan, x, y, scale, exclude)[0][0]
         per_row = jax.nn.softplus(lse - shift)
     else:
-        per_row = _softplus_forward(plan, x, y, scale, shift)[0]
+        per_row = _softplus_forward(plan, x, y, scale, shift, exclude)[0]
     return jnp.sum(weights * per_row)
 
 
-def _weighted_rows_forward(kind, plan, x, y, scale, shift, weights):
-    per_row, gx, gy, g_shift = _value_and_gradient(kind, plan, x, y, scale, shift, weights)
+def _weighted_rows_forward(kind, plan, x, y, scale, shift, weights, exclude):
+    per_row, gx, gy, g_shift = _value_and_gradient(kind, plan, x, y, scale, shift, weights, exclude)
     g_scale = jnp.sum(gx * x)
     gx, gy = (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype)
     return jnp.sum(weights * per_row), (gx, gy, g_scale, g_shift, per_row)
 
 
 def _weighted_rows_backward(kind, plan, gradients, cotangent):
-    return tuple((cotangent * g).astype(g.dtype) for g in gradients)
+    return *((cotangent * g).astype(g.dtype) for g in gradients), None
 
 
 _weighted_rows.defvjp(_weighted_rows_forward, _weighted_rows_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _tiled_row_softplus(plan, x, y, scale, bias):
-    return _softplus_forward(plan, x, y, scale, bias)[0]
+def _tiled_row_softplus(plan, x, y, scale, bias, exclude):
+    return _softplus_forward(plan, x, y, scale, bias, exclude)[0]
 
 
-def _softplus_forward(plan, x, y, scale, bias):
+def _softplus_forward(plan, x, y, scale, bias, exclude):
     # XLA drops the gradient's products, which nothing uses.
     nothing = jnp.zeros(len(x), scale.dtype)
-    per_row = _value_and_gradient("softplus", plan, x, y, scale, bias, nothing)[0]
-    return per_row, (x, y, scale, bias)
+    per_row = _value_and_gradient("softplus", plan, x, y, scale, bias, nothing, exclude)[0]
+    return per_row, (x, y, scale, bias, exclude)
 
 
 def _softplus_backward(plan, residuals, cotangent):
-    x, y, scale, _ = residuals
-    _, gx, gy, g_bias = _value_and_gradient("softplus", plan, *residuals, cotangent)
+    x, y, scale, bias, exclude = residuals
+    _, gx, gy, g_bias = _value_and_gradient("softplus", plan, x, y, scale, bias, cotangent, exclude)
     g_scale = jnp.sum(gx * x)
-    return (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype), g_scale, g_bias
+    return (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype), g_scale, g_bias, None
 
 
 _tiled_row_softplus.defvjp(_softplus_forward, _softplus_backward)
 
 
-def _value_and_gradient(kind, plan, x, y, scale, shift, weights):
+def _value_and_gradient(kind, plan, x, y, scale, shift, weights, exclude):
     """Sums along rows and the gradient of their weighted sum, over all devices."""
-    own = _global_index(len(x), plan.axis_name)
     if not plan.ring:
-        ids = own, _gather(own, plan)
+        pairs = _gather_ids(plan, exclude)
         per_row, gx, gy, g_shift = _strips(
-            kind, plan, x, _gather(y, plan), scale, shift, weights, ids
+            kind, plan, x, _gather(y, plan), scale, shift, weights, pairs
         )
         return per_row, gx, _scatter_sum(gy, plan), g_shift
 
     def step(staying, travelling):
         y, ids, gy = travelling
-        per_row, gx, more_y, g_shift = _strips(kind, plan, x, y, scale, shift, weights, (own, ids))
+        pairs = exclude[0], ids
+        per_row, gx, more_y, g_shift = _strips(kind, plan, x, y, scale, shift, weights, pairs)
         staying = jax.tree.map(jnp.add, staying, (per_row, gx, g_shift))
         return staying, (y, ids, gy + more_y)
 
     shapes = [(len(x),), x.shape, (), y.shape]
     *staying, gy = (_vary(jnp.zeros(s, scale.dtype), x, y, scale) for s in shapes)
-    (per_row, gx, g_shift), (*_, gy) = _round_the_ring(plan, step, tuple(staying), (y, own, gy))
+    travelling = y, exclude[1], gy
+    (per_row, gx, g_shift), (*_, gy) = _round_the_ring(plan, step, tuple(staying), travelling)
     return per_row, gx, gy, g_shift
 
 
-def _strips(kind, plan, x, y, scale, shift, weights, ids):
+def _strips(kind, plan, x, y, scale, shift, weights, exclude):
     # Softplus and its derivative lie side by side.
     n, held = len(x), 1 if kind == "exp" else 2
     strips = -(-n // (plan.tile[0] or _strip_rows(held * len(y))))
     rows = -(-n // strips)
-    per_row_inputs = [x, weights, ids[0], *([shift] if kind == "exp" else [])]
+    left_out, ids = exclude if isinstance(exclude, tuple) else (exclude, None)
+    per_row_inputs = [x, weights, left_out, *([shift] if kind == "exp" else [])]
     split = [_padded(a, strips * rows).reshape(strips, rows, *a.shape[1:]) for a in per_row_inputs]
 
     def step(state, strip):
         gy, g_bias = state
-        x_strip, weight, own, *positive = strip
-        own = own[:, None] == ids[1]
+        x_strip, weight, left_out, *positive = strip
+        if ids is not None:
+            left_out = left_out[:, None] == ids
         logits = scale * dot(x_strip, y)
         if kind == "exp":
-            logits = jnp.where(own, -jnp.inf, logits)
+            logits = jnp.where(left_out, -jnp.inf, logits)
             top = _finite(jnp.max(logits, axis=1))
             weights_of_strip = jnp.exp(logits - top[:, None])
             total = jnp.sum(weights_of_strip, axis=1)
@@ -688,9 +703,9 @@ def _strips(kind, plan, x, y, scale, shift, weights, ids):
             logits = logits + shift
             decay = jnp.exp(-jnp.abs(logits))
             weights_of_strip = jnp.where(logits > 0, 1, decay) / (1 + decay)
-            weights_of_strip = jnp.where(own, 0, weights_of_strip)
+            weights_of_strip = jnp.where(left_out, 0, weights_of_strip)
             softplus = jnp.maximum(logits, 0) + jnp.log1p(decay)
-            per_row = jnp.sum(jnp.where(own, 0, softplus), axis=1)
+            per_row = jnp.sum(jnp.where(left_out, 0, softplus), axis=1)
             factor, g_positive = weight, None
             g_bias = g_bias + jnp.sum(factor * jnp.sum(weights_of_strip, axis=1))
         weights_of_strip = weights_of_strip.astype(x.dtype)
