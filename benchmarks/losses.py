@@ -4,6 +4,8 @@
     python -m benchmarks.losses --only headline  # the ratios alone
     python -m benchmarks.losses --only gpu       # on an accelerator: bfloat16, N = 65,536, d = 512
 
+Beside PyTorch on a GPU set XLA_PYTHON_CLIENT_PREALLOCATE=false, or JAX takes most of its memory.
+
 Every case runs forward and backward and is compiled beforehand; the cases of a table are run in
 turn, `--repeats` times, and the fastest run of each counts, so that a disturbance of the machine
 meets them all. Times are put in relation to the machine's own matrix product, measured in the same
@@ -118,6 +120,15 @@ def torch_peers():
 
         return InfoNCE(temperature=TEMPERATURE)
 
+    def inf_cl():
+        from inf_cl import cal_flash_loss
+
+        def loss(a, b):
+            both = (cal_flash_loss(*pair, scale=1 / TEMPERATURE) for pair in ((a, b), (b, a)))
+            return sum(per_row.mean() for per_row in both) / 2
+
+        return loss
+
     def plain():
         import torch
 
@@ -132,6 +143,8 @@ def torch_peers():
 
         return loss
 
+    if jax.default_backend() != "cpu":
+        return {"Inf-CL, both ways": inf_cl}
     return {
         "PyTorch, cross_entropy both ways": plain,
         "open_clip ClipLoss": open_clip,
@@ -144,9 +157,9 @@ def torch_peers():
 # --- measuring ------------------------------------------------------------------------------------
 
 
-def compiled(loss, a, b):
+def compiled(loss, a, b, argnums=(0, 1)):
     """A call that waits for value and gradients, and its temporary memory in MB."""
-    step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(a, b).compile()
+    step = jax.jit(jax.value_and_grad(loss, argnums)).lower(a, b).compile()
     return lambda: jax.block_until_ready(step(a, b)), temporaries_mb(step)
 
 
@@ -157,25 +170,39 @@ def temporaries_mb(step):
 def torch_call(make, a, b):
     import torch
 
-    loss = make()
-    tensors = [torch.tensor(np.asarray(z), requires_grad=True) for z in (a, b)]
+    loss, device = make(), "cpu" if jax.default_backend() == "cpu" else "cuda"
+    tensors = [
+        torch.tensor(np.asarray(z, np.float32), device=device)
+        .to(getattr(torch, z.dtype.name))
+        .requires_grad_()
+        for z in (a, b)
+    ]
 
     def call():
         torch.autograd.grad(loss(*tensors), tensors)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return call
 
 
-def fastest_s(calls, repeats):
-    """Fastest of `repeats` rounds for every call, the calls taking turns."""
-    best = dict.fromkeys(calls, float("inf"))
+def fastest_s(calls, repeats, most_s=30.0):
+    """Fastest of `repeats` rounds for every call, the calls taking turns.
+
+    A call that has taken `most_s` in all has had its rounds.
+    """
+    best, spent = dict.fromkeys(calls, float("inf")), dict.fromkeys(calls, 0.0)
     for call in calls.values():
         call()
     for _ in range(repeats):
         for name, call in calls.items():
+            if spent[name] > most_s:
+                continue
             start = time.perf_counter()
             call()
-            best[name] = min(best[name], time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            spent[name] += seconds
+            best[name] = min(best[name], seconds)
     return best
 
 
@@ -230,7 +257,7 @@ def measure(cases, a, b, repeats, peers=()):
             call()
             calls[name] = call
         except RuntimeError as error:
-            missing.append({"name": name, "note": f"fails ({error})"})
+            missing.append({"name": name, "note": f"fails ({str(error).splitlines()[0]})"})
     seconds = fastest_s(calls, repeats)
     rows = [{"name": k, "seconds": seconds[k], "temporary_mb": memory.get(k)} for k in calls]
     return rows + missing
@@ -272,7 +299,7 @@ def headline(repeats):
 
 
 def small(repeats):
-    """N <= 1,024: auto against dense, and optax's NT-Xent."""
+    """N <= 1,024: auto against dense, optax's NT-Xent, and at N = 256 the other peers."""
     out = {"rows": [], "ratios": {}}
     for n in (128, 256, 512, 1024):
         cases = {
@@ -282,8 +309,11 @@ def small(repeats):
         }
         if n == 1024 and importlib.util.find_spec("optax"):
             cases["optax.losses.ntxent, N = 1024"] = optax_nt_xent
-        rows = measure(cases, *unit_rows(n, 128), 20 * repeats if n < 1024 else 5 * repeats)
-        seconds = {row["name"]: row["seconds"] for row in rows}
+        peers = torch_peers() if n == 256 else {}
+        peers = {f"{name}, N = {n}": make for name, make in peers.items()}
+        times = 20 * repeats if n < 1024 else 5 * repeats
+        rows = measure(cases, *unit_rows(n, 128), times, peers)
+        seconds = {row["name"]: row.get("seconds") for row in rows}
         for name in ("symmetric", "NT-Xent"):
             ratio = seconds[f"{name} auto, N = {n}"] / seconds[f"{name} dense, N = {n}"]
             out["ratios"][f"{name} auto / dense, N = {n}"] = ratio
@@ -316,6 +346,46 @@ def near_zero(repeats):
             errors = {"value_error": of_value, "gradient_error": max(of_gradients)}
             rows.append({"name": label} | errors)
     return {"rows": rows}
+
+
+def gradient_caching(repeats):
+    """InfoNCE of an encoder, the batch whole and in 16 micro-batches; ResNet-18 is compiled alone."""
+    from infonce_jax import encoders
+
+    rows = []
+    for label, shape, batch, options in (
+        ("MLP 3072-4096-128", (3072,), 4096, {"name": "mlp", "width": 4096}),
+        ("ResNet-18 with GroupNorm", (32, 32, 3), 1024, {"name": "resnet18", "norm": "group"}),
+    ):
+        encoder = encoders.make_encoder(**options)
+        views = jax.random.normal(jax.random.key(1), (2, batch, *shape))
+        params = encoders.init(encoder, jax.random.key(0), views[0][:1])["params"]
+        encode = functools.partial(representation, encoder)
+        ways = {"whole": encode, "16 micro-batches": losses.microbatched(encode, batch // 16)}
+        calls, found = {}, {}
+        for way, f in ways.items():
+            loss = functools.partial(loss_of_encoder, f)
+            calls[way], memory_mb = compiled(loss, params, views, argnums=0)
+            found[way] = {"name": f"{label}, batch {batch:,}, {way}", "temporary_mb": memory_mb}
+        if options["name"] == "mlp":
+            for way, seconds in fastest_s(calls, repeats).items():
+                found[way]["seconds"] = seconds
+            whole, parts = (jax.tree.leaves(call()) for call in calls.values())
+            found["16 micro-batches"]["error"] = max(
+                float(jnp.max(jnp.abs(p - w)) / jnp.max(jnp.abs(w)))
+                for p, w in zip(parts, whole, strict=True)
+            )
+        rows += found.values()
+    return {"rows": rows}
+
+
+def representation(encoder, params, x):
+    return encoder.apply({"params": params}, x, train=False).encoder
+
+
+def loss_of_encoder(encode, params, views):
+    a, b = (encode(params, view) for view in views)
+    return losses.infonce(a, b, temperature=TEMPERATURE)
 
 
 def scaling(repeats):
@@ -362,8 +432,10 @@ def gpu(repeats):
         cases[f"symmetric tiled {tile}"] = ours(losses.infonce, "tiled", tile=tile)
     cases["one-way tiled"] = ours(losses.infonce, "tiled", symmetric=False)
     cases["NT-Xent tiled"] = ours(losses.nt_xent, "tiled")
-    rows = measure(cases, *unit_rows(n, dim, dtype), repeats)
+    rows = measure(cases, *unit_rows(n, dim, dtype), repeats, torch_peers())
     for row in rows:
+        if row["name"] not in cases:
+            continue
         row["of_product_limit"] = share_of_limit(row, n, dim, limit)
         row["error"] = error_against_float64(row["name"], cases[row["name"]], 9000, dim, dtype)
     smaller = {
@@ -432,7 +504,8 @@ def table(result):
         memory = "" if row.get("temporary_mb") is None else f"{row['temporary_mb']:,.1f}"
         share = f"{row['of_product_limit']:.0%}" if "of_product_limit" in row else ""
         error = f"{row['error']:.1e}" if "error" in row else ""
-        lines.append(f"| {name} | {1e3 * row['seconds']:,.1f} | {memory} | {share} | {error} |")
+        took = f"{1e3 * row['seconds']:,.1f}" if "seconds" in row else ""
+        lines.append(f"| {name} | {took} | {memory} | {share} | {error} |")
     ratios = [f"- {name}: {value:.2f}" for name, value in result.get("ratios", {}).items()]
     return "\n".join([*lines, "", *ratios])
 
@@ -457,7 +530,7 @@ def figure(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    tables = ("headline", "small", "near_zero", "scaling", "large", "gpu")
+    tables = ("headline", "small", "near_zero", "gradient_caching", "scaling", "large", "gpu")
     parser.add_argument("--only", nargs="+", choices=(*tables, "large-child"), default=tables)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
