@@ -231,11 +231,17 @@ def _standardise(z: Array, axis_name: str | tuple[str, ...] | None) -> tuple[Arr
     Keeps squares and their gradients in range at any scale of `z`. Entropy is the same for every
     choice of the divisor, so no gradient is lost by holding it fixed.
     """
-    centred = widen(z) - over_devices(lax.pmean, jnp.mean(widen(z), axis=0), axis_name)
-    largest = lax.stop_gradient(jnp.max(jnp.abs(centred)))
-    scale = over_devices(lax.pmax, largest, axis_name)
-    scale = jnp.where(scale == 0, 1, scale)
-    return centred / scale, jnp.log(scale)
+    wide = widen(z)
+    centred = wide - over_devices(lax.pmean, jnp.mean(wide, axis=0), axis_name)
+    scale, largest = (
+        over_devices(lax.pmax, lax.stop_gradient(jnp.max(jnp.abs(rows))), axis_name)
+        for rows in (centred, wide)
+    )
+    # Rows that differ by rounding alone are equal. A compiler that computes them twice, and rounds
+    # differently, would else divide by a scale that is not theirs.
+    equal = scale <= jnp.finfo(wide.dtype).eps * largest
+    scale = jnp.where(equal, 1, scale)
+    return jnp.where(equal, 0, centred / scale), jnp.log(scale)
 
 
 def _gather_rows(
