@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import infonce_jax
 from infonce_jax import losses
 
 A = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
@@ -180,3 +181,8 @@ def test_calls_in_the_readme_fit_the_signatures():
     helpers = {"InfoNCETerms", "ENTROPY_ESTIMATORS", "microbatched", "safe_normalize"}
     entropies = {f.__name__ for f in losses.ENTROPY_ESTIMATORS.values()}
     assert named == set(losses.__all__) - helpers - entropies
+
+
+def test_public_names_exist():
+    for name in infonce_jax.__all__:
+        assert getattr(infonce_jax, name) is not None
