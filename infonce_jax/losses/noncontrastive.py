@@ -3,6 +3,8 @@
 All are O(batch · dim²) or less but `uniformity`, which sums over pairs and tiles as `infonce` does.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -17,6 +19,7 @@ from infonce_jax.losses.common import (
     check_positive,
     check_scalars,
     check_static,
+    global_size,
     reduce,
     safe_normalize,
     widen,
@@ -32,6 +35,7 @@ def alignment(
     *,
     exponent: float = 2.0,
     reduction: Reduction = "mean",
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, "..."]:
     """Wang and Isola's alignment, E ‖u - v‖^α of positive pairs on the unit sphere.
 
@@ -40,6 +44,7 @@ def alignment(
         z2: representations of the second view.
         exponent: α > 0; static.
         reduction: "mean", "sum" or "none".
+        axis_name: see `infonce`.
 
     References:
         Wang, Isola, `Understanding Contrastive Representation Learning through Alignment and
@@ -51,11 +56,11 @@ def alignment(
     difference = widen(safe_normalize(z1)) - widen(safe_normalize(z2))
     square = jnp.sum(difference**2, axis=1)
     if exponent == 2:
-        return reduce(square, reduction)
+        return reduce(square, reduction, axis_name)
     # The power has no finite slope at 0 for α < 2; equal rows get a zero gradient.
     equal = square == 0
     power = jnp.where(equal, 1, square) ** (exponent / 2)
-    return reduce(jnp.where(equal, 0, power), reduction)
+    return reduce(jnp.where(equal, 0, power), reduction, axis_name)
 
 
 @with_auto_axes
@@ -83,7 +88,7 @@ def uniformity(
     check_pair(z, z, ("z", "z"))
     check_scalars(t=t)
     u = safe_normalize(z)
-    n_all = len(z) if axis_name is None else len(z) * lax.axis_size(axis_name)
+    n_all = global_size(len(z), axis_name)
     if n_all < 2:
         raise ValueError(f"z has shape {z.shape}; uniformity needs at least two rows.")
     plan = make_plan(implementation, len(z), n_all, axis_name, tile)
@@ -106,6 +111,7 @@ def negative_cosine(
     target: Float[Array, "batch dim"],
     *,
     reduction: Reduction = "mean",
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, "..."]:
     """The term of SimSiam and BYOL, -p·z / (‖p‖ ‖z‖), the target held fixed.
 
@@ -116,6 +122,7 @@ def negative_cosine(
         prediction: the predictor's output for one view.
         target: the other view's projection, through which no gradient passes.
         reduction: "mean", "sum" or "none".
+        axis_name: see `infonce`.
 
     References:
         Chen, He, `Exploring Simple Siamese Representation Learning
@@ -125,7 +132,7 @@ def negative_cosine(
     check_pair(prediction, target, ("prediction", "target"))
     target = lax.stop_gradient(target)
     cosine = jnp.sum(widen(safe_normalize(prediction)) * widen(safe_normalize(target)), axis=1)
-    return reduce(-cosine, reduction)
+    return reduce(-cosine, reduction, axis_name)
 
 
 @with_auto_axes
@@ -135,6 +142,7 @@ def barlow_twins(
     *,
     off_diagonal_weight: Num[Array, ""] | float = 5e-3,
     epsilon: float = 1e-5,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, ""]:
     """Barlow Twins: the cross-correlation of the two views is to be the identity.
 
@@ -147,6 +155,7 @@ def barlow_twins(
         z2: representations of the second view.
         off_diagonal_weight: λ.
         epsilon: ε, which keeps constant coordinates finite.
+        axis_name: see `infonce`; means, variances and correlations are those of all devices' rows.
 
     References:
         Zbontar, Jing, Misra, LeCun, Deny, `Barlow Twins <https://arxiv.org/abs/2103.03230>`_, 2021,
@@ -154,8 +163,8 @@ def barlow_twins(
     """
     check_pair(z1, z2)
     check_scalars(off_diagonal_weight=off_diagonal_weight, epsilon=epsilon)
-    unit1, unit2 = (_batch_normalize(widen(z), epsilon) for z in (z1, z2))
-    correlation = _product(unit1.T, unit2) / len(z1)
+    unit1, unit2 = (_batch_normalize(widen(z), epsilon, axis_name) for z in (z1, z2))
+    correlation = over_devices(lax.pmean, _product(unit1.T, unit2) / len(z1), axis_name)
     diagonal = jnp.diagonal(correlation)
     off_diagonal = jnp.sum(_without_diagonal(correlation) ** 2)
     return jnp.sum((1 - diagonal) ** 2) + off_diagonal_weight * off_diagonal
@@ -170,6 +179,7 @@ def vicreg(
     variance_weight: Num[Array, ""] | float = 25.0,
     covariance_weight: Num[Array, ""] | float = 1.0,
     epsilon: float = 1e-4,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, ""]:
     """VICReg: invariance, variance and covariance.
 
@@ -185,6 +195,7 @@ def vicreg(
         variance_weight: μ.
         covariance_weight: ν.
         epsilon: ε, which keeps the root's gradient finite.
+        axis_name: see `infonce`; variances and covariances are those of all devices' rows.
 
     References:
         Bardes, Ponce, LeCun, `VICReg <https://arxiv.org/abs/2105.04906>`_, 2022, eq. 1-6.
@@ -196,20 +207,23 @@ def vicreg(
         covariance_weight=covariance_weight,
         epsilon=epsilon,
     )
-    if len(z1) < 2:
+    n_all = global_size(len(z1), axis_name)
+    if n_all < 2:
         raise ValueError(f"z1 has shape {z1.shape}; a variance needs at least two rows.")
     z1, z2 = widen(z1), widen(z2)
 
     def variance_and_covariance(z):
-        centred = z - jnp.mean(z, axis=0)
-        covariance = _product(centred.T, centred) / (len(z) - 1)
+        centred = _centre(z, axis_name)
+        product = over_devices(lax.psum, _product(centred.T, centred), axis_name)
+        covariance = product / (n_all - 1)
         deviation = jnp.sqrt(jnp.diagonal(covariance) + epsilon)
         off_diagonal = jnp.sum(_without_diagonal(covariance) ** 2)
         return jnp.mean(jnp.maximum(0, 1 - deviation)), off_diagonal / z.shape[1]
 
     (variance1, covariance1), (variance2, covariance2) = map(variance_and_covariance, (z1, z2))
+    invariance = over_devices(lax.pmean, jnp.mean((z1 - z2) ** 2), axis_name)
     return (
-        invariance_weight * jnp.mean((z1 - z2) ** 2)
+        invariance_weight * invariance
         + variance_weight * (variance1 + variance2) / 2
         + covariance_weight * (covariance1 + covariance2)
     )
@@ -221,6 +235,7 @@ def cross_entropy(
     labels: Int[Array, "batch"],
     *,
     reduction: Reduction = "mean",
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, "..."]:
     """Supervised cross-entropy in nats, ℓ_i = -s_{i,label_i} + log Σ_c exp(s_ic).
 
@@ -228,6 +243,7 @@ def cross_entropy(
         logits: s, one column per class.
         labels: class of each row, in [0, classes). A label outside gives NaN.
         reduction: "mean", "sum" or "none".
+        axis_name: see `infonce`.
     """
     check_floating(logits=logits)
     check_arrays(labels=labels)
@@ -242,12 +258,24 @@ def cross_entropy(
     own = jnp.take_along_axis(logits, labels[:, None], axis=1, mode="fill", fill_value=jnp.nan)
     in_range = labels >= 0
     own = jnp.where(in_range, own[:, 0], jnp.nan)
-    return reduce(jax.nn.logsumexp(logits, axis=1) - own, reduction)
+    return reduce(jax.nn.logsumexp(logits, axis=1) - own, reduction, axis_name)
 
 
-def _batch_normalize(z, epsilon):
-    centred = z - jnp.mean(z, axis=0)
-    return centred * lax.rsqrt(jnp.mean(centred**2, axis=0) + epsilon)
+def over_devices(
+    collective: Callable[..., Array], value: Array, axis_name: str | tuple[str, ...] | None
+) -> Array:
+    """`lax.psum`, `lax.pmean`, … of every device's value, or the value where no axis is named."""
+    return value if axis_name is None else collective(value, axis_name)
+
+
+def _centre(z, axis_name):
+    return z - over_devices(lax.pmean, jnp.mean(z, axis=0), axis_name)
+
+
+def _batch_normalize(z, epsilon, axis_name):
+    centred = _centre(z, axis_name)
+    variance = over_devices(lax.pmean, jnp.mean(centred**2, axis=0), axis_name)
+    return centred * lax.rsqrt(variance + epsilon)
 
 
 def _product(a, b):

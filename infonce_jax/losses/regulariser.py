@@ -7,22 +7,28 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import digamma
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
 from infonce_jax.losses.common import (
     check_arrays,
     check_positive,
     check_scalars,
     check_static,
+    global_size,
     widen,
     with_auto_axes,
 )
+from infonce_jax.losses.noncontrastive import over_devices
 
 _LOG_2_PI_E = math.log(2 * math.pi) + 1
 
 
 @with_auto_axes
-def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
+def gaussian_entropy(
+    z: Float[Array, "batch dim"],
+    *,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> Float[Array, ""]:
     """Entropy in nats of the Gaussian with the rows' covariance: H = ½ log det(2πe Σ̂).
 
     It is the largest entropy that any law with covariance Σ̂ can have. Σ̂ is the sample covariance S
@@ -38,6 +44,7 @@ def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
 
     Args:
         z: representations, at least two rows.
+        axis_name: see `infonce`; the rows are then those of all devices.
 
     Returns:
         The entropy, in float32 (float64 for float64 input).
@@ -46,10 +53,11 @@ def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
         Chen, Wiesel, Eldar, Hero, `Shrinkage Algorithms for MMSE Covariance Estimation
         <https://arxiv.org/abs/0907.4698>`_, 2010, eq. 23 (the shrinkage ρ).
     """
-    _check_rows(z, 2, "the covariance")
-    n, dim = z.shape
-    unit, log_scale = _standardise(z)
-    covariance = jnp.einsum("ni,nj->ij", unit, unit, precision=lax.Precision.HIGHEST) / n
+    n = _check_rows(z, 2, "the covariance", axis_name)
+    dim = z.shape[1]
+    unit, log_scale = _standardise(z, axis_name)
+    product = jnp.einsum("ni,nj->ij", unit, unit, precision=lax.Precision.HIGHEST)
+    covariance = over_devices(lax.psum, product, axis_name) / n
     mean_variance = jnp.trace(covariance) / dim
     square_trace = jnp.sum(covariance**2)
     trace_square = (dim * mean_variance) ** 2
@@ -67,7 +75,12 @@ def gaussian_entropy(z: Float[Array, "batch dim"]) -> Float[Array, ""]:
 
 
 @with_auto_axes
-def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]:
+def knn_entropy(
+    z: Float[Array, "batch dim"],
+    *,
+    k: int = 3,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> Float[Array, ""]:
     """Kozachenko-Leonenko entropy in nats from the distance to the k-th nearest neighbour.
 
         H = ψ(n) - ψ(k) + log V_d + (d / n) Σ_i log r_i
@@ -80,6 +93,7 @@ def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]
     Args:
         z: representations, more than `k` rows.
         k: which neighbour. A larger k lowers the variance and raises the bias.
+        axis_name: see `infonce`; the rows are then those of all devices.
 
     Returns:
         The entropy, in float32 (float64 for float64 input).
@@ -93,26 +107,31 @@ def knn_entropy(z: Float[Array, "batch dim"], *, k: int = 3) -> Float[Array, ""]
     check_scalars(k=k)
     if k < 1:
         raise ValueError(f"k is {k}; the nearest neighbour is k=1.")
-    _check_rows(z, k + 1, f"the distance to neighbour {k}")
-    n, dim = z.shape
-    unit, log_scale = _standardise(z)
-    square_norm = jnp.sum(unit**2, axis=1)
-    gram = jnp.einsum("id,jd->ij", unit, unit, precision=lax.Precision.HIGHEST)
-    square_distance = square_norm[:, None] + square_norm[None, :] - 2 * gram
-    square_distance = jnp.where(jnp.eye(n, dtype=bool), jnp.inf, square_distance)
+    n = _check_rows(z, k + 1, f"the distance to neighbour {k}", axis_name)
+    dim = z.shape[1]
+    unit, log_scale = _standardise(z, axis_name)
+    others, own = _gather_rows(unit, axis_name)
+    square_norm, of_others = jnp.sum(unit**2, axis=1), jnp.sum(others**2, axis=1)
+    gram = jnp.einsum("id,jd->ij", unit, others, precision=lax.Precision.HIGHEST)
+    square_distance = square_norm[:, None] + of_others[None, :] - 2 * gram
+    square_distance = jnp.where(own, jnp.inf, square_distance)
     # The neighbours are found from the expanded square, which cancels for close rows; the distance
     # itself, and so the gradient, is taken from the difference.
     neighbour = lax.top_k(-lax.stop_gradient(square_distance), k)[1][:, k - 1]
-    square_radius = jnp.sum((unit - unit[neighbour]) ** 2, axis=1)
+    square_radius = jnp.sum((unit - others[neighbour]) ** 2, axis=1)
     square_radius = jnp.maximum(square_radius, jnp.finfo(unit.dtype).eps ** 2)
-    log_radius = log_scale + jnp.mean(jnp.log(square_radius)) / 2
+    mean_log = over_devices(lax.pmean, jnp.mean(jnp.log(square_radius)), axis_name)
+    log_radius = log_scale + mean_log / 2
     log_ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1)
     return digamma(float(n)) - digamma(float(k)) + log_ball + dim * log_radius
 
 
 @with_auto_axes
 def kernel_entropy(
-    z: Float[Array, "batch dim"], *, bandwidth: float | None = None
+    z: Float[Array, "batch dim"],
+    *,
+    bandwidth: float | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, ""]:
     """Entropy in nats from a Gaussian kernel density of the other rows.
 
@@ -125,6 +144,7 @@ def kernel_entropy(
     Args:
         z: representations, at least two rows.
         bandwidth: h > 0 in standard deviations, static; by default Silverman's (4/((d+2) n))^(1/(d+4)).
+        axis_name: see `infonce`; the rows are then those of all devices.
 
     Returns:
         The entropy, in float32 (float64 for float64 input).
@@ -135,22 +155,26 @@ def kernel_entropy(
     References:
         Silverman, Density Estimation for Statistics and Data Analysis, 1986, eq. 4.14 (the bandwidth).
     """
-    _check_rows(z, 2, "a density from the other rows")
-    n, dim = z.shape
+    n = _check_rows(z, 2, "a density from the other rows", axis_name)
+    dim = z.shape[1]
     if bandwidth is None:
         bandwidth = (4 / ((dim + 2) * n)) ** (1 / (dim + 4))
     check_static(bandwidth=bandwidth)
     check_positive("bandwidth", bandwidth, "None takes Silverman's")
-    unit, log_scale = _standardise(z)
-    variance = jnp.mean(unit**2) + jnp.finfo(unit.dtype).eps ** 2
-    gram = jnp.einsum("id,jd->ij", unit, unit, precision=lax.Precision.HIGHEST)
-    square_norm = jnp.diagonal(gram)
-    square_distance = jnp.maximum(square_norm[:, None] + square_norm[None, :] - 2 * gram, 0)
+    unit, log_scale = _standardise(z, axis_name)
+    mean_square = over_devices(lax.pmean, jnp.mean(unit**2), axis_name)
+    variance = mean_square + jnp.finfo(unit.dtype).eps ** 2
+    others, own = _gather_rows(unit, axis_name)
+    gram = jnp.einsum("id,jd->ij", unit, others, precision=lax.Precision.HIGHEST)
+    square_norm = jnp.sum(jnp.where(own, gram, 0), axis=1)
+    of_others, _ = _gather_rows(square_norm, axis_name)
+    square_distance = jnp.maximum(square_norm[:, None] + of_others[None, :] - 2 * gram, 0)
     scores = -square_distance / (2 * bandwidth**2 * variance)
-    scores = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, scores)
+    scores = jnp.where(own, -jnp.inf, scores)
     log_density = jax.nn.logsumexp(scores, axis=1) - math.log(n - 1)
+    mean_log_density = over_devices(lax.pmean, jnp.mean(log_density), axis_name)
     log_kernel = math.log(2 * math.pi) / 2 + math.log(bandwidth) + jnp.log(variance) / 2
-    return dim * (log_kernel + log_scale) - jnp.mean(log_density)
+    return dim * (log_kernel + log_scale) - mean_log_density
 
 
 ENTROPY_ESTIMATORS: dict[str, Callable] = {
@@ -166,6 +190,7 @@ def norm_entropy_regulariser(
     *,
     norm_weight: Num[Array, ""] | float,
     entropy: str = "gaussian",
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, ""]:
     """The paper's regulariser of the unnormalised representation: R = -H(ρ) + λ E‖z‖².
 
@@ -177,6 +202,7 @@ def norm_entropy_regulariser(
         z: unnormalised representations.
         norm_weight: λ > 0.
         entropy: estimator of the differential entropy H, "gaussian", "knn" or "kernel".
+        axis_name: see `infonce`; the rows are then those of all devices.
 
     Returns:
         R in nats.
@@ -193,24 +219,47 @@ def norm_entropy_regulariser(
             f"entropy is {entropy!r}; the estimators are {', '.join(sorted(ENTROPY_ESTIMATORS))}."
         )
     check_positive("norm_weight", norm_weight, "λ = 1 / (2 · variance)")
-    _check_rows(z, 1, "the mean of ‖z‖²")
-    mean_square_norm = jnp.mean(jnp.sum(widen(z) ** 2, axis=1))
-    return norm_weight * mean_square_norm - ENTROPY_ESTIMATORS[entropy](z)
+    _check_rows(z, 1, "the mean of ‖z‖²", axis_name)
+    square_norm = jnp.sum(widen(z) ** 2, axis=1)
+    mean_square_norm = over_devices(lax.pmean, jnp.mean(square_norm), axis_name)
+    return norm_weight * mean_square_norm - ENTROPY_ESTIMATORS[entropy](z, axis_name=axis_name)
 
 
-def _standardise(z: Array) -> tuple[Array, Array]:
+def _standardise(z: Array, axis_name: str | tuple[str, ...] | None) -> tuple[Array, Array]:
     """Rows centred and divided by their largest entry, and the log of that entry.
 
     Keeps squares and their gradients in range at any scale of `z`. Entropy is the same for every
     choice of the divisor, so no gradient is lost by holding it fixed.
     """
-    centred = widen(z) - jnp.mean(widen(z), axis=0)
-    scale = lax.stop_gradient(jnp.max(jnp.abs(centred)))
-    scale = jnp.where(scale == 0, 1, scale)
-    return centred / scale, jnp.log(scale)
+    wide = widen(z)
+    centred = wide - over_devices(lax.pmean, jnp.mean(wide, axis=0), axis_name)
+    scale, largest = (
+        over_devices(lax.pmax, lax.stop_gradient(jnp.max(jnp.abs(rows))), axis_name)
+        for rows in (centred, wide)
+    )
+    # Rows that differ by rounding alone are equal. A compiler that computes them twice, and rounds
+    # differently, would else divide by a scale that is not theirs.
+    equal = scale <= jnp.finfo(wide.dtype).eps * largest
+    scale = jnp.where(equal, 1, scale)
+    return jnp.where(equal, 0, centred / scale), jnp.log(scale)
 
 
-def _check_rows(z: Array, least: int, what: str) -> None:
+def _gather_rows(
+    rows: Array, axis_name: str | tuple[str, ...] | None
+) -> tuple[Array, Bool[Array, "batch candidates"]]:
+    """The rows of all devices, and which of them each of this device's rows is itself."""
+    n, n_all = len(rows), global_size(len(rows), axis_name)
+    if axis_name is None:
+        return rows, jnp.eye(n, dtype=bool)
+    index = lax.axis_index(axis_name) * n + jnp.arange(n)
+    everywhere = lax.all_gather(rows, axis_name, axis=0, tiled=True)
+    return everywhere, index[:, None] == jnp.arange(n_all)
+
+
+def _check_rows(z: Array, least: int, what: str, axis_name: str | tuple[str, ...] | None) -> int:
+    """The rows of all devices, of which there must be so many."""
     check_arrays(z=z)
-    if z.ndim != 2 or z.shape[0] < least:
+    n_all = global_size(len(z), axis_name) if z.ndim == 2 else 0
+    if n_all < least:
         raise ValueError(f"z has shape {z.shape}; {what} needs [batch, dim] with batch >= {least}.")
+    return n_all

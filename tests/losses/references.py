@@ -1,6 +1,7 @@
 """The objectives in float64 NumPy, written from the papers' formulas and not from the package."""
 
 import numpy as np
+from scipy.special import digamma, gammaln
 
 
 def unit(z):
@@ -23,11 +24,17 @@ def similarities(a, b, normalize, kind="inner_product"):
     return -((a[:, None] - b[None]) ** 2).sum(-1)
 
 
+def as_mask(of_rows):
+    """A mask as it is; of an integer per row, where these are equal."""
+    return of_rows if of_rows.ndim == 2 else of_rows[:, None] == of_rows
+
+
 def infonce(
     a, b, *, temperature, symmetric=True, normalize=True, similarity="inner_product", exclude=None
 ):
     s = similarities(a, b, normalize, similarity) / temperature
     n = len(a)
+    exclude = None if exclude is None else as_mask(exclude)
     out = np.zeros(n)
     for i in range(n):
         kept = [j for j in range(n) if j == i or exclude is None or not exclude[i, j]]
@@ -41,8 +48,8 @@ def infonce(
 def clip(a, b, *, logit_scale, logit_bias=0.0):
     logits = logit_scale * unit(a) @ unit(b).T + logit_bias
     n = len(a)
-    rows = [-np.log(np.exp(logits[i, i]) / np.exp(logits[i]).sum()) for i in range(n)]
-    columns = [-np.log(np.exp(logits[i, i]) / np.exp(logits[:, i]).sum()) for i in range(n)]
+    rows = [log_sum(logits[i]) - logits[i, i] for i in range(n)]
+    columns = [log_sum(logits[:, i]) - logits[i, i] for i in range(n)]
     return (np.array(rows) + np.array(columns)) / 2
 
 
@@ -71,23 +78,33 @@ def dcl(a, b, *, temperature):
     return _mean_of_views(np.array(out))
 
 
+@np.errstate(over="ignore")
 def debiased_infonce(a, b, *, temperature, positive_prior, hardness=0.0):
     s, partner = _views(a, b)
     out = []
     for i in range(len(s)):
-        positive = np.exp(s[i, partner[i]] / temperature)
-        negative = np.exp(np.delete(s[i], [i, partner[i]]) / temperature)
+        negative = np.delete(s[i], [i, partner[i]])
+        # All exponentials over the largest of a negative.
+        top = negative.max()
+        positive = np.exp((s[i, partner[i]] - top) / temperature)
+        negative = np.exp((negative - top) / temperature)
         n = len(negative)
         weight = negative**hardness
         weighted = (weight * negative).sum() / weight.mean()
         g = (weighted - positive_prior * n * positive) / (1 - positive_prior)
-        g = max(g, n * np.exp(-1 / temperature))
-        out.append(-np.log(positive / (positive + g)))
+        log_floor = np.log(n) - (1 + top) / temperature
+        log_g = max(np.log(g), log_floor) if g > 0 else log_floor
+        out.append(np.logaddexp(0, log_g - (s[i, partner[i]] - top) / temperature))
     return _mean_of_views(np.array(out))
+
+
+def has_positive(positives):
+    return (as_mask(positives) & ~np.eye(len(positives), dtype=bool)).any(1)
 
 
 def sup_con(z, positives, *, temperature):
     s = similarities(z, z, True) / temperature
+    positives = as_mask(positives)
     out = np.zeros(len(z))
     for i in range(len(z)):
         partners = [p for p in range(len(z)) if p != i and positives[i, p]]
@@ -109,7 +126,7 @@ def moco(q, k, negatives, *, temperature):
 def siglip(a, b, *, logit_scale, logit_bias):
     logits = logit_scale * unit(a) @ unit(b).T + logit_bias
     sign = 2 * np.eye(len(a)) - 1
-    return np.log1p(np.exp(-sign * logits)).sum(1)
+    return np.logaddexp(0, -sign * logits).sum(1)
 
 
 def alignment(a, b, *, exponent=2.0):
@@ -117,15 +134,15 @@ def alignment(a, b, *, exponent=2.0):
 
 
 def uniformity(z, *, t=2.0):
-    z = unit(z)
+    # Rows of zeros have one direction, at right angles to all others.
+    z = unit(np.concatenate([z, ~z.any(axis=1, keepdims=True)], axis=1))
     pairs = [(i, j) for i in range(len(z)) for j in range(i)]
-    return np.log(np.mean([np.exp(-t * ((z[i] - z[j]) ** 2).sum()) for i, j in pairs]))
+    potential = np.array([-t * ((z[i] - z[j]) ** 2).sum() for i, j in pairs])
+    return log_sum(potential) - np.log(len(pairs))
 
 
 def negative_cosine(a, b):
-    return np.array(
-        [-(x @ y) / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)]
-    )
+    return -np.sum(unit(a) * unit(b), axis=1)
 
 
 def barlow_twins(a, b, *, off_diagonal_weight=5e-3, epsilon=1e-5):
@@ -152,6 +169,39 @@ def vicreg(a, b):
 
 def cross_entropy(logits, labels):
     return np.array([log_sum(row) - row[k] for row, k in zip(logits, labels, strict=True)])
+
+
+def norm_entropy_regulariser(z, *, norm_weight, entropy):
+    estimate = {"gaussian": gaussian_entropy, "knn": knn_entropy, "kernel": kernel_entropy}[entropy]
+    return norm_weight * np.mean((z**2).sum(1)) - estimate(z)
+
+
+def gaussian_entropy(z):
+    n, p = z.shape
+    s = np.cov(z.T, bias=True).reshape(p, p)
+    tr, tr2 = np.trace(s), np.trace(s @ s)
+    rho = ((1 - 2 / p) * tr2 + tr**2) / ((n + 1 - 2 / p) * (tr2 - tr**2 / p))
+    shrunk = (1 - min(rho, 1)) * s + min(rho, 1) * tr / p * np.eye(p)
+    return np.linalg.slogdet(2 * np.pi * np.e * shrunk)[1] / 2
+
+
+def _distances(z):
+    distance = np.linalg.norm(z[:, None] - z[None], axis=-1)
+    return distance[~np.eye(len(z), dtype=bool)].reshape(len(z), -1)
+
+
+def knn_entropy(z, k=3):
+    n, d = z.shape
+    log_ball = d / 2 * np.log(np.pi) - gammaln(d / 2 + 1)
+    log_radius = np.log(np.sort(_distances(z), axis=1)[:, k - 1])
+    return digamma(n) - digamma(k) + log_ball + d * log_radius.mean()
+
+
+def kernel_entropy(z):
+    n, d = z.shape
+    width = (4 / ((d + 2) * n)) ** (1 / (d + 4)) * np.sqrt(z.var(0).mean())
+    log_kernel = -(_distances(z) ** 2) / (2 * width**2) - d / 2 * np.log(2 * np.pi * width**2)
+    return -np.mean([log_sum(row) - np.log(n - 1) for row in log_kernel])
 
 
 def jacobian(function, arguments, step=1e-5):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import infonce_jax
 from infonce_jax import losses
 
 A = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
@@ -180,3 +181,16 @@ def test_calls_in_the_readme_fit_the_signatures():
     helpers = {"InfoNCETerms", "ENTROPY_ESTIMATORS", "microbatched", "safe_normalize"}
     entropies = {f.__name__ for f in losses.ENTROPY_ESTIMATORS.values()}
     assert named == set(losses.__all__) - helpers - entropies
+
+
+def test_public_names_exist():
+    for name in infonce_jax.__all__:
+        assert getattr(infonce_jax, name) is not None
+
+
+@pytest.mark.parametrize("name, parameter", [p for p in PARAMETERS if p[1] not in STATIC])
+def test_scalars_may_be_arrays_that_jit_closes_over(name, parameter):
+    objective, scalars = OBJECTIVES[name]
+    value = jnp.float32(scalars[parameter])
+    # A comparison of a known array is traced there as well.
+    jax.eval_shape(lambda: objective(**{**scalars, parameter: value}))

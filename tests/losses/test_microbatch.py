@@ -34,15 +34,16 @@ def _loss(encode, objective, params, x, key):
     return objective(a, b, temperature=0.3)
 
 
-@pytest.mark.parametrize("size", [4, 5], ids=["16 equal parts", "a ragged last part"])
 @pytest.mark.parametrize("objective", [losses.infonce, losses.nt_xent])
-def test_gradient_equals_that_of_the_whole_batch(objective, size):
-    got, expected = (
+def test_gradient_equals_that_of_the_whole_batch(objective):
+    expected, *found = (
         jax.jit(jax.value_and_grad(functools.partial(_loss, encode, objective)))(*_setting())
-        for encode in (losses.microbatched(_encode, size), _encode)
+        # 16 equal parts, and a ragged last one.
+        for encode in (_encode, losses.microbatched(_encode, 4), losses.microbatched(_encode, 5))
     )
-    for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(g, e, rtol=0, atol=1e-6 * float(jnp.max(jnp.abs(e))))
+    for got in found:
+        for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(g, e, rtol=0, atol=1e-6 * float(jnp.max(jnp.abs(e))))
 
 
 def test_memory_is_that_of_one_part():

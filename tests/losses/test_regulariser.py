@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from infonce_jax import (
     gaussian_entropy,
@@ -51,25 +50,20 @@ def test_scaling_adds_dim_times_log_scale(estimate, scale):
 
 
 @pytest.mark.parametrize("estimate", ESTIMATORS)
-def test_gradient_by_finite_differences(estimate):
-    with jax.enable_x64(True):
-        z = jax.random.normal(jax.random.key(0), (20, 3), jnp.float64)
-        check_grads(estimate, (z,), order=1, modes=("rev",), rtol=1e-4)
-
-
-@pytest.mark.parametrize("estimate", ESTIMATORS)
 @pytest.mark.parametrize("shape", [(4, 16), (16, 1), (6, 6)])
 def test_finite_for_small_batches_and_equal_rows(estimate, shape):
+    step = jax.jit(jax.value_and_grad(estimate))
     for z in (jax.random.normal(jax.random.key(0), shape), jnp.ones(shape), jnp.zeros(shape)):
-        value, grad = jax.value_and_grad(estimate)(z)
+        value, grad = step(z)
         assert np.isfinite(value) and np.isfinite(grad).all()
 
 
 @pytest.mark.parametrize("entropy", ["gaussian", "knn"])
 def test_the_minimiser_is_the_gaussian_of_variance_one_over_two_lambda(entropy):
-    z = jax.random.normal(jax.random.key(0), (2000, 3))
+    z = jax.random.normal(jax.random.key(0), (500, 3))
     scales = np.linspace(0.2, 1.5, 27)
-    values = [norm_entropy_regulariser(s * z, norm_weight=2.0, entropy=entropy) for s in scales]
+    of_scale = jax.jit(lambda s: norm_entropy_regulariser(s * z, norm_weight=2.0, entropy=entropy))
+    values = [of_scale(s) for s in scales]
     # Variance 1/(2λ) = 1/4: a standard deviation of one half.
     assert scales[int(np.argmin(values))] == pytest.approx(0.5, abs=0.051)
 

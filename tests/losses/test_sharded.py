@@ -25,11 +25,9 @@ def lines():
 
 
 def test_value_and_gradients_equal_those_of_one_device(lines):
-    errors = {line["case"]: line["error"] for line in lines if "case" in line}
-    assert len(errors) == 18
-    for case, error in errors.items():
-        # Logits of ±200 carry a rounding of 1e-5 into the exponent.
-        assert error < (1e-5 if "cold" in case else 1e-6), f"{case}: {error:.1e}"
+    cases = [line for line in lines if "case" in line]
+    assert len(cases) == 34
+    assert not {c["case"]: c["error"] for c in cases if not c["error"] < c["tolerance"]}
 
 
 def test_memory_per_device_falls_with_their_number(lines):
