@@ -73,9 +73,7 @@ def make_pairs(
         positive = jnp.sum(wide1 * wide2, axis=1)
     elif similarity == "squared_distance":
         # Distances do not change under a translation, and the products cancel least about 0.
-        centre = jnp.mean(lax.stop_gradient(wide2), axis=0)
-        if axis_name is not None:
-            centre = lax.pmean(centre, axis_name)
+        centre = over_devices(lax.pmean, jnp.mean(lax.stop_gradient(wide2), axis=0), axis_name)
         x = _lift_anchors(wide1 - centre)
         y, *others = (_lift_candidates(z - centre) for z in (wide2, *wide_negatives))
         positive = -jnp.sum((wide1 - wide2) ** 2, axis=1)
@@ -156,10 +154,16 @@ def reduce(
     check_reduction(reduction)
     if reduction == "none":
         return per_example
-    value = jnp.mean(per_example) if reduction == "mean" else jnp.sum(per_example)
-    if axis_name is None:
-        return value
-    return lax.pmean(value, axis_name) if reduction == "mean" else lax.psum(value, axis_name)
+    if reduction == "mean":
+        return over_devices(lax.pmean, jnp.mean(per_example), axis_name)
+    return over_devices(lax.psum, jnp.sum(per_example), axis_name)
+
+
+def over_devices(
+    collective: Callable[..., Array], value: Array, axis_name: str | tuple[str, ...] | None
+) -> Array:
+    """`lax.psum`, `lax.pmean`, … of every device's value, or the value where no axis is named."""
+    return value if axis_name is None else collective(value, axis_name)
 
 
 def global_size(n_local: int, axis_name: str | tuple[str, ...] | None) -> int:
@@ -224,7 +228,9 @@ def check_static(**options: Any) -> None:
 def check_flags(**flags: bool) -> None:
     check_static(**flags)
     for name, value in flags.items():
-        if not isinstance(value, bool | int | np.bool_ | jax.Array) or value not in (True, False):
+        # NumPy compares, here and below: under jit jax.numpy would trace known arrays too.
+        known = isinstance(value, bool | int | np.bool_ | jax.Array) and not np.shape(value)
+        if not known or np.asarray(value) not in (True, False):
             raise TypeError(f"{name} is {value!r}; pass True or False.")
 
 
@@ -248,12 +254,19 @@ def check_scalars(**scalars: Num[Array, ""] | float) -> None:
             raise TypeError(f"{name} has dtype {value.dtype}; pass a real number.")
 
 
+def static_scalar(name: str, value: Num[Array, ""] | float) -> float | int:
+    """A number that decides what is computed, as Python's, of whatever kind it is given."""
+    check_static(**{name: value})
+    check_scalars(**{name: value})
+    return np.asarray(value).item()
+
+
 def check_positive(name: str, value: Num[Array, ""] | float, hint: str) -> None:
     check_scalars(**{name: value})
     if unwrap := getattr(value, "__jax_array__", None):
         value = unwrap()
     # A traced value is not known yet.
-    if not isinstance(value, jax.core.Tracer) and not value > 0:
+    if not isinstance(value, jax.core.Tracer) and not np.asarray(value) > 0:
         raise ValueError(f"{name} is {value}; it must be positive ({hint}).")
 
 

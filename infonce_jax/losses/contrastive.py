@@ -21,12 +21,12 @@ from infonce_jax.losses.common import (
     check_pair,
     check_reduction,
     check_scalars,
-    check_static,
     check_temperature,
     global_size,
     make_pairs,
     reduce,
     safe_normalize,
+    static_scalar,
     widen,
     with_auto_axes,
 )
@@ -201,8 +201,8 @@ def debiased_infonce(
     _check_two_examples(z1, z2, axis_name)
     check_temperature(temperature)
     temperature = as_scalar(temperature, z1)
-    check_static(positive_prior=positive_prior, hardness=hardness)
-    check_scalars(positive_prior=positive_prior, hardness=hardness)
+    positive_prior = static_scalar("positive_prior", positive_prior)
+    hardness = static_scalar("hardness", hardness)
     if not 0 <= positive_prior < 1:
         raise ValueError(f"positive_prior is {positive_prior}; it must lie in [0, 1).")
     if not hardness >= 0:

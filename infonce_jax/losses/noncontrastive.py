@@ -3,8 +3,6 @@
 All are O(batch · dim²) or less but `uniformity`, which sums over pairs and tiles as `infonce` does.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -18,10 +16,11 @@ from infonce_jax.losses.common import (
     check_pair,
     check_positive,
     check_scalars,
-    check_static,
     global_size,
+    over_devices,
     reduce,
     safe_normalize,
+    static_scalar,
     widen,
     with_auto_axes,
 )
@@ -51,7 +50,7 @@ def alignment(
         Uniformity on the Hypersphere <https://arxiv.org/abs/2005.10242>`_, 2020, eq. 6.
     """
     check_pair(z1, z2)
-    check_static(exponent=exponent)
+    exponent = static_scalar("exponent", exponent)
     check_positive("exponent", exponent, "2 is usual")
     difference = widen(safe_normalize(z1)) - widen(safe_normalize(z2))
     square = jnp.sum(difference**2, axis=1)
@@ -259,13 +258,6 @@ def cross_entropy(
     in_range = labels >= 0
     own = jnp.where(in_range, own[:, 0], jnp.nan)
     return reduce(jax.nn.logsumexp(logits, axis=1) - own, reduction, axis_name)
-
-
-def over_devices(
-    collective: Callable[..., Array], value: Array, axis_name: str | tuple[str, ...] | None
-) -> Array:
-    """`lax.psum`, `lax.pmean`, … of every device's value, or the value where no axis is named."""
-    return value if axis_name is None else collective(value, axis_name)
 
 
 def _centre(z, axis_name):

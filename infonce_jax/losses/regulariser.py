@@ -12,13 +12,12 @@ from jaxtyping import Array, Bool, Float, Num
 from infonce_jax.losses.common import (
     check_arrays,
     check_positive,
-    check_scalars,
-    check_static,
     global_size,
+    over_devices,
+    static_scalar,
     widen,
     with_auto_axes,
 )
-from infonce_jax.losses.noncontrastive import over_devices
 
 _LOG_2_PI_E = math.log(2 * math.pi) + 1
 
@@ -103,10 +102,10 @@ def knn_entropy(
         Stögbauer, Grassberger, `Estimating mutual information
         <https://arxiv.org/abs/cond-mat/0305641>`_, 2004, eq. 20.
     """
-    check_static(k=k)
-    check_scalars(k=k)
-    if k < 1:
-        raise ValueError(f"k is {k}; the nearest neighbour is k=1.")
+    k = static_scalar("k", k)
+    if k < 1 or k != int(k):
+        raise ValueError(f"k is {k}; pass a whole number, the nearest neighbour being k=1.")
+    k = int(k)
     n = _check_rows(z, k + 1, f"the distance to neighbour {k}", axis_name)
     dim = z.shape[1]
     unit, log_scale = _standardise(z, axis_name)
@@ -159,7 +158,7 @@ def kernel_entropy(
     dim = z.shape[1]
     if bandwidth is None:
         bandwidth = (4 / ((dim + 2) * n)) ** (1 / (dim + 4))
-    check_static(bandwidth=bandwidth)
+    bandwidth = static_scalar("bandwidth", bandwidth)
     check_positive("bandwidth", bandwidth, "None takes Silverman's")
     unit, log_scale = _standardise(z, axis_name)
     mean_square = over_devices(lax.pmean, jnp.mean(unit**2), axis_name)

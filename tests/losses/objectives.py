@@ -48,6 +48,10 @@ def _excluding(loss):
     return lambda a, b, exclude, **options: loss(a, b, exclude=exclude, **options)
 
 
+def _beside(loss):
+    return lambda a, b, negatives, **options: loss(a, b, negatives=negatives, **options)
+
+
 def _mean_of_rows_with_positives(z, positives, **scalars):
     each = references.sup_con(z, positives, **scalars)
     return each.sum() / max(np.count_nonzero(references.has_positive(positives)), 1)
@@ -98,6 +102,15 @@ _EXCLUDE_ONE_WAY = _infonce(
     _excluding(_one_way_reference),
     of_rows="labels",
     invariances=("rotation", "scale"),
+)
+_BESIDE = _infonce(
+    _beside(losses.infonce),
+    _beside(references.infonce),
+    rows="abq",
+    invariances=("rotation", "scale"),
+)
+_SIGLIP_EXCLUDING = _SIGLIP._replace(
+    loss=_excluding(losses.siglip), reference=_excluding(references.siglip), of_rows="labels"
 )
 _REGULARISER = _without_negatives(
     losses.norm_entropy_regulariser,
@@ -166,6 +179,22 @@ VARIANTS = {
     "sup_con mask, mean": _by_mean(_SUP_CON._replace(of_rows="mask"), _mean_of_rows_with_positives),
     "exclude ids, one-way": _EXCLUDE_ONE_WAY,
     "exclude mask, one-way": _EXCLUDE_ONE_WAY._replace(of_rows="mask"),
+    "negatives beside": _BESIDE,
+    "negatives beside, one-way distance": _with_options(
+        _by_mean(_BESIDE._replace(invariances=("rotation", "translation"))),
+        symmetric=False,
+        **_distance,
+    ),
+    "clip excluding": Objective(
+        _excluding(losses.clip), _excluding(references.clip), of_rows="mask", scalars=_LOGITS
+    ),
+    "nt_xent excluding": _infonce(
+        _excluding(losses.nt_xent), _excluding(references.nt_xent), of_rows="labels"
+    ),
+    "siglip excluding": _by_mean(_SIGLIP_EXCLUDING._replace(of_rows="mask")),
+    "siglip excluding by rows": _SIGLIP_EXCLUDING._replace(
+        invariances=("rotation", "scale", "exchange of the sum")
+    ),
     "infonce of inner products": _with_options(
         _infonce(invariances=("rotation", "exchange")), **_inner_product
     ),

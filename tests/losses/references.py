@@ -30,24 +30,43 @@ def as_mask(of_rows):
 
 
 def infonce(
-    a, b, *, temperature, symmetric=True, normalize=True, similarity="inner_product", exclude=None
+    a,
+    b,
+    *,
+    temperature,
+    symmetric=True,
+    normalize=True,
+    similarity="inner_product",
+    exclude=None,
+    negatives=None,
 ):
     s = similarities(a, b, normalize, similarity) / temperature
     n = len(a)
+    beside = np.zeros((n, 0))
+    if negatives is not None:
+        beside = similarities(a, negatives, normalize, similarity) / temperature
     exclude = None if exclude is None else as_mask(exclude)
     out = np.zeros(n)
     for i in range(n):
         kept = [j for j in range(n) if j == i or exclude is None or not exclude[i, j]]
-        forward = log_sum(s[i, kept]) - s[i, i]
+        forward = log_sum(np.append(s[i, kept], beside[i])) - s[i, i]
         kept = [j for j in range(n) if j == i or exclude is None or not exclude[j, i]]
         backward = log_sum(s[kept, i]) - s[i, i]
         out[i] = (forward + backward) / 2 if symmetric else forward
     return out
 
 
-def clip(a, b, *, logit_scale, logit_bias=0.0):
-    logits = logit_scale * unit(a) @ unit(b).T + logit_bias
+def _kept(exclude, n):
+    """True where a pair counts: not excluded, or the positive."""
+    if exclude is None:
+        return np.ones((n, n), bool)
+    return ~as_mask(exclude) | np.eye(n, dtype=bool)
+
+
+def clip(a, b, *, logit_scale, logit_bias=0.0, exclude=None):
     n = len(a)
+    logits = logit_scale * unit(a) @ unit(b).T + logit_bias
+    logits = np.where(_kept(exclude, n), logits, -np.inf)
     rows = [log_sum(logits[i]) - logits[i, i] for i in range(n)]
     columns = [log_sum(logits[:, i]) - logits[i, i] for i in range(n)]
     return (np.array(rows) + np.array(columns)) / 2
@@ -64,10 +83,14 @@ def _mean_of_views(per_view):
     return per_view.reshape(2, -1).mean(0)
 
 
-def nt_xent(a, b, *, temperature, normalize=True):
+def nt_xent(a, b, *, temperature, normalize=True, exclude=None):
     s, partner = _views(a, b, normalize)
     s = s / temperature
-    out = [log_sum(np.delete(s[i], i)) - s[i, partner[i]] for i in range(len(s))]
+    shown = np.arange(len(s)) if exclude is None else np.tile(exclude, 2)
+    out = []
+    for i in range(len(s)):
+        kept = (shown != shown[i]) | (np.arange(len(s)) == partner[i])
+        out.append(log_sum(s[i, kept]) - s[i, partner[i]])
     return _mean_of_views(np.array(out))
 
 
@@ -123,10 +146,10 @@ def moco(q, k, negatives, *, temperature):
     return np.array(out)
 
 
-def siglip(a, b, *, logit_scale, logit_bias):
+def siglip(a, b, *, logit_scale, logit_bias, exclude=None):
     logits = logit_scale * unit(a) @ unit(b).T + logit_bias
     sign = 2 * np.eye(len(a)) - 1
-    return np.logaddexp(0, -sign * logits).sum(1)
+    return (np.logaddexp(0, -sign * logits) * _kept(exclude, len(a))).sum(1)
 
 
 def alignment(a, b, *, exponent=2.0):

@@ -188,9 +188,14 @@ def test_public_names_exist():
         assert getattr(infonce_jax, name) is not None
 
 
-@pytest.mark.parametrize("name, parameter", [p for p in PARAMETERS if p[1] not in STATIC])
+@pytest.mark.parametrize("name, parameter", PARAMETERS)
 def test_scalars_may_be_arrays_that_jit_closes_over(name, parameter):
     objective, scalars = OBJECTIVES[name]
-    value = jnp.float32(scalars[parameter])
+    value = jnp.asarray(scalars[parameter])
     # A comparison of a known array is traced there as well.
     jax.eval_shape(lambda: objective(**{**scalars, parameter: value}))
+
+
+def test_flags_may_be_arrays_that_jit_closes_over():
+    a, yes, no = jnp.ones((4, 3)), jnp.array(True), jnp.array(False)
+    jax.eval_shape(lambda: losses.infonce(a, a, temperature=1.0, normalize=yes, symmetric=no))

@@ -177,6 +177,11 @@ def test_every_candidate_excluded_leaves_the_positive():
         (lambda a: losses.infonce(a, a, temperature=1, tile=(0, 4)), r"tile is \(0, 4\)"),
         (lambda a: losses.infonce(a, a, temperature=1, exclude=jnp.zeros(3, int)), r"\[4, 4\]"),
         (lambda a: losses.moco(a, a, a[:, :2], temperature=1), r"\[queue, 3\]"),
+        (lambda a: losses.infonce(a, a, negatives=a[:0], temperature=1), r"\[queue, 3\]"),
+        (
+            lambda a: losses.nt_xent(a, a, exclude=jnp.eye(4, dtype=bool), temperature=1),
+            "integer per example",
+        ),
         (lambda a: losses.sup_con(a, jnp.zeros(4), temperature=1), "float32"),
         (lambda a: losses.debiased_infonce(a, a, temperature=1, positive_prior=1), "prior is 1"),
         (lambda a: losses.clip(a, a, logit_scale=-1.0), "logit_scale is -1"),
@@ -201,6 +206,18 @@ def test_low_precision_is_accumulated_in_float32(dtype):
     )
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_terms_count_the_negatives_beside_the_batch(symmetric):
+    a, b, beside = map(jnp.asarray, draw("negatives beside").rows)
+    options = {"temperature": 0.3, "symmetric": symmetric, "negatives": beside}
+    terms = losses.infonce_terms(a, b, **options)
+    # All rows alike, the potential is the similarity itself, however many candidates there are.
+    alike = [jnp.ones_like(z) for z in (a, b, beside)]
+    same = losses.infonce_terms(alike[0], alike[1], **options | {"negatives": alike[2]})
+    np.testing.assert_allclose(same.uniformity, 1 / 0.3, rtol=1e-6)
+    assert terms.loss > losses.infonce(a, b, temperature=0.3, symmetric=symmetric)
 
 
 def test_symmetric_is_the_mean_of_the_two_directions():
