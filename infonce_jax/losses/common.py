@@ -42,6 +42,7 @@ def safe_normalize(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
         TypeError: where `z` is no array, or not floating point.
     """
     check_floating(z=z)
+    z = jnp.asarray(z)
     wide = widen(z)
     # u does not depend on the scale of z, so the gradient through the scale is exactly zero.
     scale = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=-1, keepdims=True))
@@ -100,7 +101,8 @@ def _lift_candidates(y):
 
 def accumulator_dtype(dtype: Any) -> np.dtype:
     """What sums of products are held in: float32, or float64 where the products are."""
-    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+    is_double = jax.dtypes.canonicalize_dtype(dtype) == jnp.float64
+    return jnp.dtype(jnp.float64 if is_double else jnp.float32)
 
 
 def widen(z: Array) -> Array:
@@ -136,8 +138,14 @@ def with_auto_axes(objective: Callable[..., Any]) -> Callable[..., Any]:
             args, kwargs = jax.tree.unflatten(tree, whole)
             return objective(*args, **kwargs)
 
-        of_rows = kwargs.get("reduction") == "none"
-        out = P(explicit[0].spec[0]) if of_rows else P()
+        if any(s.mesh.manual_axes for s in explicit):
+            raise ValueError(
+                f"{objective.__name__} is called inside jax.shard_map over some axes of a mesh whose "
+                "others are explicit, which JAX cannot leave there; make the others automatic "
+                "(jax.sharding.AxisType.Auto in jax.make_mesh), or map over all axes."
+            )
+        rows = next((s.spec[0] for s in explicit if len(s.spec)), None)
+        out = P(rows) if kwargs.get("reduction") == "none" else P()
         arrays = [x for x, d in zip(leaves, dynamic, strict=True) if d]
         with jax.sharding.use_abstract_mesh(explicit[0].mesh):
             return jax.sharding.auto_axes(of_arrays, out_sharding=out)(*arrays)
@@ -229,13 +237,17 @@ def check_flags(**flags: bool) -> None:
     check_static(**flags)
     for name, value in flags.items():
         # NumPy compares, here and below: under jit jax.numpy would trace known arrays too.
-        known = isinstance(value, bool | int | np.bool_ | jax.Array) and not np.shape(value)
-        if not known or np.asarray(value) not in (True, False):
+        kinds = bool | int | np.bool_ | np.ndarray | jax.Array
+        if (
+            not isinstance(value, kinds)
+            or np.shape(value)
+            or np.asarray(value) not in (True, False)
+        ):
             raise TypeError(f"{name} is {value!r}; pass True or False.")
 
 
 def check_scalars(**scalars: Num[Array, ""] | float) -> None:
-    """Refuses what is not one real number; of a traced one that is known as well."""
+    """Refuses what is not one real number; shape and dtype of a traced one are known too."""
     for name, value in scalars.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             continue

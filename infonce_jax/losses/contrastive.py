@@ -33,10 +33,10 @@ from infonce_jax.losses.common import (
 from infonce_jax.losses.infonce import InfoNCETerms, beside_its_terms
 from infonce_jax.losses.tiles import (
     Implementation,
+    lse_beside,
     make_plan,
     own_pairs,
     row_and_column_lse,
-    row_lse,
     row_softplus,
     safe_logaddexp,
     self_lse,
@@ -118,7 +118,7 @@ def nt_xent_terms(
     options = normalize, implementation, axis_name, tile, exclude
     pair = _two_views(z1, z2, temperature, *options)
     logit = pair.scale * pair.positive
-    of_views = [jax.nn.softplus(lse - logit) for lse in pair.negatives]
+    of_views = [jax.nn.softplus(lse - logit) for lse in pair.lse]
     loss = reduce((of_views[0] + of_views[1]) / 2, reduction, axis_name)
     n_all = global_size(len(z1), axis_name)
     return beside_its_terms(
@@ -143,8 +143,8 @@ def dcl(
         ℓ_i = -s_ip(i) + log Σ_{j≠i,p(i)} exp(s_ij)
 
     over the 2·batch - 2 views of other examples, which removes the coupling that shrinks the
-    gradient of easy pairs in small batches. It takes what `nt_xent` takes, and at least two
-    examples.
+    gradient of easy pairs in small batches. It takes what `nt_xent` takes but `exclude`, and at
+    least two examples.
 
     References:
         Yeh, Hong, Hsu, Liu, Chen, LeCun, `Decoupled Contrastive Learning
@@ -153,7 +153,7 @@ def dcl(
     _check_two_examples(z1, z2, axis_name)
     options = normalize, implementation, axis_name, tile
     pair = _two_views(z1, z2, temperature, *options)
-    lse = (pair.negatives[0] + pair.negatives[1]) / 2
+    lse = (pair.lse[0] + pair.lse[1]) / 2
     return reduce(lse - pair.scale * pair.positive, reduction, axis_name)
 
 
@@ -215,7 +215,7 @@ def debiased_infonce(
 
     positive, negatives, _ = lse_of_negatives(1 + hardness)
     if hardness > 0:
-        weights = lse_of_negatives(hardness).negatives
+        weights = lse_of_negatives(hardness).lse
         negatives = [log_n + a - b for a, b in zip(negatives, weights, strict=True)]
     logit = positive / temperature
     floor = log_n - 1 / temperature
@@ -337,8 +337,8 @@ def moco(
         ℓ_i = -q_i·k_i / τ + log( exp(q_i·k_i / τ) + Σ_j exp(q_i·n_j / τ) )
 
     MoCo holds keys and queue fixed: pass them through `jax.lax.stop_gradient`; here all three are
-    differentiable. Under `axis_name` each device holds its own batch and its own part of the queue,
-    and every query meets all parts.
+    differentiable. Under `axis_name` each device holds its own batch, and its own part of the queue
+    or, replicated, all of it; see `negatives` of `infonce`.
 
     Args:
         query: representations that are trained.
@@ -360,10 +360,8 @@ def moco(
     check_temperature(temperature)
     check_reduction(reduction)
     q, _, negatives, positive = make_pairs(query, key, normalize, negatives=negatives)
-    n_all = global_size(len(negatives), axis_name)
-    plan = make_plan(implementation, len(q), n_all, axis_name, tile)
     scale = 1 / as_scalar(temperature, query)
-    lse = row_lse(q, negatives, scale, plan)
+    lse, _ = lse_beside(q, negatives, scale, implementation, axis_name, tile)
     return reduce(jax.nn.softplus(lse - scale * positive), reduction, axis_name)
 
 
@@ -424,12 +422,12 @@ class _TwoViews(NamedTuple):
 
     Attributes:
         positive: the similarity of the two views.
-        negatives: for each of the two views, over both views of all other examples.
+        lse: for each of the two views, over both views of all other examples.
         scale: 1 / τ.
     """
 
     positive: Float[Array, "batch"]
-    negatives: tuple[Float[Array, "batch"], Float[Array, "batch"]]
+    lse: tuple[Float[Array, "batch"], Float[Array, "batch"]]
     scale: Float[Array, ""]
 
 
@@ -447,16 +445,15 @@ def _two_views(
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
     scale = 1 / as_scalar(temperature, z1)
-    pairs = own_pairs(exclude, n, axis_name)
-    if not isinstance(pairs, tuple):
+    if exclude is not None and jnp.ndim(exclude) != 1:
         raise ValueError(
-            f"exclude is a mask of shape {exclude.shape}, which does not say which views it is of; pass "
-            f"an integer per example [{n}], equal where two examples are no negatives of each other."
+            f"exclude has shape {jnp.shape(exclude)}; a mask does not say which views it is of. Pass an "
+            f"integer per example [{n}], equal where two examples are no negatives of each other."
         )
-    across = row_and_column_lse(x, y, scale, plan, pairs)
+    across = row_and_column_lse(x, y, scale, plan, own_pairs(exclude, n, axis_name))
     within = (self_lse(z, scale, plan, exclude) for z in (x, y))
-    negatives = tuple(safe_logaddexp(a, b) for a, b in zip(across, within, strict=True))
-    return _TwoViews(positive, negatives, scale)
+    lse = tuple(safe_logaddexp(a, b) for a, b in zip(across, within, strict=True))
+    return _TwoViews(positive, lse, scale)
 
 
 def _check_two_examples(z1, z2, axis_name) -> None:

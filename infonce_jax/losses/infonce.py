@@ -25,6 +25,7 @@ from infonce_jax.losses.common import (
 )
 from infonce_jax.losses.tiles import (
     Implementation,
+    lse_beside,
     make_plan,
     own_pairs,
     row_and_column_lse,
@@ -38,7 +39,9 @@ class InfoNCETerms(NamedTuple):
     """InfoNCE and its two parts: `loss = -alignment / temperature + uniformity + log(candidates)`.
 
     There are as many candidates as rows in the batch, for NT-Xent 2·batch - 1. `negatives` beside
-    the batch add to those of z1 → z2; symmetric InfoNCE takes the mean of both logarithms.
+    the batch add to those of z1 → z2; symmetric InfoNCE takes the mean of both logarithms. Excluded
+    pairs are counted, as candidates that contribute nothing. Of a sum over the batch the logarithm
+    is taken once for each example.
 
     Attributes:
         loss: the cross-entropy over the batch.
@@ -104,26 +107,33 @@ def infonce(
         exclude: pairs that are no negatives of each other (false negatives): an integer per
             example, equal where two examples show the same thing, or a mask, True at [i, j] where
             row j of `z2` is not to count as a negative of row i of `z1`. The positive always
-            counts. Under `axis_name` the mask has this device's rows and the columns of all.
+            counts. Under `axis_name` the mask has this device's rows and the columns of all; "ring"
+            takes integers alone.
         negatives: candidates beside the batch, such as mined hard negatives or a queue: every row of
-            `z1` meets all of them, beside the rows of `z2`; the direction z2 → z1 does not. They
-            are differentiable, and under `axis_name` each device holds a part of them. With a queue
-            instead of the batch's own negatives it is `moco`.
+            `z1` meets all of them, beside the rows of `z2`; the direction z2 → z1 does not, and
+            `exclude` does not reach them. They are differentiable. Under `axis_name` each device
+            passes a part of them, and all parts count; or all devices pass the same ones, replicated
+            over the axis, and they count once (where `jax.shard_map` does not check what varies, with
+            `check_vma=False`, and inside `jax.pmap`, they are taken for parts). With a queue instead
+            of the batch's own negatives it is `moco`.
         reduction: "mean" or "sum" over the batch, or "none" for ℓ [batch].
         implementation: "dense" builds the [batch, batch] matrix and can be differentiated any
             number of times, in either mode; "tiled" never builds it, takes O(batch · dim) memory
             and is made for one derivative, in reverse mode (`jax.grad`); "ring" is tiled with the
             rows of `z2` passed round the devices of `axis_name`, for batches of which no device can
             hold all rows; "auto" takes dense for at most 1,536² pairs on a CPU, 2,048² elsewhere,
-            and tiled for more.
+            and tiled for more. `negatives` are met in the same way, "auto" going by their number.
             Forward mode (`jax.jvp`, `jax.jacfwd`) of the tiled form ends in JAX's "can't apply
             forward-mode autodiff (jvp) to a custom_vjp function": pass "dense", as for Hessians and
             other second derivatives too, whose memory the tiled form does not bound. "auto" does
             not know which derivative is to come.
-        axis_name: mapped axis over which the batch is sharded, or several. Differentiate outside of
-            `jax.shard_map`; a gradient taken inside it under `check_vma=False`, or inside
-            `jax.pmap`, is that of every device's own copy of the loss: take its `pmean`.
-        tile: rows and columns of a tile, instead of those chosen for the backend.
+        axis_name: axis of `jax.shard_map` or `jax.pmap` over which the batch is sharded, or several.
+            Differentiate outside of `jax.shard_map`; a gradient taken inside it under
+            `check_vma=False`, or inside `jax.pmap`, is that of every device's own copy of the loss:
+            take its `pmean`. Over an axis that `jax.vmap` names, differentiate the dense form.
+        tile: rows and columns of a tile, instead of those chosen for the backend. The one-way mean
+            or sum goes by strips that see all columns: as many rows as hold so many logits, at least
+            64, at most the tile's.
 
     Returns:
         The loss, accumulated in float32 (float64 for float64 input) whatever dtype comes in.
@@ -174,8 +184,8 @@ def infonce_terms(
 ) -> InfoNCETerms:
     """InfoNCE with its two parts, alignment and uniformity potential; one pass gives all three.
 
-    Takes what `infonce` takes. With `normalize`, alignment lies in [-1, 1], and Φ in
-    [-1/τ, 1/τ]; the paper's population loss is `uniformity - alignment / temperature`.
+    Takes what `infonce` takes. Of cosines alignment lies in [-1, 1], and Φ, where nothing is
+    excluded, in [-1/τ, 1/τ]; the paper's population loss is `uniformity - alignment / temperature`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -219,9 +229,8 @@ def infonce_terms(
         else:
             rows = row_lse(x, y, scale, plan, pairs)
         if beside is not None:
-            m_all = global_size(len(beside), axis_name)
-            plan_beside = make_plan(implementation, n, m_all, axis_name, tile)
-            rows = safe_logaddexp(rows, row_lse(x, beside, scale, plan_beside))
+            more, m_all = lse_beside(x, beside, scale, implementation, axis_name, tile)
+            rows = safe_logaddexp(rows, more)
             # The two directions count candidates of their own; what enters is their mean logarithm.
             candidates = n_all + m_all
             candidates = math.sqrt(n_all * candidates) if symmetric else candidates
@@ -265,7 +274,8 @@ def clip(
 
     It is `infonce` with temperature 1 / t. A bias b shared by all logits cancels between the
     positive and its candidates: it is taken for the sake of models that carry one, changes nothing
-    and has a zero gradient. Other arguments are those of `infonce`.
+    and has a zero gradient. For what else `infonce` takes, such as mined `negatives`, call it with
+    `temperature=1 / logit_scale`.
 
     Args:
         image: representations of the first modality.

@@ -153,7 +153,7 @@ def barlow_twins(
         z1: representations of the first view.
         z2: representations of the second view.
         off_diagonal_weight: λ.
-        epsilon: ε, which keeps constant coordinates finite.
+        epsilon: ε > 0, which keeps constant coordinates finite.
         axis_name: see `infonce`; means, variances and correlations are those of all devices' rows.
 
     References:
@@ -161,7 +161,8 @@ def barlow_twins(
         eq. 1-2.
     """
     check_pair(z1, z2)
-    check_scalars(off_diagonal_weight=off_diagonal_weight, epsilon=epsilon)
+    check_scalars(off_diagonal_weight=off_diagonal_weight)
+    check_positive("epsilon", epsilon, "1e-5 is usual")
     unit1, unit2 = (_batch_normalize(widen(z), epsilon, axis_name) for z in (z1, z2))
     correlation = over_devices(lax.pmean, _product(unit1.T, unit2) / len(z1), axis_name)
     diagonal = jnp.diagonal(correlation)
@@ -193,7 +194,7 @@ def vicreg(
         invariance_weight: λ.
         variance_weight: μ.
         covariance_weight: ν.
-        epsilon: ε, which keeps the root's gradient finite.
+        epsilon: ε > 0, which keeps the root's gradient finite.
         axis_name: see `infonce`; variances and covariances are those of all devices' rows.
 
     References:
@@ -204,8 +205,8 @@ def vicreg(
         invariance_weight=invariance_weight,
         variance_weight=variance_weight,
         covariance_weight=covariance_weight,
-        epsilon=epsilon,
     )
+    check_positive("epsilon", epsilon, "1e-4 is usual")
     n_all = global_size(len(z1), axis_name)
     if n_all < 2:
         raise ValueError(f"z1 has shape {z1.shape}; a variance needs at least two rows.")

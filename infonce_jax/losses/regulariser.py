@@ -103,7 +103,7 @@ def knn_entropy(
         <https://arxiv.org/abs/cond-mat/0305641>`_, 2004, eq. 20.
     """
     k = static_scalar("k", k)
-    if k < 1 or k != int(k):
+    if not (k >= 1 and k % 1 == 0):
         raise ValueError(f"k is {k}; pass a whole number, the nearest neighbour being k=1.")
     k = int(k)
     n = _check_rows(z, k + 1, f"the distance to neighbour {k}", axis_name)

@@ -14,7 +14,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from infonce_jax.losses.common import accumulator_dtype, check_arrays, check_static
+from infonce_jax.losses.common import (
+    accumulator_dtype,
+    check_arrays,
+    check_static,
+    global_size,
+)
 
 Implementation = Literal["auto", "dense", "tiled", "ring"]
 
@@ -139,6 +144,31 @@ def row_lse(
     return _row_and_column(plan._replace(columns=False), x, y, scale, exclude)[0]
 
 
+def lse_beside(
+    x: Float[Array, "n dim"],
+    negatives: Float[Array, "queue dim"],
+    scale: Num[Array, ""] | float,
+    implementation: Implementation,
+    axis_name: str | tuple[str, ...] | None,
+    tile: tuple[int, int] | None,
+) -> tuple[Float[Array, "n"], int]:
+    """log Σ_j exp(s_ij) over candidates beside the batch, and how many of these there are.
+
+    Of a mapped axis over which x varies and the negatives do not, every device holds the same ones,
+    and they count once.
+    """
+    axes = (axis_name,) if isinstance(axis_name, str) else tuple(axis_name or ())
+    # Where shard_map does not track what varies, nothing does: then each device's are its own.
+    if set(axes) <= _varying(x):
+        axes = tuple(axis for axis in axes if axis in _varying(negatives))
+    over = axes or None
+    n_all = global_size(len(negatives), over)
+    if implementation == "ring" and axis_name is not None and over is None:
+        implementation = "tiled"
+    plan = make_plan(implementation, len(x), n_all, over, tile)
+    return row_lse(x, _vary(negatives, x), scale, plan), n_all
+
+
 def self_lse(
     z: Float[Array, "n dim"],
     scale: Num[Array, ""] | float,
@@ -234,7 +264,7 @@ def own_pairs(
         own = _global_index(n_local, axis_name)
         return own, own
     check_arrays(exclude=exclude)
-    n_all = n_local if axis_name is None else n_local * lax.axis_size(axis_name)
+    n_all = global_size(n_local, axis_name)
     if exclude.shape == (n_local,) and jnp.issubdtype(exclude.dtype, jnp.integer):
         return exclude, exclude
     if exclude.shape == (n_local, n_all) and exclude.dtype == jnp.bool_:
@@ -678,7 +708,7 @@ def _value_and_gradient(kind, plan, x, y, scale, shift, weights, exclude):
 def _strips(kind, plan, x, y, scale, shift, weights, exclude):
     # Softplus and its derivative lie side by side.
     n, held = len(x), 1 if kind == "exp" else 2
-    strips = -(-n // (plan.tile[0] or _strip_rows(held * len(y))))
+    strips = -(-n // _strip_rows(plan, held * len(y)))
     rows = -(-n // strips)
     left_out, ids = exclude if isinstance(exclude, tuple) else (exclude, None)
     per_row_inputs = [x, weights, left_out, *([shift] if kind == "exp" else [])]
@@ -720,9 +750,14 @@ def _strips(kind, plan, x, y, scale, shift, weights, exclude):
     return per_row, gx, gy.T, g_positive if kind == "exp" else g_bias
 
 
-def _strip_rows(n_columns):
-    elements = _STRIP_ELEMENTS.get(jax.default_backend(), _STRIP_ELEMENTS_ELSEWHERE)
-    return min(max(elements // n_columns, 64), 1024)
+def _strip_rows(plan, n_columns):
+    """Rows of a strip of all columns, with about as many logits as are asked for in a tile."""
+    rows, columns = plan.tile
+    elements = rows * columns
+    if not elements:
+        rows = 1024
+        elements = _STRIP_ELEMENTS.get(jax.default_backend(), _STRIP_ELEMENTS_ELSEWHERE)
+    return min(max(elements // n_columns, 64), rows)
 
 
 # --- tiles ----------------------------------------------------------------------------------------

@@ -62,14 +62,17 @@ def on_one_device(name, dtype, temperature):
     return batch, value_and_gradients(mean_loss(name, **dense), batch, jnp.float64)
 
 
-def compare(name, implementation, dtype=jnp.float64, temperature=None, tolerance=1e-11):
+def compare(
+    name, implementation, dtype=jnp.float64, temperature=None, tolerance=1e-11, cut_queue=True
+):
     """Prints the largest relative difference to one device in the value and in every gradient."""
     how = {"implementation": implementation, "tile": (5, 16)} if implementation else {}
-    # A queue cut in four is the same set of negatives.
+    # A queue cut in four is the same set of negatives as one that every device holds.
+    of_rows = [P("data") if kind != "q" or cut_queue else P() for kind in ALL[name].rows]
     over_devices = jax.shard_map(
         mean_loss(name, axis_name="data", **how),
         mesh=MESH,
-        in_specs=(P("data"), P(), P("data")),
+        in_specs=(of_rows, P(), P("data")),
         out_specs=P(),
     )
     with jax.enable_x64(True):
@@ -109,6 +112,8 @@ def main():
     for name in [*IMPLEMENTATIONS, *(k for k in OBJECTIVES if not ALL[k].pairwise)]:
         for implementation in IMPLEMENTATIONS.get(name, (None,)):
             compare(name, implementation)
+    for name, implementation in (("moco", "ring"), ("negatives beside", "dense")):
+        compare(name, implementation, cut_queue=False)
     compare("infonce", "tiled", jnp.float32, tolerance=1e-6)
     # Logits of ±200 carry a rounding of 1e-5 into the exponent.
     compare("infonce", "ring", jnp.float32, 0.005, tolerance=1e-5)

@@ -4,6 +4,7 @@ import ast
 import functools
 import inspect
 import re
+import warnings
 from pathlib import Path
 
 import jax
@@ -197,5 +198,14 @@ def test_scalars_may_be_arrays_that_jit_closes_over(name, parameter):
 
 
 def test_flags_may_be_arrays_that_jit_closes_over():
-    a, yes, no = jnp.ones((4, 3)), jnp.array(True), jnp.array(False)
-    jax.eval_shape(lambda: losses.infonce(a, a, temperature=1.0, normalize=yes, symmetric=no))
+    a, yes = jnp.ones((4, 3)), jnp.array(True)
+    for no in (jnp.array(False), np.array(False)):
+        jax.eval_shape(
+            lambda no=no: losses.infonce(a, a, temperature=1, normalize=yes, symmetric=no)
+        )
+
+
+def test_numpy_rows_in_float64_are_taken_in_the_precision_that_jax_has():
+    rows = np.random.default_rng(0).normal(size=(4, 3))
+    with warnings.catch_warnings(action="error"):
+        assert losses.infonce(rows, rows, temperature=0.5).dtype == jnp.float32
