@@ -5,6 +5,7 @@ levels and of sample sizes. `python -m infonce_jax.evaluation.calibrate` makes i
 finite n, and exactly in the limit where that law is a known sum of weighted χ².
 """
 
+import threading
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -134,8 +135,13 @@ def _curve(law: str, n: float):
     return score, log_odds, PchipInterpolator(score, log_odds)
 
 
+# NumPy has Python parse an array's header, and CPython 3.11 counts the parser's recursions for all
+# threads together: two that read at once may end in a SystemError (python/cpython#106905).
+_READING = threading.Lock()
+
+
 @cache
 def load(law: str) -> Law:
     """Reads one law from the table that comes with the package."""
-    with np.load(TABLE) as stored:
+    with _READING, np.load(TABLE) as stored:
         return Law(stored["levels"], stored[f"{law}_place"], stored[f"{law}_score"])

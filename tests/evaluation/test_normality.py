@@ -1,4 +1,6 @@
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -399,6 +401,19 @@ def test_uniform_directions_pass_as_spherical_marginals(dim):
         flat /= np.linalg.norm(flat, axis=1, keepdims=True)
         assert (anderson_darling(flat).pvalue < 1e-4).all()
         assert (anderson_darling(flat, null="sphere").pvalue > 1e-4).all()
+
+
+def test_tables_are_read_by_several_threads_at_once():
+    interval = sys.getswitchinterval()
+    # Threads that change places at every turn meet in the parser of the arrays' headers.
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(100):
+                calibration.load.cache_clear()
+                assert len(list(pool.map(calibration.load, calibration.LAWS))) == 10
+    finally:
+        sys.setswitchinterval(interval)
 
 
 # At 1e-5 and 1e-6 a check by brute force takes 10⁸ samples; the limits are known exactly.
