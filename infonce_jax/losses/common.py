@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 Reduction = Literal["mean", "sum", "none"]
 Similarity = Literal["inner_product", "squared_distance"]
@@ -174,9 +174,30 @@ def over_devices(
     return value if axis_name is None else collective(value, axis_name)
 
 
+def gather(value: Array, axis_name: str | tuple[str, ...] | None) -> Array:
+    """The rows of all devices."""
+    if axis_name is None:
+        return value
+    return lax.all_gather(value, axis_name, axis=0, tiled=True)
+
+
 def global_size(n_local: int, axis_name: str | tuple[str, ...] | None) -> int:
     """Rows of all devices."""
     return n_local if axis_name is None else n_local * lax.axis_size(axis_name)
+
+
+def global_index(n_local: int, axis_name: str | tuple[str, ...] | None) -> Int[Array, "batch"]:
+    """Where this device's rows stand among the rows of all devices."""
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * n_local
+    return first + jnp.arange(n_local)
+
+
+def own_mask(
+    n_local: int, axis_name: str | tuple[str, ...] | None
+) -> Bool[Array, "batch candidates"]:
+    """True where a column of all devices' rows is this device's row itself."""
+    columns = jnp.arange(global_size(n_local, axis_name))
+    return global_index(n_local, axis_name)[:, None] == columns
 
 
 def check_reduction(reduction: str) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
@@ -22,8 +23,11 @@ from infonce_jax.losses.common import (
     check_reduction,
     check_scalars,
     check_temperature,
+    gather,
+    global_index,
     global_size,
     make_pairs,
+    own_mask,
     reduce,
     safe_normalize,
     static_scalar,
@@ -282,24 +286,19 @@ def sup_con(
     wide = widen(z)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
 
-    def gather(value):
-        return value if axis_name is None else lax.all_gather(value, axis_name, axis=0, tiled=True)
-
     if positives.shape == (n,) and jnp.issubdtype(positives.dtype, jnp.integer):
         # The sum over a class serves all of its rows: O(batch · dim) instead of a mask's product.
-        _, slot = jnp.unique(gather(positives), size=n_all, return_inverse=True)
-        total = jax.ops.segment_sum(gather(wide), slot, n_all)
+        _, slot = jnp.unique(gather(positives, axis_name), size=n_all, return_inverse=True)
+        total = jax.ops.segment_sum(gather(wide, axis_name), slot, n_all)
         size = jax.ops.segment_sum(jnp.ones(n_all, wide.dtype), slot, n_all)
-        own = slot
-        if axis_name is not None:
-            own = lax.dynamic_slice_in_dim(slot, lax.axis_index(axis_name) * n, n)
+        own = slot[global_index(n, axis_name)]
         count = size[own] - 1
         sum_of_positives = total[own] - wide
     elif positives.shape == (n, n_all) and positives.dtype == jnp.bool_:
-        mask = positives & ~own_pairs(jnp.zeros((n, n_all), bool), n, axis_name)
+        mask = positives & ~own_mask(n, axis_name)
         count = jnp.sum(mask, axis=1).astype(wide.dtype)
         sum_of_positives = jnp.matmul(
-            mask.astype(wide.dtype), gather(wide), precision=lax.Precision.HIGHEST
+            mask.astype(wide.dtype), gather(wide, axis_name), precision=lax.Precision.HIGHEST
         )
     else:
         raise ValueError(
@@ -445,9 +444,9 @@ def _two_views(
     n, n_all = len(x), global_size(len(x), axis_name)
     plan = make_plan(implementation, n, n_all, axis_name, tile)
     scale = 1 / as_scalar(temperature, z1)
-    if exclude is not None and jnp.ndim(exclude) != 1:
+    if exclude is not None and np.ndim(exclude) != 1:
         raise ValueError(
-            f"exclude has shape {jnp.shape(exclude)}; a mask does not say which views it is of. Pass an "
+            f"exclude has shape {np.shape(exclude)}; a mask does not say which views it is of. Pass an "
             f"integer per example [{n}], equal where two examples are no negatives of each other."
         )
     across = row_and_column_lse(x, y, scale, plan, own_pairs(exclude, n, axis_name))

@@ -16,6 +16,7 @@ from infonce_jax.losses.common import (
     check_pair,
     check_positive,
     check_scalars,
+    gather,
     global_size,
     over_devices,
     reduce,
@@ -96,11 +97,7 @@ def uniformity(
     is_zero = jnp.all(u == 0, axis=1, keepdims=True).astype(u.dtype)
     t = as_scalar(t, z)
     per_row = self_lse(jnp.concatenate([u, is_zero], axis=1), 2 * t, plan)
-    if axis_name is not None:
-        per_row = lax.all_gather(per_row, axis_name, axis=0, tiled=True)
-    total = jax.nn.logsumexp(per_row)
-    if axis_name is not None:
-        total = lax.pmean(total, axis_name)
+    total = over_devices(lax.pmean, jax.nn.logsumexp(gather(per_row, axis_name)), axis_name)
     return total - 2 * t - jnp.log(n_all) - jnp.log(n_all - 1)
 
 

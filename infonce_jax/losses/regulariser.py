@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import digamma
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Float, Num
 
 from infonce_jax.losses.common import (
     check_arrays,
     check_positive,
+    gather,
     global_size,
     over_devices,
+    own_mask,
     static_scalar,
     widen,
     with_auto_axes,
@@ -109,7 +111,7 @@ def knn_entropy(
     n = _check_rows(z, k + 1, f"the distance to neighbour {k}", axis_name)
     dim = z.shape[1]
     unit, log_scale = _standardise(z, axis_name)
-    others, own = _gather_rows(unit, axis_name)
+    others, own = gather(unit, axis_name), own_mask(len(unit), axis_name)
     square_norm, of_others = jnp.sum(unit**2, axis=1), jnp.sum(others**2, axis=1)
     gram = jnp.einsum("id,jd->ij", unit, others, precision=lax.Precision.HIGHEST)
     square_distance = square_norm[:, None] + of_others[None, :] - 2 * gram
@@ -163,10 +165,10 @@ def kernel_entropy(
     unit, log_scale = _standardise(z, axis_name)
     mean_square = over_devices(lax.pmean, jnp.mean(unit**2), axis_name)
     variance = mean_square + jnp.finfo(unit.dtype).eps ** 2
-    others, own = _gather_rows(unit, axis_name)
+    others, own = gather(unit, axis_name), own_mask(len(unit), axis_name)
     gram = jnp.einsum("id,jd->ij", unit, others, precision=lax.Precision.HIGHEST)
     square_norm = jnp.sum(jnp.where(own, gram, 0), axis=1)
-    of_others, _ = _gather_rows(square_norm, axis_name)
+    of_others = gather(square_norm, axis_name)
     square_distance = jnp.maximum(square_norm[:, None] + of_others[None, :] - 2 * gram, 0)
     scores = -square_distance / (2 * bandwidth**2 * variance)
     scores = jnp.where(own, -jnp.inf, scores)
@@ -241,18 +243,6 @@ def _standardise(z: Array, axis_name: str | tuple[str, ...] | None) -> tuple[Arr
     equal = scale <= jnp.finfo(wide.dtype).eps * largest
     scale = jnp.where(equal, 1, scale)
     return jnp.where(equal, 0, centred / scale), jnp.log(scale)
-
-
-def _gather_rows(
-    rows: Array, axis_name: str | tuple[str, ...] | None
-) -> tuple[Array, Bool[Array, "batch candidates"]]:
-    """The rows of all devices, and which of them each of this device's rows is itself."""
-    n, n_all = len(rows), global_size(len(rows), axis_name)
-    if axis_name is None:
-        return rows, jnp.eye(n, dtype=bool)
-    index = lax.axis_index(axis_name) * n + jnp.arange(n)
-    everywhere = lax.all_gather(rows, axis_name, axis=0, tiled=True)
-    return everywhere, index[:, None] == jnp.arange(n_all)
 
 
 def _check_rows(z: Array, least: int, what: str, axis_name: str | tuple[str, ...] | None) -> int:

@@ -18,7 +18,10 @@ from infonce_jax.losses.common import (
     accumulator_dtype,
     check_arrays,
     check_static,
+    gather,
+    global_index,
     global_size,
+    own_mask,
 )
 
 Implementation = Literal["auto", "dense", "tiled", "ring"]
@@ -243,7 +246,7 @@ def row_softplus(
     if plan.tiled:
         per_row = _tiled_row_softplus(plan, x, y, scale, bias, exclude)
     else:
-        logits = scale * dot(x, _gather(y, plan)) + bias
+        logits = scale * dot(x, gather(y, plan.axis_name)) + bias
         logits = _masked(logits, _gather_ids(plan, exclude))
         per_row = jnp.sum(jax.nn.softplus(logits), axis=1)
     return per_row if weights is None else jnp.sum(weights * per_row)
@@ -261,15 +264,14 @@ def own_pairs(
         ValueError: where `exclude` is neither an integer per row nor a mask of rows by candidates.
     """
     if exclude is None:
-        own = _global_index(n_local, axis_name)
+        own = global_index(n_local, axis_name)
         return own, own
     check_arrays(exclude=exclude)
     n_all = global_size(n_local, axis_name)
     if exclude.shape == (n_local,) and jnp.issubdtype(exclude.dtype, jnp.integer):
         return exclude, exclude
     if exclude.shape == (n_local, n_all) and exclude.dtype == jnp.bool_:
-        own = _global_index(n_local, axis_name)
-        return exclude | (own[:, None] == jnp.arange(n_all))
+        return exclude | own_mask(n_local, axis_name)
     raise ValueError(
         f"exclude has shape {exclude.shape} and dtype {exclude.dtype}; pass an integer per row "
         f"[{n_local}] or a boolean mask [{n_local}, {n_all}]."
@@ -316,11 +318,13 @@ def _row_and_column(plan, x, y, scale, exclude):
     if plan.axis_name is None:
         logits = _masked(scale * dot(x, y), exclude)
         return _safe_lse(logits, 1), _safe_lse(logits, 0) if plan.columns else None
-    rows = _safe_lse(_masked(scale * dot(x, _gather(y, plan)), _gather_ids(plan, exclude)), 1)
+    rows = _safe_lse(
+        _masked(scale * dot(x, gather(y, plan.axis_name)), _gather_ids(plan, exclude)), 1
+    )
     if not plan.columns:
         return rows, None
     swapped = _gather_ids(plan, exclude, swapped=True)
-    columns = _masked(scale * dot(y, _gather(x, plan)), swapped)
+    columns = _masked(scale * dot(y, gather(x, plan.axis_name)), swapped)
     return rows, _safe_lse(columns, 1)
 
 
@@ -383,25 +387,14 @@ def _varying(value) -> frozenset:
     return jax.typeof(value).manual_axis_type.varying
 
 
-def _global_index(n_local, axis_name):
-    first = 0 if axis_name is None else lax.axis_index(axis_name) * n_local
-    return first + jnp.arange(n_local)
-
-
-def _gather(value, plan):
-    if plan.axis_name is None:
-        return value
-    return lax.all_gather(value, plan.axis_name, axis=0, tiled=True)
-
-
 def _gather_ids(plan, exclude, swapped=False):
     """Ids with those of all columns, or of all rows where `swapped`; a mask spans all columns."""
     if isinstance(exclude, tuple):
         rows, columns = exclude[::-1] if swapped else exclude
-        return rows, _gather(columns, plan)
+        return rows, gather(columns, plan.axis_name)
     if exclude is None or not swapped:
         return exclude
-    mask = _gather(exclude, plan)
+    mask = gather(exclude, plan.axis_name)
     n = len(exclude)
     return lax.dynamic_slice_in_dim(mask, lax.axis_index(plan.axis_name) * n, n, axis=1).T
 
@@ -446,7 +439,9 @@ def _lse_forward(plan, x, y, scale, exclude):
         rows, columns = _ring_lse(plan, x, y, scale, exclude)
     else:
         pairs = _gather_ids(plan, exclude)
-        rows, columns = _lse(plan, x, None if y is None else _gather(y, plan), scale, pairs)
+        rows, columns = _lse(
+            plan, x, None if y is None else gather(y, plan.axis_name), scale, pairs
+        )
         if plan.columns and not plan.triangle:
             columns = _scatter_lse(columns, plan)
     return (rows, columns), (x, y, scale, exclude, rows, columns)
@@ -467,9 +462,9 @@ def _lse_backward(plan, residuals, cotangents):
     else:
         pairs, by_column = (
             _gather_ids(plan, exclude),
-            jax.tree.map(lambda value: _gather(value, plan), by_column),
+            jax.tree.map(lambda value: gather(value, plan.axis_name), by_column),
         )
-        gx, gy = _lse_gradient(plan, x, _gather(y, plan), scale, pairs, by_row, by_column)
+        gx, gy = _lse_gradient(plan, x, gather(y, plan.axis_name), scale, pairs, by_row, by_column)
         gy = _scatter_sum(gy, plan)
     g_scale = jnp.sum(gx * x)
     return (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype), g_scale, None
@@ -687,7 +682,7 @@ def _value_and_gradient(kind, plan, x, y, scale, shift, weights, exclude):
     if not plan.ring:
         pairs = _gather_ids(plan, exclude)
         per_row, gx, gy, g_shift = _strips(
-            kind, plan, x, _gather(y, plan), scale, shift, weights, pairs
+            kind, plan, x, gather(y, plan.axis_name), scale, shift, weights, pairs
         )
         return per_row, gx, _scatter_sum(gy, plan), g_shift
 
