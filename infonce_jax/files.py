@@ -1,18 +1,21 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import contextlib
 import errno
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A scratch file that takes the place of `path` once it is written."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    """Yields a scratch file that replaces `path` when the block ends without an error."""
+    scratch = _scratch(path)
     try:
         yield scratch
         os.replace(scratch, path)
@@ -20,10 +23,37 @@ def replacing(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that there is no space left, or none that the user may take.
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yields a new scratch folder that replaces the folder `path` when the block ends without an error.
 
-    Libraries that write through compiled code pass the system's words on, but not its number.
+    A reader sees the old folder or the new one, never a part of one. A process that is killed leaves
+    its scratch folder behind, under a name that starts with a dot.
+    """
+    scratch, replaced = _scratch(path), _scratch(path, ".replaced")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        if path.exists():
+            # A folder can only be renamed onto an empty one.
+            path.rename(replaced)
+        scratch.rename(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes `content` to `path` as JSON, whole or not at all."""
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's quota, is full.
+
+    Libraries that write through compiled code pass on the system's text but not its error number.
     """
     seen = set()
     while error is not None and id(error) not in seen:
@@ -34,3 +64,8 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _scratch(path: Path, suffix: str = "") -> Path:
+    # The process id keeps two writers apart; the leading dot keeps readers away.
+    return path.with_name(f".{path.name}.{os.getpid()}{suffix}")

@@ -1,8 +1,13 @@
 """Which rows make a batch: a pure function of (key, step), with no state to save or restore."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Int, Key, UInt32
+from ml_collections import config_dict
+
+from infonce_jax.data.spec import Dataset
 
 _ROUNDS = 8
 
@@ -66,7 +71,33 @@ def batch_index(
     return shuffled_index(epoch_key, first + jnp.arange(batch_size), n)
 
 
-def _mix(x):
+def make_batch(config: config_dict.ConfigDict, data: Dataset) -> Callable:
+    """Batches as `batch(arrays, key, step) -> (rows, labels | None)`, with arrays = (train, labels).
+
+    Raises:
+        ValueError: where the batch is larger than the training set.
+    """
+    size = config.train.batch_size
+    n = data.spec.train_size
+    if size > n:
+        raise ValueError(
+            f"config.train.batch_size is {size} but the training set has {n} rows; use a batch of at "
+            f"most {n}" + (", or a larger config.data.train_size." if data.draw else ".")
+        )
+
+    def drawn(arrays, key, step):
+        del arrays
+        return data.draw(jax.random.fold_in(key, step), size)
+
+    def gathered(arrays, key, step):
+        rows, labels = arrays
+        index = batch_index(key, step, size, n)
+        return rows[index], None if labels is None else labels[index]
+
+    return drawn if config.data.fresh else gathered
+
+
+def _mix(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """A 32-bit integer hash (Murmur3's finaliser)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)

@@ -1,8 +1,8 @@
 """CIFAR-10 through TensorFlow Datasets (TFDS), without TensorFlow.
 
-TFDS reads a dataset prepared in the ``array_record`` format without TensorFlow, but its own
-CIFAR-10 builder generates one with ``tf.io.gfile``. This module reads prepared data, prepares it
-where it is missing, and keeps the decoded images in a cache so that later starts decode nothing.
+TFDS's own CIFAR-10 builder needs TensorFlow to generate the dataset. This module reads prepared
+data, prepares it where it is missing, and keeps the decoded images in a cache, so that later starts
+decode nothing.
 
 Preparing by hand, on a machine with network and on one without:
 
@@ -13,7 +13,6 @@ Preparing by hand, on a machine with network and on one without:
 import argparse
 import hashlib
 import http.client
-import io
 import json
 import logging
 import os
@@ -29,7 +28,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
-from PIL import Image
+
+from infonce_jax.data import tfds
+from infonce_jax.files import replacing_folder
 
 VERSION = "3.0.2"
 ARCHIVE_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -53,7 +54,7 @@ _SPLIT_FILES = {
 }
 _IMAGE_SHAPE = (32, 32, 3)
 _RECORD_BYTES = 1 + 3 * 32 * 32
-_READ_CHUNK = 1000
+_REMEDY = "prepare it again with `python -m infonce_jax.data.cifar10 --data_dir=DIR`"
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Cifar10(NamedTuple):
     """CIFAR-10 in host memory.
 
     The published dataset has 50,000 training and 10,000 test images. Rows keep the order in which
-    TFDS stores them, which is shuffled once and for all. Labels index :data:`LABELS`.
+    TFDS stores them, which is shuffled once and for all. Labels index `LABELS`.
     """
 
     train_images: UInt8[np.ndarray, "n_train 32 32 3"]
@@ -82,17 +83,17 @@ def load_cifar10(
 
     The decoded arrays are cached in a folder named after the dataset's version and a hash of the
     prepared files' contents, so a cache never answers for other data, wherever that lies. A cache
-    that fails its checksums is rebuilt. Where ``data_dir`` holds no prepared CIFAR-10, the archive
-    is downloaded and prepared there first (:func:`prepare_cifar10`).
+    that fails its checksums is rebuilt. Where `data_dir` holds no prepared CIFAR-10, the archive
+    is downloaded and prepared there first (`prepare_cifar10`).
 
     Args:
-        data_dir: The TFDS data directory, the parent of ``cifar10/3.0.2``. ``None`` means TFDS's
-            default: the environment variable ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``.
-        cache_dir: Where decoded arrays are kept (185 MB). ``None`` means
-            ``$XDG_CACHE_HOME/infonce_jax``, else ``~/.cache/infonce_jax``. If it cannot be written,
+        data_dir: The TFDS data directory, the parent of `cifar10/3.0.2`. `None` means TFDS's
+            default: the environment variable `TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+        cache_dir: Where decoded arrays are kept (185 MB). `None` means
+            `$XDG_CACHE_HOME/infonce_jax`, else `~/.cache/infonce_jax`. If it cannot be written,
             a warning says so and the arrays are returned all the same.
         url: Where to download the archive from if the dataset is not prepared.
-        sha256: The archive's expected checksum, or ``None`` to accept any.
+        sha256: The archive's expected checksum, or `None` to accept any.
 
     Returns:
         The two splits' images and labels.
@@ -102,7 +103,7 @@ def load_cifar10(
         ValueError: If the prepared dataset is damaged or of another kind.
     """
     folder = _dataset_dir(data_dir)
-    if not _is_prepared(folder):
+    if not tfds.is_prepared(folder):
         logger.warning("CIFAR-10 is not prepared in %s: downloading %s (170 MB).", folder, url)
         prepare_cifar10(data_dir, url=url, sha256=sha256)
     if cache_dir is None:
@@ -131,27 +132,27 @@ def prepare_cifar10(
     url: str = ARCHIVE_URL,
     sha256: str | None = ARCHIVE_SHA256,
 ) -> Path:
-    """Writes CIFAR-10 as a TFDS ``array_record`` dataset, without TensorFlow.
+    """Writes CIFAR-10 as a TFDS `array_record` dataset, without TensorFlow.
 
-    Any program that uses TFDS can read the result as ``cifar10:3.0.2``. Images are stored as PNG,
+    Any program that uses TFDS can read the result as `cifar10:3.0.2`. Images are stored as PNG,
     hence without loss. A dataset that is already prepared is left as it is.
 
     Args:
-        data_dir: The TFDS data directory, as in :func:`load_cifar10`.
-        archive: Path of ``cifar-10-binary.tar.gz``. ``None`` downloads it to a temporary file.
+        data_dir: The TFDS data directory, as in `load_cifar10`.
+        archive: Path of `cifar-10-binary.tar.gz`. `None` downloads it to a temporary file.
         url: Where to download it from.
-        sha256: The archive's expected checksum, or ``None`` to accept any.
+        sha256: The archive's expected checksum, or `None` to accept any.
 
     Returns:
-        The folder that holds the prepared dataset, ``data_dir/cifar10/3.0.2``.
+        The folder that holds the prepared dataset, `data_dir/cifar10/3.0.2`.
 
     Raises:
-        FileNotFoundError: If ``archive`` does not exist, or the download fails.
+        FileNotFoundError: If `archive` does not exist, or the download fails.
         FileExistsError: If the folder exists but holds no prepared dataset.
         ValueError: If the archive is damaged or another one.
     """
     folder = _dataset_dir(data_dir)
-    if _is_prepared(folder):
+    if tfds.is_prepared(folder):
         return folder
     if folder.exists():
         raise FileExistsError(
@@ -167,7 +168,7 @@ def prepare_cifar10(
                 "network, copy it here, and give its path."
             )
         _check_sha256(archive, sha256, origin=str(archive))
-        _generate(archive, folder)
+        _prepare_from(archive, folder)
         return folder
     try:
         archive = _download(url, folder.parent.parent)
@@ -182,7 +183,7 @@ def prepare_cifar10(
         ) from error
     try:
         _check_sha256(archive, sha256, origin=f"downloaded from {url}")
-        _generate(archive, folder)
+        _prepare_from(archive, folder)
     finally:
         archive.unlink()
     return folder
@@ -193,10 +194,6 @@ def _dataset_dir(data_dir: str | os.PathLike | None) -> Path:
         # TFDS's own default, repeated because importing TFDS takes longer than reading the cache.
         data_dir = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     return Path(data_dir).expanduser() / "cifar10" / VERSION
-
-
-def _is_prepared(folder: Path) -> bool:
-    return (folder / "dataset_info.json").is_file() and (folder / "features.json").is_file()
 
 
 def _fingerprint(folder: Path) -> str:
@@ -219,7 +216,7 @@ def _array_sha256(array: np.ndarray) -> str:
 
 
 def _read_cache(entry: Path) -> Cifar10 | None:
-    """Reads a cache entry; ``None`` if it is missing or does not match its checksums."""
+    """Reads a cache entry; `None` if it is missing or does not match its checksums."""
     if not entry.exists():
         return None
     try:
@@ -238,66 +235,32 @@ def _read_cache(entry: Path) -> Cifar10 | None:
 
 
 def _write_cache(entry: Path, dataset: Cifar10) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".incomplete-") as scratch:
-        complete = Path(scratch) / entry.name
-        complete.mkdir()
-        checksums = {}
+    checksums = {}
+    with replacing_folder(entry) as scratch:
         for name, array in dataset._asdict().items():
-            np.save(complete / f"{name}.npy", array)
+            np.save(scratch / f"{name}.npy", array)
             checksums[name] = _array_sha256(array)
-        (complete / "checksums.json").write_text(json.dumps(checksums, indent=2))
-        # A folder can only replace an empty one; what is there now is damaged, or another process
-        # has just written the same arrays.
-        shutil.rmtree(entry, ignore_errors=True)
-        os.replace(complete, entry)
+        (scratch / "checksums.json").write_text(json.dumps(checksums, indent=2))
 
 
 def _decode(folder: Path) -> Cifar10:
-    stored_format = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat")
-    if stored_format != "array_record":
-        raise ValueError(
-            f"The CIFAR-10 dataset in {folder} is stored as {stored_format}, which TFDS cannot "
-            "read without TensorFlow. Prepare it as array_record in another directory with "
-            "`python -m infonce_jax.data.cifar10 --data_dir=DIR`, and set config.data.data_dir to "
-            "that directory."
-        )
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(folder)
-    arrays = {}
-    for split in ("train", "test"):
-        try:
-            # Decoding with PIL here keeps the pixels the same whether OpenCV is installed or not.
-            source = builder.as_data_source(
-                split=split, decoders={"image": tfds.decode.SkipDecoding()}
-            )
-            images, labels = _decode_split(source)
-        except Exception as error:
-            raise ValueError(
-                f"The {split} split of the CIFAR-10 dataset in {folder} cannot be read "
-                f"({type(error).__name__}: {error}). Its files are damaged or incomplete: remove "
-                "the folder and prepare it again with "
-                "`python -m infonce_jax.data.cifar10 --data_dir=DIR`."
-            ) from error
-        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-    return Cifar10(**arrays)
+    splits = {
+        split: tfds.read_images(folder, split, _IMAGE_SHAPE, len(LABELS), remedy=_REMEDY)
+        for split in ("train", "test")
+    }
+    return Cifar10(*splits["train"], *splits["test"])
 
 
-def _decode_split(source: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    images = np.empty((len(source), *_IMAGE_SHAPE), np.uint8)
-    labels = np.empty(len(source), np.int32)
-    for start in range(0, len(source), _READ_CHUNK):
-        rows = range(start, min(start + _READ_CHUNK, len(source)))
-        for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
-            pixels = np.asarray(Image.open(io.BytesIO(example["image"])))
-            if pixels.shape != _IMAGE_SHAPE:
-                raise ValueError(f"image {row} has shape {pixels.shape}, not {_IMAGE_SHAPE}")
-            images[row] = pixels
-            labels[row] = example["label"]
-    if labels.size and not 0 <= labels.min() <= labels.max() < len(LABELS):
-        raise ValueError(f"labels range from {labels.min()} to {labels.max()}, not from 0 to 9")
-    return images, labels
+def _prepare_from(archive: Path, folder: Path) -> None:
+    tfds.write_images(
+        folder.parent.parent,
+        "cifar10",
+        VERSION,
+        _read_archive(archive),
+        labels=LABELS,
+        description="CIFAR-10: 60,000 colour images of 32×32 pixels in 10 classes.",
+        homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+    )
 
 
 def _download(url: str, data_dir: Path, *, timeout_s: float = 30.0) -> Path:
@@ -360,55 +323,8 @@ def _read_archive(archive: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return splits
 
 
-def _generate(archive: Path, folder: Path) -> None:
-    splits = _read_archive(archive)
-    import tensorflow_datasets as tfds
-
-    # TFDS takes the dataset's name from the class's, and its own Cifar10 owns the registered name.
-    class Cifar10(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        """CIFAR-10, generated without TensorFlow; features and order as in TFDS's builder."""
-
-        VERSION = tfds.core.Version(VERSION)
-
-        def _info(self):
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description="CIFAR-10: 60,000 colour images of 32×32 pixels in 10 classes.",
-                features=tfds.features.FeaturesDict(
-                    {
-                        "id": tfds.features.Text(),
-                        "image": tfds.features.Image(shape=_IMAGE_SHAPE, encoding_format="png"),
-                        "label": tfds.features.ClassLabel(names=LABELS),
-                    }
-                ),
-                supervised_keys=("image", "label"),
-                homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-            )
-
-        def _split_generators(self, dl_manager):
-            return {split: self._generate_examples(split) for split in splits}
-
-        def _generate_examples(self, split):
-            for index, (pixels, label) in enumerate(zip(*splits[split], strict=True)):
-                yield (
-                    index,
-                    {"id": f"{split}_{index:05d}", "image": _png(pixels), "label": int(label)},
-                )
-
-    with tempfile.TemporaryDirectory() as scratch:
-        builder = Cifar10(data_dir=folder.parent.parent, file_format="array_record")
-        builder.download_and_prepare(download_dir=scratch)
-
-
-def _png(pixels: np.ndarray) -> io.BytesIO:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-    file.seek(0)
-    return file
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs ``python -m infonce_jax.data.cifar10``; returns 0, or 2 after printing an error."""
+    """Runs `python -m infonce_jax.data.cifar10`; returns 0, or 2 after printing an error."""
     parser = argparse.ArgumentParser(
         prog="python -m infonce_jax.data.cifar10",
         description="Prepares CIFAR-10 for TFDS as array_record files, without TensorFlow.",

@@ -1,4 +1,4 @@
-"""Synthetic sources: laws of the sample X0 that can be drawn without end.
+"""Synthetic sources: laws of the sample X0 from which any number of rows can be drawn.
 
 Each is `source(key, n, dim) -> (x [n, dim], labels [n] | None)` with independent rows; parameters
 of the law are keyword arguments. All but the binary source have mean zero and, up to the mixture's
@@ -6,12 +6,16 @@ means, unit variance per coordinate, so that a channel's strength means the same
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
+from ml_collections import config_dict
 
 from infonce_jax.data import draws
+from infonce_jax.data.spec import Dataset, DataSpec
 
 Sample = tuple[Float[Array, "n dim"], Int[Array, "n"] | None]
 
@@ -74,3 +78,84 @@ SOURCES: dict[str, Callable] = {
     "mixture": mixture,
     "sphere": sphere,
 }
+
+
+class _DataKeys(NamedTuple):
+    """Keys of the data, by purpose."""
+
+    law: Key[Array, ""]
+    train: Key[Array, ""]
+    test: Key[Array, ""]
+
+
+def describe_synthetic(d: config_dict.ConfigDict) -> DataSpec:
+    """The spec of a synthetic source; `d` is the section `config.data`.
+
+    Raises:
+        ValueError: for sizes or parameters that cannot be.
+    """
+    for name in ("dim", "train_size", "test_size"):
+        if d[name] < 1:
+            raise ValueError(f"config.data.{name} is {d[name]}; it must be at least 1.")
+    if d.source == "binary" and not 0 < d.binary_active <= d.dim:
+        raise ValueError(
+            f"config.data.binary_active is {d.binary_active}; it is the expected number of ones among "
+            f"config.data.dim = {d.dim} coordinates, so above 0 and at most {d.dim}."
+        )
+    if d.source == "mixture" and d.mixture_components < 1:
+        raise ValueError(
+            f"config.data.mixture_components is {d.mixture_components}; it must be at least 1."
+        )
+    num_classes = d.mixture_components if d.source == "mixture" else None
+    return DataSpec((d.dim,), False, d.train_size, d.test_size, num_classes)
+
+
+def make_law(d: config_dict.ConfigDict) -> Callable:
+    """The configured source as `(key, n) -> (rows, labels | None)`; `d` is the section `config.data`."""
+    settings = {
+        "binary": {"active": d.binary_active},
+        "mixture": {
+            "components": d.mixture_components,
+            "separation": d.mixture_separation,
+            "law_key": _data_keys(d).law,
+        },
+    }.get(d.source, {})
+
+    def draw(key, n):
+        return SOURCES[d.source](key, n, d.dim, **settings)
+
+    return draw
+
+
+def law_parameters(config: config_dict.ConfigDict) -> dict[str, float | np.ndarray]:
+    """The parameters of a synthetic source's law, beside its name and dimension.
+
+    Returns:
+        "probability" of a one for the binary source, the component "means" [components, dim] for the
+        mixture, nothing for the others.
+    """
+    d = config.data
+    if d.source == "binary":
+        return {"probability": d.binary_active / d.dim}
+    if d.source == "mixture":
+        means = mixture_means(_data_keys(d).law, d.mixture_components, d.dim, d.mixture_separation)
+        return {"means": np.asarray(means)}
+    return {}
+
+
+def load_synthetic(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
+    """Draws the training and test rows; no training rows where `data.fresh` draws them at every step."""
+    draw = make_law(d)
+    keys = _data_keys(d)
+
+    def sample(key, n):
+        rows, labels = jax.jit(draw, static_argnums=1)(key, n)
+        return np.asarray(rows), None if labels is None else np.asarray(labels)
+
+    train = sample(keys.train, 0 if d.fresh else spec.train_size)
+    test = sample(keys.test, spec.test_size)
+    return Dataset(spec, *train, *test, mean=np.float32(0), std=np.float32(1), draw=draw)
+
+
+def _data_keys(d: config_dict.ConfigDict) -> _DataKeys:
+    return _DataKeys(*jax.random.split(jax.random.key(d.seed), 3))

@@ -10,12 +10,13 @@ from infonce_jax import data
 from infonce_jax.data import cifar10
 from infonce_jax.data.batches import batch_index, shuffled_index
 from infonce_jax.data.channels import bit_flip, erasure, gaussian_noise, identity
+from infonce_jax.data.synthetic import make_law
 
 N = 20_000
 
 
 def sample(config, n=N):
-    return data._law(config)(jax.random.key(5), n)
+    return make_law(config.data)(jax.random.key(5), n)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 17, 64, 1000])
@@ -77,7 +78,7 @@ def test_mixture_components_keep_their_means_across_draws(tiny_config):
     tiny_config.data.source = "mixture"
     tiny_config.data.mixture_components = 3
     tiny_config.data.mixture_separation = 4.0
-    draw = data._law(tiny_config)
+    draw = make_law(tiny_config.data)
     means = []
     for seed in range(2):
         rows, labels = draw(jax.random.key(seed), N)
@@ -191,7 +192,19 @@ def bad_array(array_config, rows, **save):
 )
 def test_arrays_that_cannot_be_used_are_refused(array_config, rows, save, message):
     with pytest.raises(ValueError, match=message):
-        data.describe(bad_array(array_config, rows, **save))
+        data.load(bad_array(array_config, rows, **save))
+
+
+def test_an_array_is_described_without_reading_its_rows(array_config, tmp_path):
+    np.save(array_config.data.path, np.ones((40, 3), np.float32))
+    whole = data.describe(array_config)
+    array_config.data.path = str(tmp_path / "rows.npz")
+    np.savez(array_config.data.path, x=np.full((40, 3), np.nan, np.float32))
+    assert data.describe(array_config) == whole
+    with pytest.raises(
+        ValueError, match="120 NaN or infinite values, the first at row 0, column 0"
+    ):
+        data.load(array_config)
 
 
 def test_truncated_array_is_refused(array_config):

@@ -1,0 +1,139 @@
+"""Rows of your own: one .npy or .npz file of vectors or images, with labels or without."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+from ml_collections import config_dict
+
+from infonce_jax.data.spec import Dataset, DataSpec
+
+_UNREADABLE = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile)
+
+
+def describe_array(d: config_dict.ConfigDict) -> DataSpec:
+    """The spec of the file `data.path`, from its header and its labels; the rows are not read.
+
+    Args:
+        d: the section `config.data`.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file cannot be read, or holds arrays that cannot be trained on.
+    """
+    shape, dtype = _header(d)
+    is_image = dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3
+    is_vector = np.issubdtype(dtype, np.floating) and len(shape) == 2
+    if not (is_image or is_vector):
+        raise ValueError(
+            f"{d.path} is {dtype}{list(shape)}; it must be floating-point rows [n, dim] or "
+            "uint8 images [n, height, width, 3]."
+        )
+    n = shape[0]
+    if not 1 <= d.test_size < n:
+        raise ValueError(
+            f"config.data.test_size is {d.test_size} but {d.path} has {n} rows; hold out at least 1 "
+            f"and at most {n - 1}."
+        )
+    labels = _read(d, "labels")
+    num_classes = None
+    if labels is not None:
+        if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+            raise ValueError(
+                f"The labels in {d.path} are {labels.dtype}{list(labels.shape)}; they must be {n} "
+                "non-negative integers, one per row."
+            )
+        num_classes = int(labels.max()) + 1
+    return DataSpec(tuple(shape[1:]), is_image, n - d.test_size, d.test_size, num_classes)
+
+
+def load_array(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
+    """Reads the file `data.path` and divides it by a shuffle from `data.seed`.
+
+    Args:
+        d: the section `config.data`.
+        spec: from `describe_array`.
+
+    Raises:
+        ValueError: where the file cannot be read, or a row holds a value that is not finite.
+    """
+    rows, labels = _read(d, "x"), _read(d, "labels")
+    if not spec.is_image:
+        _check_finite(d.path, rows)
+    order = np.random.default_rng(d.seed).permutation(len(rows))
+    train, test = np.split(order, [spec.train_size])
+    dtype = rows.dtype if spec.is_image else np.float32
+
+    def pick(index):
+        picked = np.asarray(rows[index]).astype(dtype, copy=False)
+        return picked, None if labels is None else labels[index].astype(np.int32)
+
+    return Dataset(spec, *pick(train), *pick(test), mean=np.float32(0), std=np.float32(1))
+
+
+def _header(d: config_dict.ConfigDict) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the rows, without reading them."""
+    path = _existing(d)
+    try:
+        if not zipfile.is_zipfile(path):
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+            return rows.shape, rows.dtype
+        with zipfile.ZipFile(path) as archive:
+            _check_holds_x(name.removesuffix(".npy") for name in archive.namelist())
+            with archive.open("x.npy") as file:
+                version = np.lib.format.read_magic(file)
+                read = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }[version]
+                shape, _, dtype = read(file)
+                return shape, dtype
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+
+
+def _read(d: config_dict.ConfigDict, name: str) -> Shaped[np.ndarray, "n ..."] | None:
+    """The rows "x" (memory-mapped where the file allows it) or the "labels", or None without labels."""
+    path = _existing(d)
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded if name == "x" else None
+        with loaded:
+            return loaded[name] if name == "x" or name in loaded.files else None
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+
+
+def _existing(d: config_dict.ConfigDict) -> Path:
+    path = Path(d.path)
+    if not d.path or not path.is_file():
+        raise FileNotFoundError(
+            f"config.data.path is {d.path!r}, which is not a file; with source 'array' it must name a "
+            ".npy or .npz file of rows [n, dim] or uint8 images [n, height, width, 3]."
+        )
+    return path
+
+
+def _check_holds_x(names) -> None:
+    names = list(names)
+    if "x" not in names:
+        raise ValueError(f"it holds {', '.join(names) or 'nothing'}, but no array 'x'")
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} cannot be read: {error}. Save the rows with np.save(path, rows), or rows and "
+        "labels with np.savez(path, x=rows, labels=labels); pickled arrays are refused."
+    )
+
+
+def _check_finite(path: str, rows: Shaped[np.ndarray, "n dim"]) -> None:
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        row, column = bad[0]
+        raise ValueError(
+            f"{path} holds {len(bad)} NaN or infinite values, the first at row {row}, column {column}; "
+            "remove or replace them."
+        )

@@ -1,0 +1,55 @@
+"""What a dataset looks like, and a dataset in memory."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num, Shaped
+
+
+class DataSpec(NamedTuple):
+    """What the data look like.
+
+    Attributes:
+        sample_shape: shape of one sample, [dim] or [height, width, channels].
+        is_image: whether samples are uint8 images, which are scaled to [0, 1] before the channel.
+        train_size: rows of the training set; one epoch.
+        test_size: rows of the test set.
+        num_classes: number of labels, or None where the data have none.
+    """
+
+    sample_shape: tuple[int, ...]
+    is_image: bool
+    train_size: int
+    test_size: int
+    num_classes: int | None
+
+
+class Dataset(NamedTuple):
+    """Data in memory.
+
+    Attributes:
+        spec: what they look like.
+        train: training rows; empty where `draw` makes every batch anew.
+        train_labels: their labels, or None.
+        test: test rows.
+        test_labels: their labels, or None.
+        mean: mean of each image channel over the training set, in [0, 1]; 0 for vectors.
+        std: standard deviation of each image channel over the training set; 1 for vectors.
+        draw: `(key, n) -> (rows, labels | None)`, for sources that have a law; None for the others.
+    """
+
+    spec: DataSpec
+    train: Shaped[np.ndarray, "train ..."]
+    train_labels: Int[np.ndarray, "train"] | None
+    test: Shaped[np.ndarray, "test ..."]
+    test_labels: Int[np.ndarray, "test"] | None
+    mean: Float[np.ndarray | np.float32, "..."]
+    std: Float[np.ndarray | np.float32, "..."]
+    draw: Callable | None = None
+
+
+def to_float(rows: Num[Array | np.ndarray, "n ..."]) -> Float[Array | np.ndarray, "n ..."]:
+    """Samples as float32; uint8 images scaled to [0, 1]."""
+    return rows.astype(jnp.float32) / 255 if rows.dtype == jnp.uint8 else rows.astype(jnp.float32)
