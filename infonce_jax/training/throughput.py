@@ -8,7 +8,7 @@ from ml_collections import config_dict
 
 from infonce_jax import encoders
 from infonce_jax.data import DataSpec
-from infonce_jax.train import make_encoder
+from infonce_jax.training.model import make_encoder
 
 # Dense bfloat16 operations per second that the makers state, by a part of JAX's device_kind. The first
 # that fits is taken. A PCIe card reaches less than the SXM module of the same name.

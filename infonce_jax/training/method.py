@@ -1,0 +1,119 @@
+"""How a member is trained: everything about training that is fixed before a program is compiled."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Key, Num
+from ml_collections import config_dict
+
+from infonce_jax.config import Member
+from infonce_jax.data import Dataset, DataSpec, make_batch, make_view
+from infonce_jax.training.members import Hyper
+from infonce_jax.training.model import Model, make_model
+from infonce_jax.training.objectives import TWO_VIEW_OBJECTIVES
+from infonce_jax.training.optimizers import make_optimizer, unit_schedule
+
+
+class Method(NamedTuple):
+    """The static parts of training, which all members share.
+
+    Attributes:
+        model: what is trained.
+        batch: `(arrays, key, step) -> (rows, labels | None)`.
+        view: `(key, rows, hyper) -> rows`, one view of each row.
+        optimizer: `(hyper) -> optax.GradientTransformation`.
+        schedule: `(step) -> factor` of the learning rate.
+        beta_schedule: `(step) -> factor` of the regulariser's weight.
+        objective: the objective's name.
+        loss: the section `config.loss`.
+        is_regularised: whether any member's weight of the regulariser is above 0.
+        num_classes: number of labels, or None.
+    """
+
+    model: Model
+    batch: Callable
+    view: Callable
+    optimizer: Callable[[Hyper], optax.GradientTransformation]
+    schedule: Callable
+    beta_schedule: Callable
+    objective: str
+    loss: config_dict.ConfigDict
+    is_regularised: bool
+    num_classes: int | None
+
+
+def make_method(
+    config: config_dict.ConfigDict, data: Dataset, members: Sequence[Member], mesh: Mesh
+) -> Method:
+    """The configured method for these data.
+
+    Raises:
+        ValueError: for combinations that cannot be trained. All are found here, before anything is
+            compiled.
+    """
+    is_supervised = config.objective == "supervised"
+    needs_labels = is_supervised or TWO_VIEW_OBJECTIVES[config.objective].needs_labels
+    if needs_labels and data.spec.num_classes is None:
+        raise ValueError(
+            f"config.objective is {config.objective!r}, which needs labels, but config.data.source = "
+            f"{config.data.source!r} has none; use mixture, cifar10 or an array with labels."
+        )
+    steps = total_steps(config, data.spec)
+    schedule = unit_schedule(config.optimizer.schedule, steps, config.optimizer.warmup_steps)
+    return Method(
+        model=make_model(config, data, mesh),
+        batch=make_batch(config, data),
+        view=make_view(config, data.spec),
+        optimizer=functools.partial(_optimizer, config.optimizer, schedule),
+        schedule=schedule,
+        beta_schedule=unit_schedule(config.loss.beta_schedule, steps),
+        objective=config.objective,
+        loss=config.loss,
+        is_regularised=any(m.hyperparameters["loss.beta"] > 0 for m in members),
+        num_classes=data.spec.num_classes,
+    )
+
+
+def steps_per_epoch(config: config_dict.ConfigDict, spec: DataSpec) -> int:
+    """Optimiser steps of one epoch; rows that do not fill a batch are left out of it."""
+    return max(spec.train_size // config.train.batch_size, 1)
+
+
+def total_steps(config: config_dict.ConfigDict, spec: DataSpec) -> int:
+    """Optimiser steps of the whole run."""
+    return config.train.steps or max(1, round(config.train.epochs * steps_per_epoch(config, spec)))
+
+
+def draw_views(
+    method: Method, key: Key[Array, ""], rows: Num[Array, "n ..."], hyper: Hyper
+) -> Float[Array, "n ..."]:
+    """One view of each row."""
+    # Without the barrier XLA draws the views anew for each of their uses: once for the forward and
+    # once for the backward product.
+    return jax.lax.optimization_barrier(method.view(key, rows, hyper))
+
+
+def draw_two_views(
+    method: Method, key: Key[Array, ""], rows: Num[Array, "n ..."], hyper: Hyper
+) -> Float[Array, "two_n ..."]:
+    """Two views of each row, the first views of all rows and then the second ones."""
+    # Both in one call, which is compiled once.
+    return draw_views(method, key, jnp.concatenate([rows, rows]), hyper)
+
+
+def _optimizer(
+    o: config_dict.ConfigDict, schedule: Callable, hyper: Hyper
+) -> optax.GradientTransformation:
+    return make_optimizer(
+        o.name,
+        learning_rate=hyper["optimizer.learning_rate"],
+        schedule=schedule,
+        weight_decay=hyper["optimizer.weight_decay"],
+        clip_norm=o.clip_norm,
+        kwargs=o.kwargs.to_dict(),
+    )

@@ -1,0 +1,120 @@
+"""What is trained: an encoder, with a classifier where the objective needs one, on standardised rows."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Key, Num, PyTree
+from ml_collections import config_dict
+
+from infonce_jax import encoders
+from infonce_jax.data import Dataset
+from infonce_jax.training.distributed import shard_batch
+
+
+class Model(NamedTuple):
+    """The static parts of what is trained.
+
+    Attributes:
+        encoder: the Flax module.
+        classifier: a linear classifier on the trained output, or None.
+        trained_output: "encoder" or "head", the output that the objective sees.
+        embedded_output: "encoder" or "head", the output that is embedded.
+        sample_shape: of one row.
+        mean: of the training rows, by image channel; 0 for vectors.
+        std: of the training rows, by image channel; 1 for vectors.
+        mesh: the devices that share a batch.
+    """
+
+    encoder: encoders.Encoder
+    classifier: nn.Module | None
+    trained_output: str
+    embedded_output: str
+    sample_shape: tuple[int, ...]
+    mean: Float[Array, "..."]
+    std: Float[Array, "..."]
+    mesh: Mesh
+
+
+def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Model:
+    """The configured model for these data.
+
+    Raises:
+        ValueError: for options of the encoder that cannot be.
+    """
+    return Model(
+        encoder=make_encoder(config),
+        classifier=encoders.make_classifier(data.spec.num_classes)
+        if config.objective == "supervised"
+        else None,
+        trained_output="encoder" if config.encoder.head == "none" else "head",
+        embedded_output=config.embed.output,
+        sample_shape=data.spec.sample_shape,
+        mean=jnp.asarray(data.mean),
+        std=jnp.asarray(data.std),
+        mesh=mesh,
+    )
+
+
+def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
+    """The configured encoder.
+
+    Raises:
+        ValueError: for options that cannot be.
+    """
+    e = config.encoder
+    return encoders.make_encoder(
+        e.name,
+        embedding_dim=e.embedding_dim or None,
+        width=e.width or None,
+        depth=e.depth or None,
+        activation=e.activation,
+        norm=e.norm,
+        stem=e.stem,
+        zero_init_residual=e.zero_init_residual,
+        patch_size=e.patch_size,
+        num_heads=e.num_heads,
+        pool=e.pool,
+        head=e.head,
+        head_hidden=e.head_hidden,
+        head_dim=e.head_dim,
+        head_norm=e.head_norm,
+        dtype=jnp.dtype(config.train.compute_dtype),
+    )
+
+
+def init_model(model: Model, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+    """Draws the initial parameters and BatchNorm's moments."""
+    encoder_key, classifier_key = jax.random.split(key)
+    sample = jnp.zeros((2, *model.sample_shape), jnp.float32)
+    variables = encoders.init(model.encoder, encoder_key, sample)
+    params = {"encoder": variables["params"]}
+    if model.classifier is not None:
+        outputs, _ = encoders.apply(model.encoder, variables, sample, train=False)
+        z = getattr(outputs, model.trained_output)
+        params["classifier"] = model.classifier.init(classifier_key, z)["params"]
+    return params, variables.get("batch_stats", {})
+
+
+def encode(
+    model: Model, params: PyTree, batch_stats: PyTree, rows: Num[Array, "batch ..."], *, train: bool
+) -> tuple[encoders.Outputs, PyTree]:
+    """Encodes a batch.
+
+    Args:
+        model: from `make_model`.
+        params: with the encoder's under "encoder".
+        batch_stats: BatchNorm's moments.
+        rows: samples as float32, before they are standardised.
+        train: whether BatchNorm takes its moments from the batch, and updates the running ones.
+
+    Returns:
+        The outputs, and BatchNorm's new moments.
+    """
+    variables = {"params": params["encoder"], "batch_stats": batch_stats}
+    standardised = (rows - model.mean) / model.std
+    return encoders.apply(
+        model.encoder, variables, shard_batch(model.mesh, standardised), train=train
+    )

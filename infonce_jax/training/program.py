@@ -1,0 +1,98 @@
+"""A configuration as compiled functions of arrays: binds, jits and shards the functions of `step.py`."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, PyTree
+from ml_collections import config_dict
+
+from infonce_jax.config import Member
+from infonce_jax.data import Dataset
+from infonce_jax.training import embed, step
+from infonce_jax.training.members import hyper_arrays, lay_out
+from infonce_jax.training.method import make_method
+from infonce_jax.training.state import TrainState
+
+
+class Program(NamedTuple):
+    """A configuration turned into functions of arrays, jitted.
+
+    Attributes:
+        init: `() -> TrainState`, untrained.
+        advance: `(state, stop) -> (state, failed)`, trained up to step `stop`; `failed` is -1, or the
+            first step at which a member's loss or gradient was not finite, which ends the loop. The
+            state that is passed in is donated: its arrays are gone afterwards.
+        encode: `(state, rows) -> [members, n, dim]`, in evaluation mode.
+        encode_views: `(state, rows, first_row) -> {view: [members, n, dim]}`, the rows and two views
+            of them.
+        lower: `() -> Lowered`, of `advance`, for its memory analysis.
+        abstract_state: shapes of the state, with their shardings.
+    """
+
+    init: Callable[[], TrainState]
+    advance: Callable[[TrainState, int], tuple[TrainState, Int[Array, ""]]]
+    encode: Callable[..., Float[Array, "members n dim"]]
+    encode_views: Callable[..., dict[str, Float[Array, "members n dim"]]]
+    lower: Callable[[], jax.stages.Lowered]
+    abstract_state: TrainState
+
+
+def make_program(
+    config: config_dict.ConfigDict,
+    data: Dataset,
+    members: Sequence[Member],
+    mesh: Mesh | None = None,
+) -> Program:
+    """Turns a configuration into compiled functions of arrays.
+
+    Members, and where there are more devices each batch, are spread over the mesh. A batch on several
+    devices is still one batch: negatives and the statistics of BatchNorm come from all of it, so the
+    result does not depend on how many devices there are, up to rounding.
+
+    Args:
+        config: a validated configuration.
+        data: from `data.load`; arrays may be abstract where only shapes are wanted.
+        members: from `config.members`.
+        mesh: from `make_mesh`, which is the default.
+
+    Raises:
+        ValueError: for combinations that cannot be trained.
+    """
+    layout = lay_out(config, members, mesh)
+    method = make_method(config, data, members, layout.mesh)
+    hyper = hyper_arrays(config, members, layout)
+    arrays = None if config.data.fresh else (data.train, data.train_labels)
+    if not _is_abstract(arrays):
+        arrays = jax.device_put(arrays, layout.replicated)
+    in_state = TrainState(layout.replicated, layout.replicated, layout.per_member)
+
+    def compiled(function, **options):
+        return jax.jit(functools.partial(function, method, layout), **options)
+
+    init = compiled(step.init, out_shardings=in_state)
+    advance = compiled(
+        step.advance, out_shardings=(in_state, layout.replicated), donate_argnames="state"
+    )
+    encode = compiled(embed.encode_rows, out_shardings=layout.replicated)
+    encode_views = compiled(embed.encode_views, out_shardings=layout.replicated)
+    abstract = init.eval_shape(hyper, arrays)
+    return Program(
+        init=lambda: init(hyper, arrays),
+        advance=lambda state, stop: advance(state, hyper, arrays, jnp.int32(stop)),
+        encode=lambda state, rows: encode(
+            state.members.params, state.members.batch_stats, rows, hyper
+        ),
+        encode_views=lambda state, rows, first_row: encode_views(
+            state.members.params, state.members.batch_stats, rows, first_row, hyper
+        ),
+        lower=lambda: advance.lower(abstract, hyper, arrays, jnp.int32(1)),
+        abstract_state=abstract,
+    )
+
+
+def _is_abstract(tree: PyTree) -> bool:
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree))
