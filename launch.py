@@ -65,49 +65,47 @@ def main(argv: list[str]) -> None:
         )
     # Heavy imports wait until the flags are known to be right, so that --help and a misspelt flag
     # answer at once.
-    from infonce_jax import run as run_lib
-    from infonce_jax import sweep as sweep_lib
+    from infonce_jax.runs import shares, stages, sweep, variants
 
     config = _CONFIG.value
     file = Path(config_flags.get_config_filename(flags.FLAGS["config"]))
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or Path("runs") / file.stem)
-    variants = sweep_lib.load_variants(file, config) if _SWEEP.value is not False else None
-    if _SWEEP.value and variants is None:
+    found = variants.load_variants(file, config) if _SWEEP.value is not False else None
+    if _SWEEP.value and found is None:
         raise ValueError(f"--sweep is set but {file} defines no sweep().")
     dividing = [flag for flag in (_SUBMITIT, _SWEEP_INDEX, _SWEEP_COUNT) if flag.value is not None]
-    if variants is None and dividing:
+    if found is None and dividing:
         why = "--nosweep is set" if _SWEEP.value is False else f"{file} defines no sweep()"
         raise ValueError(
             f"--{dividing[0].name} divides a sweep, but {why}, so there is a single run. Leave the flag "
             "out, or give a config file with a sweep()."
         )
-    only = submit = None
-    if variants is not None:
-        variants = {
-            name: sweep_lib.variant_config(config, name, fields, overrides)
-            for name, fields in variants.items()
+    asked = [_STAGE.value] if _STAGE.value else list(STAGES)
+    command = shlex.join(["python", *sys.argv])
+    started = time.perf_counter()
+    if found is None and _DRY_RUN.value:
+        print(stages.dry_run(config, workdir))
+        return
+    if found is None:
+        stages.run(config, workdir, stages=asked, command=command)
+    else:
+        configs = {
+            name: variants.variant_config(config, name, fields, overrides)
+            for name, fields in found.items()
         }
+        only = submit = None
         if _SUBMITIT.value:
             submit = _submission(workdir)
         else:
-            only = sweep_lib.share(variants, *_share_of_sweep())
-    if _DRY_RUN.value:
-        if variants is None:
-            print(run_lib.dry_run(config, workdir))
-        else:
-            for text in sweep_lib.dry_run(variants, workdir, only):
+            only = shares.share(configs, *_share_of_sweep())
+        if _DRY_RUN.value:
+            for text in sweep.dry_run(configs, workdir, only):
                 print(text, end="\n\n", flush=True)
-        return
-    stages = [_STAGE.value] if _STAGE.value else list(STAGES)
-    command = shlex.join(["python", *sys.argv])
-    started = time.perf_counter()
-    if variants is None:
-        run_lib.run(config, workdir, stages=stages, command=command)
-    else:
+            return
         _keep_compiled_programs(workdir)
-        sweep_lib.run_sweep(
-            config, variants, workdir, stages=stages, only=only, submit=submit, command=command
+        sweep.run_sweep(
+            config, configs, workdir, stages=asked, only=only, submit=submit, command=command
         )
     print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
 
@@ -123,7 +121,7 @@ def _keep_compiled_programs(workdir: Path) -> None:
 
 def _submission(workdir: Path) -> Callable[[], list[str]]:
     """What submits the shares as jobs, follows them, and names those that failed."""
-    from infonce_jax.submit import submit_shares, without_flags
+    from infonce_jax.runs.submit import submit_shares, without_flags
 
     if _SWEEP_INDEX.value is not None:
         # Every job has a --sweep_index, so one that got --submitit too stops here.
@@ -153,7 +151,7 @@ def _submission(workdir: Path) -> Callable[[], list[str]]:
 
 def _share_of_sweep() -> tuple[int, int]:
     """Index and count of the share to do, from the flags or from the Slurm array job around."""
-    from infonce_jax.sweep import array_share
+    from infonce_jax.runs.shares import array_share
 
     index, count = _SWEEP_INDEX.value, _SWEEP_COUNT.value
     if index is None and "SLURM_ARRAY_TASK_ID" in os.environ:
@@ -166,7 +164,7 @@ def _share_of_sweep() -> tuple[int, int]:
 def _run_or_explain(argv: list[str]) -> None:
     """Turns what a user can mend into one paragraph and an exit code; anything else is a bug."""
     from infonce_jax.files import is_disk_full
-    from infonce_jax.run import Interrupted
+    from infonce_jax.runs.loop import Interrupted
 
     try:
         main(argv)

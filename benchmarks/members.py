@@ -13,21 +13,21 @@ import jax
 import numpy as np
 
 from infonce_jax import data as data_lib
-from infonce_jax import train as train_lib
+from infonce_jax import training
 from infonce_jax.config import default_config, members
-from infonce_jax.run import machine
+from infonce_jax.runs.provenance import machine
 
 
 def timed(config, steps):
     """Seconds to compile, seconds to train, and the trained parameters."""
     config.train.steps = steps
-    program = train_lib.make_program(config, data_lib.load(config), members(config))
-    start = jax.block_until_ready(program.init())
+    program = training.make_program(config, data_lib.load(config), members(config))
+    start, again = jax.block_until_ready((program.init(), program.init()))
     began = time.perf_counter()
     jax.block_until_ready(program.advance(start, 1))
     compile_s = time.perf_counter() - began
     began = time.perf_counter()
-    state, _ = jax.block_until_ready(program.advance(start, steps))
+    state, _ = jax.block_until_ready(program.advance(again, steps))
     return compile_s, time.perf_counter() - began, state.members.params
 
 

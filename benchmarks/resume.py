@@ -36,7 +36,7 @@ def command(workdir, steps):
 
 def digest(workdir):
     """A hash of each of the metrics, the embeddings and the final parameters."""
-    from infonce_jax.checkpoint import Checkpoints
+    from infonce_jax.training.checkpoint import Checkpoints
 
     files = [workdir / "metrics.jsonl", *sorted((workdir / "embeddings").rglob("*.npy"))]
     found = {str(f.relative_to(workdir)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}

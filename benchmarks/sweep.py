@@ -60,12 +60,12 @@ def ours(size, seconds, *, fresh, alone):
     import jax
 
     from infonce_jax import data as data_lib
-    from infonce_jax import train as train_lib
+    from infonce_jax import training
     from infonce_jax.config import members
 
     config = config_of(size, fresh=fresh, alone=alone)
     runs = members(config)
-    program = train_lib.make_program(config, data_lib.load(config), runs)
+    program = training.make_program(config, data_lib.load(config), runs)
     began = time.perf_counter()
     state = program.init()
 
@@ -175,7 +175,7 @@ def torch_all(size, seconds, *, fresh, threads):
 
 def pipeline(size, steps, *, source, fresh):
     """Seconds per stage of the 200 runs as a user launches them."""
-    from infonce_jax import run as run_lib
+    from infonce_jax import runs
 
     config = config_of(size, fresh=fresh, source=source, steps=steps)
     config.data.test_size = 2000
@@ -183,7 +183,7 @@ def pipeline(size, steps, *, source, fresh):
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder, "sweep")
         began = time.perf_counter()
-        run_lib.run(config, workdir, stages=("train", "embed", "evaluate"))
+        runs.run(config, workdir, stages=("train", "embed", "evaluate"))
         whole_s = time.perf_counter() - began
         stages = json.loads((workdir / "run.json").read_text())["stages"]
         stages = {name: stage["wall_s"] for name, stage in stages.items()}
@@ -282,7 +282,7 @@ def main():
         print(json.dumps(result | {"peak_mb": peak_mb}))
         return
 
-    from infonce_jax.run import machine
+    from infonce_jax.runs.provenance import machine
 
     print(f"# {machine()}")
     for size in options.size:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 # 5 folders of 40 members each.
 CONFIG = """
 from infonce_jax.config import default_config
-from infonce_jax.sweep import grid
+from infonce_jax.runs import grid
 
 
 def get_config():

@@ -35,10 +35,6 @@ HYPERPARAMETERS = (
     "optimizer.weight_decay",
 )
 
-OBJECTIVES = (
-    *("infonce", "nt_xent", "dcl", "siglip", "sup_con", "barlow_twins", "vicreg"),
-    "supervised",
-)
 EMBEDDINGS = ("encoder", "head")
 
 
@@ -56,6 +52,10 @@ class Member(NamedTuple):
     seed: int
     hyperparameters: dict[str, float]
     varied: dict[str, float]
+
+    def record(self) -> dict[str, Any]:
+        """What config.json and manifests say of it; there "hyperparameters" are the varied ones."""
+        return {"name": self.name, "seed": self.seed, "hyperparameters": self.varied}
 
 
 def _each(value: float) -> config_dict.FieldReference:
@@ -231,7 +231,6 @@ def validate(config: config_dict.ConfigDict) -> None:
         ValueError: naming the field, its value, and what it may be.
     """
     _one_of("scale", config.scale, ("quick", "full"))
-    _one_of("objective", config.objective, OBJECTIVES)
     _one_of("embed.output", config.embed.output, EMBEDDINGS)
     _one_of("train.compute_dtype", config.train.compute_dtype, ("float32", "bfloat16"))
     _one_of("loss.beta_unit", config.loss.beta_unit, ("absolute", "vanishing"))
@@ -355,17 +354,6 @@ def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
         config.optimizer.kwargs.update(kwargs)
     config.update(known(sections, config))
     return config
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of nested sections by their dotted names."""
-    leaves = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            leaves |= flatten(value, f"{prefix}{key}.")
-        else:
-            leaves[prefix + key] = value
-    return leaves
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:

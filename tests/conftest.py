@@ -29,7 +29,7 @@ ROOT = launching.ROOT
 
 # Processes for launch.py that begin with its imports done, which take longer than most of its work here.
 _FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["infonce_jax.run", "infonce_jax.sweep"])
+_FORKSERVER.set_forkserver_preload(["infonce_jax.runs.sweep"])
 
 
 def pytest_xdist_auto_num_workers():

@@ -53,7 +53,6 @@ def test_a_misspelt_field_fails_with_a_suggestion(tiny_config):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("objective", "infonse", "infonce, nt_xent"),
         ("seeds", (), "at least one"),
         ("seeds", (-1,), "non-negative"),
         ("loss.temperature", 0.0, "greater than 0"),

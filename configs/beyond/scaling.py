@@ -10,7 +10,7 @@ sees the same 300 steps. Six minutes on 2 CPU cores. With --config.scale=full di
 """
 
 from infonce_jax.config import default_config
-from infonce_jax.sweep import chain
+from infonce_jax.runs import chain
 
 DIMS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 BATCHES = (4, 16, 64, 256, 1024, 2048)

@@ -13,7 +13,7 @@ batch size. d = 512 is more than the inputs have, so its representations fill ha
 """
 
 from infonce_jax.config import default_config
-from infonce_jax.sweep import grid
+from infonce_jax.runs import grid
 
 DIMS = (32, 64, 128, 256, 512)
 BATCHES = (8, 32, 64, 128, 512)

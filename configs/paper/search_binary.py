@@ -11,7 +11,7 @@ minutes on 2 CPU cores.
 """
 
 from infonce_jax.config import default_config
-from infonce_jax.sweep import grid, product
+from infonce_jax.runs import grid, product
 
 
 def get_config():

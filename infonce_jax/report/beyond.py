@@ -33,7 +33,7 @@ from infonce_jax.report.pages import (
 from infonce_jax.report.power_law import exponents
 from infonce_jax.report.runs import Key, Run, load_run
 from infonce_jax.report.table import GAUSSIAN_AD
-from infonce_jax.run import represent
+from infonce_jax.runs import encode
 
 OBJECTIVE_NAMES = {
     "infonce": "InfoNCE",
@@ -253,7 +253,7 @@ def draw_downstream(runs: Path, outliers: int = 2000) -> Drawn:
         run = load_run(folders[name])
         for step in (0, max(run.epochs)) if name == "contrastive" else (max(run.epochs),):
             # In one call: each restores the run and compiles its encoder.
-            found = represent(folders[name], np.concatenate(list(sets.values())), step=step)
+            found = encode(folders[name], np.concatenate(list(sets.values())), step=step)
             for setting in run.settings:
                 label = f"InfoNCE, {setting.label.replace('beta', 'β / β₀ =')}"
                 if name == "supervised":

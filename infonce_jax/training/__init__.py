@@ -10,13 +10,16 @@ To read it top to bottom: `step.py` (`two_view`, `step_member`, `advance`), then
 
 from infonce_jax.training.embed import encode_blocks, encode_view_blocks
 from infonce_jax.training.method import steps_per_epoch, total_steps
+from infonce_jax.training.objectives import OBJECTIVES, check_objective
 from infonce_jax.training.program import Program, make_program
 from infonce_jax.training.state import MemberState, TrainState
 
 __all__ = [
+    "OBJECTIVES",
     "MemberState",
     "Program",
     "TrainState",
+    "check_objective",
     "encode_blocks",
     "encode_view_blocks",
     "make_program",

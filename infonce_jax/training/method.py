@@ -15,7 +15,7 @@ from infonce_jax.config import Member
 from infonce_jax.data import Dataset, DataSpec, make_batch, make_view
 from infonce_jax.training.members import Hyper
 from infonce_jax.training.model import Model, make_model
-from infonce_jax.training.objectives import TWO_VIEW_OBJECTIVES
+from infonce_jax.training.objectives import OBJECTIVES
 from infonce_jax.training.optimizers import make_optimizer, unit_schedule
 
 
@@ -56,9 +56,7 @@ def make_method(
         ValueError: for combinations that cannot be trained. All are found here, before anything is
             compiled.
     """
-    is_supervised = config.objective == "supervised"
-    needs_labels = is_supervised or TWO_VIEW_OBJECTIVES[config.objective].needs_labels
-    if needs_labels and data.spec.num_classes is None:
+    if OBJECTIVES[config.objective].needs_labels and data.spec.num_classes is None:
         raise ValueError(
             f"config.objective is {config.objective!r}, which needs labels, but config.data.source = "
             f"{config.data.source!r} has none; use mixture, cifar10 or an array with labels."

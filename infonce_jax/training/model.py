@@ -12,6 +12,7 @@ from ml_collections import config_dict
 from infonce_jax import encoders
 from infonce_jax.data import Dataset
 from infonce_jax.training.distributed import shard_batch
+from infonce_jax.training.objectives import OBJECTIVES
 
 
 class Model(NamedTuple):
@@ -44,11 +45,12 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
     Raises:
         ValueError: for options of the encoder that cannot be.
     """
+    classifier = None
+    if OBJECTIVES[config.objective].views == 1:
+        classifier = encoders.make_classifier(data.spec.num_classes)
     return Model(
         encoder=make_encoder(config),
-        classifier=encoders.make_classifier(data.spec.num_classes)
-        if config.objective == "supervised"
-        else None,
+        classifier=classifier,
         trained_output="encoder" if config.encoder.head == "none" else "head",
         embedded_output=config.embed.output,
         sample_shape=data.spec.sample_shape,

@@ -1,4 +1,4 @@
-"""What a run minimises: objectives of two views, under one signature for the training program."""
+"""What a run minimises, by name: objectives of two views, and classification."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,15 +13,23 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 class Objective(NamedTuple):
-    """An objective of two views.
+    """What a run minimises.
 
     Attributes:
-        terms: `(z1, z2, labels, temperature, loss_config) -> metrics`, of which "loss" is minimised.
+        terms: `(z1, z2, labels, temperature, loss_config) -> metrics` of two views, of which "loss" is
+            minimised; None for "supervised", a classifier on one view.
         needs_labels: whether it uses the labels.
+        has_temperature: whether it divides similarities by a temperature.
     """
 
-    terms: Callable[..., Metrics]
+    terms: Callable[..., Metrics] | None
     needs_labels: bool = False
+    has_temperature: bool = True
+
+    @property
+    def views(self) -> int:
+        """Views of each row in a step."""
+        return 1 if self.terms is None else 2
 
 
 def _infonce(z1, z2, labels, temperature, c: config_dict.ConfigDict) -> Metrics:
@@ -64,15 +72,28 @@ def _vicreg(z1, z2, labels, temperature, c) -> Metrics:
     return {"loss": losses.vicreg(z1, z2)}
 
 
-TWO_VIEW_OBJECTIVES: dict[str, Objective] = {
+OBJECTIVES: dict[str, Objective] = {
     "infonce": Objective(_infonce),
     "nt_xent": Objective(_nt_xent),
     "dcl": Objective(_dcl),
     "siglip": Objective(_siglip),
     "sup_con": Objective(_sup_con, needs_labels=True),
-    "barlow_twins": Objective(_barlow_twins),
-    "vicreg": Objective(_vicreg),
+    "barlow_twins": Objective(_barlow_twins, has_temperature=False),
+    "vicreg": Objective(_vicreg, has_temperature=False),
+    "supervised": Objective(None, needs_labels=True, has_temperature=False),
 }
+
+
+def check_objective(name: str) -> None:
+    """Checks that `config.objective` names an objective.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    if name not in OBJECTIVES:
+        raise ValueError(
+            f"config.objective is {name!r}; it must be one of {', '.join(OBJECTIVES)}."
+        )
 
 
 def objective_terms(
@@ -83,11 +104,13 @@ def objective_terms(
     temperature: Num[Array, ""],
     loss_config: config_dict.ConfigDict,
 ) -> Metrics:
-    """The loss of a batch and its parts; alignment, the mean cosine of positives, is always there.
+    """The loss of two views of a batch, and its parts.
+
+    "alignment", the mean cosine of positives, is always among them.
 
     Barlow Twins and VICReg have no temperature and weigh their terms as their papers do.
     """
-    terms = TWO_VIEW_OBJECTIVES[name].terms(z1, z2, labels, temperature, loss_config)
+    terms = OBJECTIVES[name].terms(z1, z2, labels, temperature, loss_config)
     if "alignment" not in terms:
         cosine = jnp.sum(losses.safe_normalize(z1) * losses.safe_normalize(z2), axis=1)
         terms["alignment"] = jnp.mean(cosine)

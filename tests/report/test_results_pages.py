@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from infonce_jax import data, run, sweep
-from infonce_jax.data import cifar10
+from infonce_jax import runs as runs_lib
+from infonce_jax.data import cifar10, loader
 from infonce_jax.report import beyond, pages, paper_figures
 from infonce_jax.report.table import GAUSSIAN_AD
+from infonce_jax.runs.variants import variant_config
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -57,11 +58,11 @@ def test_objectives_and_scaling_are_drawn_from_finished_sweeps(tiny_config, tmp_
     }
     for name, variants in sweeps.items():
         configs = {
-            variant: sweep.variant_config(tiny_config, variant, fields, {})
+            variant: variant_config(tiny_config, variant, fields, {})
             for variant, fields in variants.items()
         }
         stages = ("train", "embed", "evaluate")
-        sweep.run_sweep(tiny_config, configs, tmp_path / name, stages=stages)
+        runs_lib.run_sweep(tiny_config, configs, tmp_path / name, stages=stages)
     arguments = ["--runs", str(tmp_path), "--output", str(tmp_path / "out")]
     page = tmp_path / "page.md"
     page.write_text("<!-- objectives -->\n<!-- end -->\n<!-- scaling -->\n<!-- end -->\n")
@@ -84,8 +85,8 @@ def test_table_1_has_its_controls(tiny_config, tmp_path, capsys):
         "paper/table1_synthetic/mixture": {},
         "beyond/objectives/supervised": {"objective": "supervised"},
     }.items():
-        config = sweep.variant_config(tiny_config, "tiny", fields, {})
-        run.run(config, tmp_path / folder, stages=stages)
+        config = variant_config(tiny_config, "tiny", fields, {})
+        runs_lib.run(config, tmp_path / folder, stages=stages)
     head, _, *rows = (
         [cell.strip() for cell in line.strip("| ").split("|")]
         for line in paper_figures.draw_controls(tmp_path / "paper").table.splitlines()
@@ -113,7 +114,7 @@ def test_downstream_tasks_have_a_row_for_every_encoder(tiny_config, tmp_path, mo
     images = np.clip(images + 60 * rng.standard_normal((600, 32, 32, 3)), 0, 255).astype(np.uint8)
     small = cifar10.Cifar10(images[:400], labels[:400], images[400:], labels[400:])
     monkeypatch.setattr(cifar10, "load_cifar10", lambda *_, **__: small)
-    monkeypatch.setattr(data, "CIFAR10_SIZES", (400, 200))
+    monkeypatch.setattr(loader, "CIFAR10_SIZES", (400, 200))
     tiny_config.data.source, tiny_config.data.held_out_class = "cifar10", 3
     tiny_config.channel.name = "simclr"
     tiny_config.embed.steps = ()
@@ -123,10 +124,10 @@ def test_downstream_tasks_have_a_row_for_every_encoder(tiny_config, tmp_path, mo
         "supervised": {"objective": "supervised"},
     }
     configs = {
-        name: sweep.variant_config(tiny_config, name, values, {}) for name, values in fields.items()
+        name: variant_config(tiny_config, name, values, {}) for name, values in fields.items()
     }
     folder = tmp_path / "downstream"
-    sweep.run_sweep(tiny_config, configs, folder, stages=("train", "embed", "evaluate"))
+    runs_lib.run_sweep(tiny_config, configs, folder, stages=("train", "embed", "evaluate"))
     drawn = beyond.draw_downstream(tmp_path, outliers=50)
     head, _, *rows = (
         [cell.strip() for cell in line.strip("| ").split("|")] for line in drawn.table.splitlines()

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from infonce_jax.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, unit_schedule
+from infonce_jax.training.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, unit_schedule
 
 PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
 GRADS = {"kernel": jnp.full((3, 2), 0.1), "bias": jnp.full(2, 0.1)}

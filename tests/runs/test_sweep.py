@@ -15,52 +15,53 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from infonce_jax import sweep
+from infonce_jax.runs import shares as shares_lib
+from infonce_jax.runs import sweep, variants
 from tests.conftest import ROOT, TINY
 
 
 def test_combinators_make_the_points_they_say():
-    dims = sweep.grid({"encoder.embedding_dim": (4, 8), "train.batch_size": (16, 32)})
+    dims = variants.grid({"encoder.embedding_dim": (4, 8), "train.batch_size": (16, 32)})
     assert [tuple(p.values()) for p in dims] == [(4, 16), (4, 32), (8, 16), (8, 32)]
-    pairs = sweep.zipped({"encoder.embedding_dim": (4, 8), "loss.temperature": (0.1, 0.2)})
+    pairs = variants.zipped({"encoder.embedding_dim": (4, 8), "loss.temperature": (0.1, 0.2)})
     assert pairs[1] == {"encoder.embedding_dim": 8, "loss.temperature": 0.2}
-    both = sweep.product(pairs, [{"data.source": "laplace"}, {"data.source": "mixture"}])
+    both = variants.product(pairs, [{"data.source": "laplace"}, {"data.source": "mixture"}])
     assert len(both) == 4 and both[3]["data.source"] == "mixture"
-    assert sweep.chain(dims, dims[:1], pairs) == dims + pairs
+    assert variants.chain(dims, dims[:1], pairs) == dims + pairs
 
 
 def test_scalars_that_may_be_lists_stay_within_one_run():
-    points = sweep.grid({"seeds": (0, 1), "loss.temperature": (0.1, 0.5), "data.dim": (8, 16)})
+    points = variants.grid({"seeds": (0, 1), "loss.temperature": (0.1, 0.5), "data.dim": (8, 16)})
     assert points[0] == {"data.dim": 8, "seeds": (0, 1), "loss.temperature": (0.1, 0.5)}
-    assert list(sweep.named(points)) == ["dim=8", "dim=16"]
+    assert list(variants.named(points)) == ["dim=8", "dim=16"]
 
 
 def test_names_stay_when_a_sweep_grows_and_are_fit_for_folders():
-    few = sweep.named(sweep.grid({"data.dim": (8,)}))
-    more = sweep.named(sweep.grid({"data.dim": (4, 8)}))
+    few = variants.named(variants.grid({"data.dim": (8,)}))
+    more = variants.named(variants.grid({"data.dim": (4, 8)}))
     assert set(few) < set(more)
-    assert sweep.name_of({"data.source": "a/b c", "loss.temperature": 0.25}) == (
+    assert variants.name_of({"data.source": "a/b c", "loss.temperature": 0.25}) == (
         "source=a_b_c,temperature=0.25"
     )
     # A last part that two fields share does not tell them apart.
-    assert sweep.name_of({"data.seed": 1, "evaluate.seed": 2}) == "data.seed=1,evaluate.seed=2"
-    assert len(sweep.name_of({"data.path": "x" * 300})) < 150
+    assert variants.name_of({"data.seed": 1, "evaluate.seed": 2}) == "data.seed=1,evaluate.seed=2"
+    assert len(variants.name_of({"data.path": "x" * 300})) < 150
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sweep.grid({"data.dim": 8}), "give a list of values"),
-        (lambda: sweep.grid({"data.dim": ()}), "give a list of values"),
-        (lambda: sweep.zipped({"a": (1, 2), "b": (1,)}), "unequal length"),
-        (lambda: sweep.named([{"loss.temperature": (0.1,)}, {"seeds": (1,)}]), "two runs"),
-        (lambda: sweep.named([]), "makes no runs"),
-        (lambda: sweep.named({"a/b": {}}), "names a variant 'a/b'"),
-        (lambda: sweep.named(5), r"sweep\(\) returns 5; return a list"),
-        (lambda: sweep.named([5]), r"sweep\(\) returns 5 for a run; give a mapping"),
-        (lambda: sweep.named({"a": 5}), r"sweep\(\) returns 5 for the run 'a'"),
-        (lambda: sweep.named([{3: 4}]), r"sweep\(\) returns \{3: 4\}"),
-        (lambda: sweep.share({"a": 1}, 2, 2), "less than the count"),
+        (lambda: variants.grid({"data.dim": 8}), "give a list of values"),
+        (lambda: variants.grid({"data.dim": ()}), "give a list of values"),
+        (lambda: variants.zipped({"a": (1, 2), "b": (1,)}), "unequal length"),
+        (lambda: variants.named([{"loss.temperature": (0.1,)}, {"seeds": (1,)}]), "two runs"),
+        (lambda: variants.named([]), "makes no runs"),
+        (lambda: variants.named({"a/b": {}}), "names a variant 'a/b'"),
+        (lambda: variants.named(5), r"sweep\(\) returns 5; return a list"),
+        (lambda: variants.named([5]), r"sweep\(\) returns 5 for a run; give a mapping"),
+        (lambda: variants.named({"a": 5}), r"sweep\(\) returns 5 for the run 'a'"),
+        (lambda: variants.named([{3: 4}]), r"sweep\(\) returns \{3: 4\}"),
+        (lambda: shares_lib.share({"a": 1}, 2, 2), "less than the count"),
     ],
 )
 def test_impossible_sweeps_are_refused(call, message):
@@ -78,14 +79,14 @@ def test_impossible_sweeps_are_refused(call, message):
 )
 def test_a_field_that_cannot_be_set_is_named_with_its_run(tiny_config, field, value, reason):
     with pytest.raises(ValueError) as caught:
-        sweep.variant_config(tiny_config, "narrow", {"data.dim": 8, field: value}, {})
+        variants.variant_config(tiny_config, "narrow", {"data.dim": 8, field: value}, {})
     assert str(caught.value).startswith(f"sweep() sets {field} of the run 'narrow' to {value!r}: ")
     assert reason in str(caught.value)
 
 
 def test_a_value_that_is_out_of_range_is_named_with_its_run(tiny_config, tmp_path):
     fields = {"first": {}, "second": {"train.batch_size": 0}}
-    runs = {name: sweep.variant_config(tiny_config, name, own, {}) for name, own in fields.items()}
+    runs = {name: variants.variant_config(tiny_config, name, own, {}) for name, own in fields.items()}
     message = "The run 'second' of the sweep: config.train.batch_size is 0"
     with pytest.raises(ValueError, match=message):
         next(sweep.dry_run(runs, tmp_path))
@@ -94,10 +95,10 @@ def test_a_value_that_is_out_of_range_is_named_with_its_run(tiny_config, tmp_pat
 
 
 def test_a_dry_run_tells_of_one_run_before_it_looks_at_the_next(tiny_config, tmp_path, monkeypatch):
-    runs = {name: sweep.variant_config(tiny_config, name, {}, {}) for name in "abc"}
+    runs = {name: variants.variant_config(tiny_config, name, {}, {}) for name in "abc"}
     seen = []
     monkeypatch.setattr(
-        sweep.run_lib, "dry_run", lambda config, *_, **__: seen.append(config.name) or config.name
+        sweep.stages_lib, "dry_run", lambda config, *_, **__: seen.append(config.name) or config.name
     )
     lines = sweep.dry_run(runs, tmp_path, only=["b", "c"])
     assert next(lines) == "2 of 3 runs, 4 members in all"
@@ -108,13 +109,13 @@ def test_a_dry_run_tells_of_one_run_before_it_looks_at_the_next(tiny_config, tmp
 
 def test_the_command_line_cannot_contradict_the_name_of_a_run(tiny_config):
     fields = {"encoder.embedding_dim": 4, "loss.temperature": (0.1, 0.5)}
-    name = sweep.name_of(fields)
+    name = variants.name_of(fields)
     for allowed in ({"encoder.embedding_dim": 4}, {"loss.temperature": 0.2}, {"train.steps": 3}):
-        sweep.variant_config(tiny_config, name, fields, allowed)
+        variants.variant_config(tiny_config, name, fields, allowed)
     with pytest.raises(ValueError, match="embedding_dim=16 contradicts the run 'embedding_dim=4'"):
-        sweep.variant_config(tiny_config, name, fields, {"encoder.embedding_dim": 16})
+        variants.variant_config(tiny_config, name, fields, {"encoder.embedding_dim": 16})
     # A name of the file's own says nothing about fields.
-    own = sweep.variant_config(tiny_config, "narrow", fields, {"encoder.embedding_dim": 16})
+    own = variants.variant_config(tiny_config, "narrow", fields, {"encoder.embedding_dim": 16})
     assert own.encoder.embedding_dim == 16
 
 
@@ -124,14 +125,14 @@ def test_a_sweep_may_depend_on_the_configuration(tiny_config_file, tiny_config):
             "\n\ndef sweep(config):\n"
             "    return [{'data.dim': d} for d in ((8, 16) if config.scale == 'full' else (8,))]\n"
         )
-    assert list(sweep.load_variants(tiny_config_file, tiny_config)) == ["dim=8"]
+    assert list(variants.load_variants(tiny_config_file, tiny_config)) == ["dim=8"]
     tiny_config.scale = "full"
-    assert list(sweep.load_variants(tiny_config_file, tiny_config)) == ["dim=8", "dim=16"]
+    assert list(variants.load_variants(tiny_config_file, tiny_config)) == ["dim=8", "dim=16"]
 
 
 def test_shares_divide_the_runs():
     runs = dict.fromkeys("abcde")
-    shares = [list(sweep.share(runs, i, 3)) for i in range(3)]
+    shares = [list(shares_lib.share(runs, i, 3)) for i in range(3)]
     assert shares == [["a", "d"], ["b", "e"], ["c"]]
 
 
@@ -142,14 +143,14 @@ def task(number, first=None, last=None, size=None):
 
 
 def test_tasks_of_an_array_divide_a_sweep_and_some_can_be_submitted_again():
-    assert sweep.array_share(task(7, 0, 7, 8)) == (7, 8)
-    assert [sweep.array_share(task(i, 1, 3, 3), c) for i in (1, 2, 3) for c in (None, 3)] == [
+    assert shares_lib.array_share(task(7, 0, 7, 8)) == (7, 8)
+    assert [shares_lib.array_share(task(i, 1, 3, 3), c) for i in (1, 2, 3) for c in (None, 3)] == [
         (i, 3) for i in (0, 1, 2) for _ in range(2)
     ]
     # Shares 3 and 5 of 8, 3 to 5 of 8, and where nothing but the number is known.
-    assert [sweep.array_share(task(i, 3, 5, 2), 8) for i in (3, 5)] == [(3, 8), (5, 8)]
-    assert [sweep.array_share(task(i, 3, 5, 3), 8) for i in (3, 4, 5)] == [(3, 8), (4, 8), (5, 8)]
-    assert sweep.array_share(task(3), 8) == (3, 8)
+    assert [shares_lib.array_share(task(i, 3, 5, 2), 8) for i in (3, 5)] == [(3, 8), (5, 8)]
+    assert [shares_lib.array_share(task(i, 3, 5, 3), 8) for i in (3, 4, 5)] == [(3, 8), (4, 8), (5, 8)]
+    assert shares_lib.array_share(task(3), 8) == (3, 8)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_tasks_of_an_array_divide_a_sweep_and_some_can_be_submitted_again():
 )
 def test_an_array_that_does_not_tell_the_share_is_refused(environment, count, message):
     with pytest.raises(ValueError, match=message):
-        sweep.array_share(environment, count)
+        shares_lib.array_share(environment, count)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def sweep_file(tmp_path_factory):
     file = tmp_path_factory.mktemp("config") / "tiny.py"
     file.write_text(
         TINY + "\n\ndef sweep():\n"
-        "    from infonce_jax.sweep import grid\n"
+        "    from infonce_jax.runs import grid\n"
         "    return grid({'data.seed': (0, 1, 2), 'seeds': (3,),\n"
         "                 'loss.temperature': (0.2, 0.5)})\n"
     )

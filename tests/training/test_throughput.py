@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from infonce_jax import data, throughput
+from infonce_jax import data
 from infonce_jax.config import default_config
+from infonce_jax.training import throughput
 
 
 def test_model_flops_of_a_linear_encoder_are_those_of_its_product(tiny_config):

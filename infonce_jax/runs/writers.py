@@ -1,16 +1,22 @@
-"""Metrics of a run on their way out: a file, a terminal, TensorBoard, Weights & Biases."""
+"""Where the metrics of a run go: files, a terminal, TensorBoard, Weights & Biases."""
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from jaxtyping import Float
+from ml_collections import config_dict
 from tqdm import tqdm
 
+from infonce_jax.config import Member, config_hash, plain
 from infonce_jax.files import replacing
+
+# Each metric's value for every member.
+Metrics = Mapping[str, Float[np.ndarray, "members"]]
 
 _SHOWN = ("loss", "alignment", "uniformity", "accuracy")
 
@@ -18,6 +24,57 @@ _SHOWN = ("loss", "alignment", "uniformity", "accuracy")
 def say(text: str) -> None:
     """Prints a line to the terminal, above the progress bars where there are any."""
     tqdm.write(text, file=sys.stderr)
+
+
+class Writers:
+    """Everything that one run writes its metrics to; close it at the end."""
+
+    def __init__(
+        self,
+        config: config_dict.ConfigDict,
+        workdir: Path,
+        members: Sequence[Member],
+        total_steps: int,
+        first_step: int,
+    ):
+        """Opens the writers that the configuration asks for, to go on after `first_step`.
+
+        Raises:
+            ValueError: where one needs a package that is not installed.
+        """
+        self._others = _open_writers(config, workdir, members)
+        self._file = MetricsFile(workdir, first_step)
+        self._terminal = Terminal(config.name, total_steps, first_step)
+
+    def log(
+        self, step: int, epoch: float, metrics: Metrics, timing: Mapping[str, float]
+    ) -> None:
+        """Writes the metrics of a logging step everywhere.
+
+        Args:
+            step: optimiser steps taken.
+            epoch: the same in epochs.
+            metrics: means since the last logging step.
+            timing: rates, of which "steps_per_s" is shown.
+        """
+        line = {"step": step, "epoch": epoch}
+        line |= {name: values.tolist() for name, values in metrics.items()}
+        self._file.write(line, {"step": step, **timing})
+        for writer in self._others:
+            writer.write(step, metrics)
+        self._terminal.show(step, metrics, timing["steps_per_s"])
+
+    def advance(self, step: int) -> None:
+        """Moves the progress bar."""
+        self._terminal.advance(step)
+
+    def say(self, text: str) -> None:
+        """Prints a line above the progress bar."""
+        self._terminal.say(text)
+
+    def close(self) -> None:
+        for writer in (*self._others, self._terminal, self._file):
+            writer.close()
 
 
 class MetricsFile:
@@ -71,7 +128,7 @@ class Terminal:
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
-    def show(self, step: int, metrics: dict[str, np.ndarray], steps_per_s: float) -> None:
+    def show(self, step: int, metrics: Metrics, steps_per_s: float) -> None:
         """Shows the mean over members of the metrics worth watching."""
         means = {name: float(np.mean(metrics[name])) for name in _SHOWN if name in metrics}
         if self._bar is not None:
@@ -108,7 +165,7 @@ class TensorBoard:
         root = workdir / "tensorboard"
         self._writers = [SummaryWriter(str(root / name)) for name in member_names]
 
-    def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
+    def write(self, step: int, metrics: Metrics) -> None:
         for name, values in metrics.items():
             for writer, value in zip(self._writers, values, strict=True):
                 writer.add_scalar(name, float(value), step)
@@ -144,7 +201,7 @@ class WandB:
             dir=str(workdir), project=project, name=name, id=run_id, resume="allow", config=config
         )
 
-    def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
+    def write(self, step: int, metrics: Metrics) -> None:
         self._run.log(
             {
                 f"{metric}/{member}": float(value)
@@ -156,6 +213,27 @@ class WandB:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def _open_writers(
+    config: config_dict.ConfigDict, workdir: Path, members: Sequence[Member]
+) -> list:
+    names = [member.name for member in members]
+    writers = []
+    if config.log.tensorboard:
+        writers.append(TensorBoard(workdir, names))
+    if config.log.wandb:
+        writers.append(
+            WandB(
+                workdir,
+                names,
+                project=config.log.wandb_project,
+                name=config.name,
+                run_id=f"{config.name}-{config_hash(config)}",
+                config=plain(config),
+            )
+        )
+    return writers
 
 
 def _truncate(path: Path, last_step: int) -> None:

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from infonce_jax import data as data_lib
-from infonce_jax import theory
-from infonce_jax import train as train_lib
-from infonce_jax.config import OBJECTIVES, members
+from infonce_jax import theory, training
+from infonce_jax.config import members
+from infonce_jax.training.distributed import make_mesh
+from infonce_jax.training.members import member_grid, member_mildness
+from infonce_jax.training.objectives import OBJECTIVES
 
 
 def program_of(config):
-    return train_lib.make_program(config, data_lib.load(config), members(config))
+    return training.make_program(config, data_lib.load(config), members(config))
 
 
 def trained(config, steps=None):
@@ -72,7 +74,7 @@ def test_a_grid_of_lists_and_seeds_equals_one_run_for_each_point(tiny_config):
     tiny_config.channel.strength = (0.2, 0.8)
     tiny_config.loss.temperature = (0.1, 0.5, 0.7)
     points = members(tiny_config)
-    grid = train_lib.member_grid(points)
+    grid = member_grid(points)
     assert grid == {"channel.strength": 2, "loss.temperature": 3, "seed": 2}
     together = trained(tiny_config)
     share = metrics_of(together)["alignment_share"]
@@ -89,7 +91,7 @@ def test_a_grid_of_lists_and_seeds_equals_one_run_for_each_point(tiny_config):
 def test_members_that_are_no_grid_are_refused(tiny_config):
     tiny_config.loss.temperature = (0.1, 0.7)
     with pytest.raises(ValueError, match="The 3 members are not every combination"):
-        train_lib.make_program(tiny_config, data_lib.load(tiny_config), members(tiny_config)[:3])
+        training.make_program(tiny_config, data_lib.load(tiny_config), members(tiny_config)[:3])
 
 
 def test_stopping_on_the_way_changes_no_bit(tiny_config):
@@ -107,7 +109,7 @@ def test_training_lowers_the_loss_and_the_terms_add_up(tiny_config):
     early = metrics_of(trained(tiny_config, steps=10))
     program = program_of(tiny_config)
     state, _ = program.advance(program.init(), 190)
-    before = state.members.metric_sums
+    before = jax.device_get(state.members.metric_sums)
     state, _ = program.advance(state, 200)
     late = {k: np.asarray(state.members.metric_sums[k] - before[k]) / 10 for k in before}
     assert (late["loss"] < early["loss"]).all()
@@ -142,9 +144,8 @@ def test_every_objective_is_minimised(tiny_config, name):
     tiny_config.optimizer.learning_rate = 0.01
     tiny_config.train.steps = 60
     program = program_of(tiny_config)
-    start = program.init()
-    early, _ = program.advance(start, 5)
-    late, _ = program.advance(start, 60)
+    early, _ = program.advance(program.init(), 5)
+    late, _ = program.advance(program.init(), 60)
     early, late = (np.asarray(s.members.metric_sums["loss"]) for s in (early, late))
     # Sums since the start: the mean of the last 55 steps lies below that of the first 5.
     assert ((late - early) / 55 < early / 5).all()
@@ -177,7 +178,9 @@ def test_the_regulariser_draws_the_norm_to_its_target(tiny_config):
         tiny_config.loss.beta = beta
         program = program_of(tiny_config)
         state, _ = program.advance(program.init(), 150)
-        z = train_lib.embed(program, state, data_lib.load(tiny_config).test, 64)["clean"]
+        z = training.encode_view_blocks(program, state, data_lib.load(tiny_config).test, 64)[
+            "clean"
+        ]
         mean_square[beta] = np.mean(np.square(z))
     # A variance of 1/(2λ) = 1/16 per coordinate, against one of order 1 without.
     assert mean_square[1.0] == pytest.approx(1 / 16, rel=0.3)
@@ -227,7 +230,7 @@ def test_mildness_follows_from_the_configuration(tiny_config, source, channel, e
     tiny_config.data.mixture_components = 2
     tiny_config.channel.name = channel
     tiny_config.channel.strength = {"bit_flip": 0.1, "gaussian_noise": 0.5, "erasure": 0.2}[channel]
-    got = train_lib.member_mildness(tiny_config, members(tiny_config))
+    got = member_mildness(tiny_config, members(tiny_config))
     np.testing.assert_allclose(got, [eta2, eta2], atol=1e-9)
 
 
@@ -237,7 +240,10 @@ def test_bfloat16_keeps_parameters_and_embeddings_in_float32(tiny_config):
     program = program_of(tiny_config)
     state, _ = program.advance(program.init(), 12)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.members.params)} == {jnp.dtype("float32")}
-    assert train_lib.embed(program, state, np.ones((5, 24), np.float32), 4)["clean"].dtype == "f4"
+    assert (
+        training.encode_view_blocks(program, state, np.ones((5, 24), np.float32), 4)["clean"].dtype
+        == "f4"
+    )
     np.testing.assert_allclose(metrics_of(state)["loss"], exact, rtol=2e-2)
 
 
@@ -247,7 +253,7 @@ def test_the_embedding_is_the_output_asked_for(tiny_config, output):
     tiny_config.encoder.head_dim = 5
     tiny_config.embed.output = output
     program = program_of(tiny_config)
-    sets = train_lib.embed(program, program.init(), np.ones((7, 24), np.float32), 3)
+    sets = training.encode_view_blocks(program, program.init(), np.ones((7, 24), np.float32), 3)
     assert {name: z.shape for name, z in sets.items()} == dict.fromkeys(
         ("clean", "view1", "view2"), (2, 7, 8 if output == "encoder" else 5)
     )
@@ -257,8 +263,8 @@ def test_embedding_by_blocks_pads_the_last_one_away(tiny_config):
     program = program_of(tiny_config)
     state = program.init()
     rows = data_lib.load(tiny_config).test
-    whole = train_lib.embed(program, state, rows, 64)["clean"]
-    blocks = train_lib.embed(program, state, rows, 23)["clean"]
+    whole = training.encode_view_blocks(program, state, rows, 64)["clean"]
+    blocks = training.encode_view_blocks(program, state, rows, 23)["clean"]
     np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-6)
 
 
@@ -278,7 +284,7 @@ def test_the_loop_stops_where_the_loss_is_not_finite(tiny_config):
 _FOUR_DEVICES = """
 import json, sys
 import jax, numpy as np
-from infonce_jax import data as data_lib, train as train_lib
+from infonce_jax import data as data_lib, training
 from infonce_jax.config import default_config, members
 
 assert len(jax.local_devices()) == 4
@@ -294,9 +300,9 @@ config.optimizer.schedule = "constant"
 results = {}
 for devices in (1, 4):
     config.train.devices = devices
-    program = train_lib.make_program(config, data_lib.load(config), members(config))
+    program = training.make_program(config, data_lib.load(config), members(config))
     start = program.init()
-    one, _ = program.advance(start, 1)
+    one, _ = program.advance(program.init(), 1)
     # With plain gradient descent at rate 1, the first update is the gradient.
     gradient = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), start.members.params,
                             one.members.params)
@@ -332,4 +338,11 @@ def test_four_devices_give_the_gradients_of_one():
 def test_a_batch_that_does_not_divide_among_the_devices_is_refused(tiny_config):
     tiny_config.train.devices = 3
     with pytest.raises(ValueError, match=r"config\.train\.devices is 3"):
-        train_lib.make_mesh(tiny_config)
+        make_mesh(tiny_config)
+
+
+def test_the_state_is_donated_so_that_there_is_no_second_copy(tiny_config):
+    program = program_of(tiny_config)
+    start = program.init()
+    program.advance(start, 1)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(start.members.params))

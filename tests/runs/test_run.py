@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from infonce_jax import data as data_lib
-from infonce_jax import embeddings
-from infonce_jax import run as run_lib
+from infonce_jax import embeddings, runs
+from infonce_jax.runs import folder
+from infonce_jax.runs.nonfinite import NonFiniteLoss
+from infonce_jax.training.checkpoint import Checkpoints
 from tests.conftest import ROOT, make_tiny_config
 
 STAGES = ("train", "embed", "evaluate", "report")
@@ -34,7 +36,7 @@ def finished(tmp_path_factory):
     """An uninterrupted run, shared by the tests that only look at it."""
     config = make_tiny_config()
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    run_lib.run(config, workdir, stages=STAGES)
+    runs.run(config, workdir, stages=STAGES)
     return config, workdir
 
 
@@ -74,7 +76,7 @@ def test_evaluation_has_rows_for_every_seed_step_and_size(finished):
 def test_the_same_command_again_changes_nothing(finished, capsys):
     config, workdir = finished
     before = contents(workdir)
-    run_lib.run(config, workdir, stages=STAGES)
+    runs.run(config, workdir, stages=STAGES)
     assert contents(workdir) == before
     assert "trained already" in capsys.readouterr().err
 
@@ -84,27 +86,27 @@ def test_a_missing_embedding_set_is_written_again_from_its_checkpoint(finished):
     before = contents(workdir)
     for step in (0, 6):
         shutil.rmtree(workdir / "embeddings" / str(step))
-    run_lib.run(config, workdir, stages=["embed"])
+    runs.run(config, workdir, stages=["embed"])
     assert contents(workdir) == before
 
 
-def test_a_trained_run_represents_rows_of_ones_own(finished):
+def test_a_trained_run_encodes_rows_of_ones_own(finished):
     config, workdir = finished
     rows = data_lib.load(config).test
     for step in (0, 12):
         stored = embeddings.read(workdir / "embeddings" / str(step))
-        found = run_lib.represent(workdir, rows, step=step)
+        found = runs.encode(workdir, rows, step=step)
         assert list(found) == ["seed0", "seed1"]
         for name, z in found.items():
             np.testing.assert_allclose(z, stored.array(name, "test", "clean"), rtol=1e-5, atol=1e-6)
-    latest = run_lib.represent(workdir, rows[:3])["seed1"]
+    latest = runs.encode(workdir, rows[:3])["seed1"]
     np.testing.assert_allclose(latest, found["seed1"][:3], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"rows have shape \(3, 5\).*\(24,\)"):
-        run_lib.represent(workdir, rows[:3, :5])
+        runs.encode(workdir, rows[:3, :5])
     with pytest.raises(ValueError, match="rows is empty"):
-        run_lib.represent(workdir, rows[:0])
+        runs.encode(workdir, rows[:0])
     with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 7 \(there are: 0, 6"):
-        run_lib.represent(workdir, rows, step=7)
+        runs.encode(workdir, rows, step=7)
 
 
 def test_another_configuration_is_refused_and_nothing_is_touched(finished):
@@ -113,7 +115,7 @@ def test_another_configuration_is_refused_and_nothing_is_touched(finished):
     other = config.copy_and_resolve_references()
     other.loss.temperature = 0.123
     with pytest.raises(ValueError, match=r"loss\.temperature: 0\.5 there, 0\.123 now"):
-        run_lib.run(other, workdir, stages=STAGES)
+        runs.run(other, workdir, stages=STAGES)
     assert (workdir / "config.json").read_bytes() == before
 
 
@@ -124,45 +126,52 @@ def test_fields_younger_than_a_run_have_their_defaults_there(finished, tmp_path)
     old = json.loads(file.read_text())
     del old["data"]["held_out_class"], old["scale"]
     file.write_text(json.dumps(old))
-    run_lib.claim(config, tmp_path / "run")
+    folder.claim(config, tmp_path / "run")
     assert json.loads(file.read_text())["data"]["held_out_class"] == -1
     old["data"]["dimension"] = 8
     file.write_text(json.dumps(old))
     with pytest.raises(ValueError, match="not a configuration that this version knows"):
-        run_lib.claim(config, tmp_path / "run")
+        folder.claim(config, tmp_path / "run")
+
+
+def test_an_unknown_objective_is_refused(tiny_config, tmp_path):
+    tiny_config.objective = "infonse"
+    with pytest.raises(ValueError, match="'infonse'; it must be one of infonce, nt_xent"):
+        runs.run(tiny_config, tmp_path / "run", stages=STAGES)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ValueError, match="holds no config"):
-        run_lib.run(tiny_config, tmp_path, stages=STAGES)
+        runs.run(tiny_config, tmp_path, stages=STAGES)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_truncated_checkpoint_is_named(finished, tmp_path, tiny_config):
     workdir = tmp_path / "run"
-    run_lib.run(tiny_config, workdir, stages=["train"])
+    runs.run(tiny_config, workdir, stages=["train"])
     (workdir / "embeddings" / "12" / "manifest.json").unlink()
     for file in (workdir / "checkpoints" / "12").rglob("*"):
         if file.is_file() and file.parent.name == "d":
             os.truncate(file, file.stat().st_size // 2)
     with pytest.raises(ValueError, match=r"checkpoints/12 cannot be restored.*Delete that folder"):
-        run_lib.run(tiny_config, workdir, stages=["embed"])
+        runs.run(tiny_config, workdir, stages=["embed"])
 
 
 def test_stages_without_their_input_say_which_to_run(tiny_config, tmp_path):
     with pytest.raises(FileNotFoundError, match="Run --stage=train first"):
-        run_lib.run(tiny_config, tmp_path / "a", stages=["embed"])
+        runs.run(tiny_config, tmp_path / "a", stages=["embed"])
     with pytest.raises(FileNotFoundError, match="Run --stage=embed first"):
-        run_lib.run(tiny_config, tmp_path / "b", stages=["evaluate"])
+        runs.run(tiny_config, tmp_path / "b", stages=["evaluate"])
     with pytest.raises(FileNotFoundError, match="--stage=evaluate"):
-        run_lib.run(tiny_config, tmp_path / "c", stages=["report"])
+        runs.run(tiny_config, tmp_path / "c", stages=["report"])
 
 
 def test_an_embedding_set_beyond_the_end_is_refused(tiny_config, tmp_path):
     tiny_config.embed.epochs = (7.0,)
     with pytest.raises(ValueError, match=r"step 42 .*training ends at step 12"):
-        run_lib.run(tiny_config, tmp_path / "run", stages=["train"])
+        runs.run(tiny_config, tmp_path / "run", stages=["train"])
 
 
 def test_a_non_finite_loss_names_step_field_and_checkpoint(tiny_config, tmp_path):
@@ -170,8 +179,8 @@ def test_a_non_finite_loss_names_step_field_and_checkpoint(tiny_config, tmp_path
     tiny_config.optimizer.learning_rate = 1e30
     tiny_config.encoder.name = "mlp"
     workdir = tmp_path / "run"
-    with pytest.raises(run_lib.NonFiniteLoss) as caught:
-        run_lib.run(tiny_config, workdir, stages=["train"])
+    with pytest.raises(NonFiniteLoss) as caught:
+        runs.run(tiny_config, workdir, stages=["train"])
     message = str(caught.value)
     assert "config.optimizer.learning_rate = 1e+30" in message
     step = int(message.split("at step ")[1].split(".")[0])
@@ -179,34 +188,57 @@ def test_a_non_finite_loss_names_step_field_and_checkpoint(tiny_config, tmp_path
     assert (workdir / "checkpoints" / str(step)).is_dir()
 
 
+def test_the_last_good_state_is_that_of_a_run_which_stops_before_the_failure(tiny_config, tmp_path):
+    # Large steps without normalisation diverge after a few logging steps and a checkpoint.
+    tiny_config.optimizer.name, tiny_config.optimizer.learning_rate = "sgd", 3e3
+    tiny_config.optimizer.schedule, tiny_config.loss.normalize = "constant", False
+    tiny_config.log.every_steps, tiny_config.checkpoint.every_steps = 2, 3
+    tiny_config.embed.steps = ()
+    with pytest.raises(NonFiniteLoss) as caught:
+        runs.run(tiny_config, tmp_path / "failed", stages=["train"])
+    step = int(str(caught.value).split("at step ")[1].split(".")[0])
+    assert 3 < step < 12
+    tiny_config.train.steps = step
+    runs.run(tiny_config, tmp_path / "short", stages=["train"])
+    states = []
+    for folder in ("failed", "short"):
+        with Checkpoints(tmp_path / folder / "checkpoints", read_only=True) as checkpoints:
+            states.append(checkpoints.arrays(step))
+    assert states[0].keys() == states[1].keys()
+    for name, array in states[0].items():
+        # The short run ends on a logging step, which takes the metrics.
+        if "metric" not in name:
+            np.testing.assert_array_equal(array, states[1][name], err_msg=name)
+
+
 def test_a_non_finite_loss_of_too_small_a_temperature_says_so(tiny_config, tmp_path):
     tiny_config.loss.temperature = 1e-39
-    with pytest.raises(run_lib.NonFiniteLoss, match=r"loss\.temperature = 1e-39"):
-        run_lib.run(tiny_config, tmp_path / "run", stages=["train"])
+    with pytest.raises(NonFiniteLoss, match=r"loss\.temperature = 1e-39"):
+        runs.run(tiny_config, tmp_path / "run", stages=["train"])
 
 
 def test_keeps_newest_every_mth_and_embedded_checkpoints(tiny_config, tmp_path):
     tiny_config.checkpoint.every_steps = 1
     tiny_config.checkpoint.keep_newest = 2
     tiny_config.checkpoint.keep_every_steps = 4
-    run_lib.run(tiny_config, tmp_path / "run", stages=["train"])
+    runs.run(tiny_config, tmp_path / "run", stages=["train"])
     kept = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir())
     assert kept == [0, 4, 6, 8, 11, 12]
 
 
 def test_a_second_process_is_kept_out(tiny_config, tmp_path):
     workdir = tmp_path / "run"
-    run_lib.claim(tiny_config, workdir)
+    folder.claim(tiny_config, workdir)
     with (
-        run_lib._lock(workdir),
+        folder.lock(workdir),
         pytest.raises(ValueError, match="worked on by another process"),
     ):
-        run_lib.run(tiny_config, workdir, stages=["train"])
+        runs.run(tiny_config, workdir, stages=["train"])
 
 
 def test_tensorboard_scalars_are_written_without_tensorflow(tiny_config, tmp_path):
     tiny_config.log.tensorboard = True
-    run_lib.run(tiny_config, tmp_path / "run", stages=["train"])
+    runs.run(tiny_config, tmp_path / "run", stages=["train"])
     files = list((tmp_path / "run" / "tensorboard").rglob("events*"))
     assert {file.parent.name for file in files} == {"seed0", "seed1"}
     assert all(b"alignment" in file.read_bytes() for file in files)

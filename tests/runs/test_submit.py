@@ -1,6 +1,6 @@
 """What jobs of a scheduler are told."""
 
-from infonce_jax.submit import without_flags
+from infonce_jax.runs.submit import without_flags
 
 
 def test_flags_are_taken_out_however_they_are_spelt():

@@ -1,0 +1,214 @@
+"""A family of runs: carries them out, and gathers what came of it."""
+
+import contextlib
+import fcntl
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ml_collections import config_dict
+from tqdm import tqdm
+
+from infonce_jax import evaluation
+from infonce_jax.config import members
+from infonce_jax.files import is_disk_full
+from infonce_jax.runs import stages as stages_lib
+from infonce_jax.runs.folder import Busy, check, claim, is_finished
+from infonce_jax.runs.gather import gather, read_evaluation, write_failures, write_table
+from infonce_jax.runs.messages import about, clock, few, reason
+from infonce_jax.runs.stages import run_unfinished, write_joint_report
+from infonce_jax.runs.writers import say
+
+# How often a process looks whether a run that another one is working on has come free.
+_POLL_S = 1.0
+
+
+class SweepFailed(ValueError):
+    """Some runs of a sweep failed; the others are finished and gathered."""
+
+
+def run_sweep(
+    config: config_dict.ConfigDict,
+    variants: Mapping[str, config_dict.ConfigDict],
+    workdir: Path,
+    *,
+    stages: Sequence[str],
+    only: Iterable[str] | None = None,
+    submit: Callable[[], Sequence[str]] | None = None,
+    command: str = "",
+) -> None:
+    """Carries out the runs of a sweep, and gathers them into one table and one report.
+
+    Finished runs are left as they are. A run that fails is noted, the others go on, and the next
+    call tries it again. Any number of processes may work on one folder: each run is locked by the
+    one that does it, and a killed one's lock is gone with it.
+
+    Args:
+        config: what the variants have in common; its `report` section holds for the whole.
+        variants: a configuration for each subfolder of `workdir`.
+        workdir: the sweep's folder.
+        stages: as for `run`.
+        only: names of the runs to do, of all by default.
+        submit: has jobs elsewhere do the runs, instead of this process, and names those that failed.
+        command: what the user typed, for the report.
+
+    Raises:
+        SweepFailed: after everything else is done, where runs or jobs failed.
+        Interrupted: after SIGINT or SIGTERM, with a checkpoint of the run in flight.
+        ValueError: for an impossible configuration, before anything is started.
+    """
+    _check_is_of(workdir, variants)
+    folders = {name: workdir / name for name in variants}
+    todo = list(variants if only is None else only)
+    # All are looked at before the first is started: an hour in is too late to hear of a misspelling.
+    for name, variant in variants.items():
+        with about(f"The run {name!r} of the sweep"):
+            check(variant)
+            claim(variant, folders[name])
+    own = [stage for stage in stages if stage != "report"]
+
+    def attempt(name: str) -> bool:
+        return run_unfinished(variants[name], folders[name], stages=own, command=command)
+
+    failures, failed_jobs, tried = {}, [], set(todo) if own else set()
+    if own and submit:
+        # The jobs write it anew; a reason from an earlier call would be taken for one of theirs.
+        with _lock(workdir):
+            write_failures(workdir, {}, cleared=tried)
+        failed_jobs, tried = submit(), set()
+    elif own:
+        failures = _do_all(todo, attempt)
+    with _lock(workdir):
+        finished = {
+            name: folders[name]
+            for name, variant in variants.items()
+            if is_finished(variant, folders[name], ("evaluate",))
+        }
+        known = write_failures(workdir, failures, cleared={*finished, *tried})
+        if own and submit:
+            failures = {name: known[name] for name in todo if name in known}
+        if "evaluate" in stages and finished:
+            found = {name: read_evaluation(folder) for name, folder in finished.items()}
+            every_row = list(itertools.chain.from_iterable(found.values()))
+            evaluation.write(every_row, workdir, {"runs": list(finished)})
+            write_table(gather(finished, config.report.sample_size, found), workdir)
+        if "report" in stages and finished:
+            write_joint_report(list(finished.values()), workdir, config.report)
+    missing = [name for name in variants if name not in finished]
+    if failures or failed_jobs:
+        said = []
+        if failures:
+            shown = few([f"{name}: {why.rstrip('.')}" for name, why in failures.items()], "; ")
+            said.append(f"{len(failures)} of {len(todo)} runs failed ({shown}).")
+        if failed_jobs:
+            said.append(f"Failed jobs: {few(failed_jobs)}.")
+        said.append(f"{len(finished)} of {len(variants)} runs are finished and gathered.")
+        if failures:
+            said.append(
+                "Where a field is at fault, change it and delete the run's folder "
+                f"({few([str(folders[name]) for name in failures])})."
+            )
+        said.append("The same command tries the rest again.")
+        raise SweepFailed(" ".join(said))
+    if missing and "evaluate" in stages:
+        print(f"{len(missing)} of {len(variants)} runs are still to do.", file=sys.stderr)
+
+
+def dry_run(
+    variants: Mapping[str, config_dict.ConfigDict], workdir: Path, only: Iterable[str] | None = None
+) -> Iterator[str]:
+    """What a sweep would do: how many runs and members, the first run, and what the others change.
+
+    Every run's training program is compiled, for its memory; so they come one by one.
+
+    Args:
+        variants: a configuration for each subfolder of `workdir`.
+        workdir: the sweep's folder.
+        only: names of the runs to do, of all by default.
+
+    Raises:
+        ValueError: for an impossible configuration, before anything is compiled.
+    """
+    for name, variant in variants.items():
+        with about(f"The run {name!r} of the sweep"):
+            check(variant)
+    todo = {name: variants[name] for name in (variants if only is None else only)}
+    count = sum(len(members(variant)) for variant in todo.values())
+    of_all = "" if len(todo) == len(variants) else f" of {len(variants)}"
+    yield f"{len(todo)}{of_all} runs, {count} members in all"
+    first = None
+    for name, variant in todo.items():
+        with about(f"The run {name!r} of the sweep"):
+            text = stages_lib.dry_run(variant, workdir / name, beside=first)
+        yield text
+        first = first or variant
+
+
+def _check_is_of(workdir: Path, variants: Iterable[str]) -> None:
+    """Refuses the folder of a single run, or of a sweep that has no run in common with this one."""
+    there = [file.parent.name for file in sorted(workdir.glob("*/config.json"))]
+    if (workdir / "config.json").exists():
+        held = "a single run"
+    elif there and not set(there) & set(variants):
+        held = f"another sweep ({few(there)})"
+    else:
+        return
+    raise ValueError(
+        f"{workdir} holds {held}, and this configuration is a sweep of {', '.join(variants)[:200]}. "
+        "Give the config file that the folder was made with, --config=..., or another --workdir."
+    )
+
+
+def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, str]:
+    """Calls `attempt` for every name; comes back to those that another process is working on.
+
+    Returns:
+        The reasons of those that failed.
+    """
+    waiting, failures = list(names), {}
+    started, worked, done = time.perf_counter(), 0, 0
+    # Without smoothing the time left comes from the mean over all runs; the bar of a run is drawn
+    # below this one.
+    bar = tqdm(total=len(names), desc="runs", unit="run", smoothing=0, disable=None, leave=True)
+    with bar:
+        while waiting:
+            busy = []
+            for name in waiting:
+                try:
+                    is_new = attempt(name)
+                    outcome = "done"
+                except Busy:
+                    busy.append(name)
+                    continue
+                except OSError as error:
+                    # On a full disk every further run would fail as this one did.
+                    if is_disk_full(error):
+                        raise
+                    is_new, failures[name] = True, reason(error)
+                except (ValueError, TypeError, KeyError, RuntimeError) as error:
+                    is_new, failures[name] = True, reason(error)
+                done += 1
+                worked += is_new
+                if not (is_new or bar.disable):
+                    # What was there already took no time, and says nothing about the rest.
+                    bar.initial += 1
+                bar.update()
+                if name in failures:
+                    outcome = f"failed: {failures[name]}"
+                if name in failures or (worked and bar.disable):
+                    left_s = (time.perf_counter() - started) / worked * (len(names) - done)
+                    say(f"[{done}/{len(names)}] {name}  {outcome}  {clock(left_s)} left")
+            if len(busy) == len(waiting):
+                time.sleep(_POLL_S)
+            waiting = busy
+    return failures
+
+
+@contextlib.contextmanager
+def _lock(workdir: Path) -> Iterator[None]:
+    """Lets one process at a time gather."""
+    with open(workdir / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
