@@ -10,9 +10,9 @@ A member is one of the runs trained side by side: a seed with its hyperparameter
 needs nothing else, so any program that writes such a folder can be evaluated.
 """
 
+import functools
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from infonce_jax.files import replacing_folder
 
 FORMAT = 1
 VIEWS = ("clean", "view1", "view2")
@@ -109,43 +111,33 @@ def write(
         ValueError: for an unknown view, a name unfit for a file, or rows that do not match.
     """
     final = Path(root) / str(step)
-    # The suffix keeps two writers apart; a leading dot keeps the readers away.
-    scratch = final.with_name(f".{step}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     entries, label_entries = [], []
-    for (member, split, view), array in arrays.items():
-        if view not in VIEWS or not _NAME.fullmatch(member) or not _NAME.fullmatch(split):
-            raise ValueError(
-                f"({member!r}, {split!r}, {view!r}) does not name an array: view must be one of "
-                f"{', '.join(VIEWS)}, and the names must be fit for a file."
-            )
-        if array.ndim != 2 or (split in labels and len(labels[split]) != len(array)):
-            raise ValueError(
-                f"{member}/{split}_{view} has shape {array.shape}; it must be [n, dim]"
-                + (f" with n = {len(labels[split])} labels." if split in labels else ".")
-            )
-        (scratch / member).mkdir(exist_ok=True)
-        entry = _save(scratch, f"{member}/{split}_{view}.npy", array)
-        entries.append({"member": member, "split": split, "view": view} | entry)
-    for split, array in labels.items():
-        label_entries.append({"split": split} | _save(scratch, f"{split}_labels.npy", array))
-    manifest = {
-        "format": FORMAT,
-        **metadata,
-        "step": step,
-        "members": [dict(member) for member in members],
-        "arrays": entries,
-        "labels": label_entries,
-    }
-    (scratch / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-    if final.exists():
-        replaced = final.with_name(f".{step}.{os.getpid()}.replaced")
-        final.rename(replaced)
-        scratch.rename(final)
-        shutil.rmtree(replaced)
-    else:
-        scratch.rename(final)
+    with replacing_folder(final) as scratch:
+        for (member, split, view), array in arrays.items():
+            if view not in VIEWS or not _NAME.fullmatch(member) or not _NAME.fullmatch(split):
+                raise ValueError(
+                    f"({member!r}, {split!r}, {view!r}) does not name an array: view must be one of "
+                    f"{', '.join(VIEWS)}, and the names must be fit for a file."
+                )
+            if array.ndim != 2 or (split in labels and len(labels[split]) != len(array)):
+                raise ValueError(
+                    f"{member}/{split}_{view} has shape {array.shape}; it must be [n, dim]"
+                    + (f" with n = {len(labels[split])} labels." if split in labels else ".")
+                )
+            (scratch / member).mkdir(exist_ok=True)
+            entry = _save(scratch, f"{member}/{split}_{view}.npy", array)
+            entries.append({"member": member, "split": split, "view": view} | entry)
+        for split, array in labels.items():
+            label_entries.append({"split": split} | _save(scratch, f"{split}_labels.npy", array))
+        manifest = {
+            "format": FORMAT,
+            **metadata,
+            "step": step,
+            "members": [dict(member) for member in members],
+            "arrays": entries,
+            "labels": label_entries,
+        }
+        (scratch / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     return final
 
 
@@ -228,5 +220,13 @@ def _check(path: Path, entry: dict[str, Any]) -> None:
 
 
 def _sha256(file: Path) -> str:
+    status = file.stat()
+    return _sha256_of(file.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256_of(file: Path, mtime_ns: int, size: int) -> str:
+    """Hashes a file once for each version of it: evaluation and report read the same arrays."""
+    del mtime_ns, size
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
