@@ -145,7 +145,8 @@ def notes(table: Table) -> Iterator[str]:
         )
     yield (
         f"Accepted: AD average below {AD_CRITICAL_5_PERCENT} and DP average p above {DP_LIMIT}. "
-        f"An exact Gaussian has AD average {GAUSSIAN_AD}, DP average p 0.5, and 95 % of its coordinates pass either test."
+        f"An exact Gaussian has AD average {GAUSSIAN_AD}, DP average p 0.5, and 95 % of its coordinates "
+        "pass either test."
     )
     if any(c.paper for c in columns):
         yield "The paper does not state its n, on which AD and DP depend."
