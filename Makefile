@@ -21,7 +21,7 @@ paper: $(VENV)/installed
 	$(BIN)/python launch.py --config=configs/paper/fig2_3_7_8_laplace.py --workdir=$(PAPER)/laplace
 	$(BIN)/python launch.py --config=configs/paper/fig11_pushforward.py --workdir=$(PAPER)/pushforward
 	$(BIN)/python launch.py --config=configs/paper/search_binary.py --workdir=$(PAPER)/binary
-	$(BIN)/python -m infonce_jax.report.paper_figures --runs $(PAPER) --output $(PAPER)/figures \
+	$(BIN)/python -m experiments.paper --runs $(PAPER) --output $(PAPER)/figures \
 		--page $(PAPER)/figures/none.md --pdf
 
 test: $(VENV)/installed

@@ -1,11 +1,11 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all, and what JSON files hold."""
 
 import contextlib
 import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,17 @@ def write_json(path: Path, content: Any) -> None:
     """Writes `content` to `path` as JSON, whole or not at all."""
     with replacing(path) as scratch:
         scratch.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their dotted names, in order; empty mappings are left out."""
+    leaves = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
     python launch.py --config=configs/beyond/downstream.py --workdir=runs/beyond/downstream \
         --config.data.data_dir=~/tensorflow_datasets
-    python -m infonce_jax.report.beyond --only downstream
+    python -m experiments.beyond --only downstream
 
 CIFAR-10 without its trucks, which the encoder never sees: a two-layer MLP trained by InfoNCE for five
 epochs at 0, 1 and 100 times the weight β₀ of the norm-and-entropy regulariser, and the same encoder

@@ -1,7 +1,7 @@
 """Beyond the paper: is Gaussianity particular to InfoNCE?
 
     python launch.py --config=configs/beyond/objectives.py --workdir=runs/beyond/objectives
-    python -m infonce_jax.report.beyond
+    python -m experiments.beyond
 
 Table 1's Gaussian mixture, the synthetic row on which training decides, under every objective: InfoNCE,
 NT-Xent, DCL, SigLIP, Barlow Twins, VICReg, and with labels supervised contrastive and cross-entropy.

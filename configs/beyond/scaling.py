@@ -1,7 +1,7 @@
 """Beyond the paper: norms, directions and normality against dimension and batch, with fitted rates.
 
     python launch.py --config=configs/beyond/scaling.py --workdir=runs/beyond/scaling
-    python -m infonce_jax.report.beyond
+    python -m experiments.beyond
 
 The Gaussian mixture in twice as many coordinates as the embedding has (at least 64), a linear encoder,
 five seeds each: dimensions 2 to 512 at batch 256, and batches 4 to 2,048 at dimension 64; every run

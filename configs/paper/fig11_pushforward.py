@@ -1,7 +1,7 @@
 """The paper's Figure 11: does the likelihood of Laplace data push forward to their representations?
 
     python launch.py --config=configs/paper/fig11_pushforward.py --workdir=runs/paper/pushforward
-    python -m infonce_jax.report.paper_figures
+    python -m experiments.paper
 
 The inputs' log-likelihood is known, their representations are nearly Gaussian and so have one too. A
 linear encoder at five strengths of the noise, three seeds each, in one program: half a minute on 2 CPU

@@ -1,7 +1,7 @@
 """The paper's Figures 2, 3, 7 and 8: cosines and norms against batch and dimension, on Laplace data.
 
     python launch.py --config=configs/paper/fig2_3_7_8_laplace.py --workdir=runs/paper/laplace
-    python -m infonce_jax.report.paper_figures --runs runs/paper --output docs/paper
+    python -m experiments.paper --runs runs/paper --output docs/paper
 
 A linear encoder to d = 32, 64, 128, 256 and 512 dimensions, batches of 8, 32, 64, 128 and 512; three
 seeds each, 25 runs. Under ten minutes on 2 CPU cores.

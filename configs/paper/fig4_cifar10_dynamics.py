@@ -2,7 +2,7 @@
 
     python launch.py --config=configs/paper/fig4_cifar10_dynamics.py --workdir=runs/paper/cifar10_mlp \
         --config.data.data_dir=~/tensorflow_datasets
-    python -m infonce_jax.report.paper_figures
+    python -m experiments.paper
 
 InfoNCE at two temperatures side by side, and as controls the same encoder and views trained on the
 labels, and untrained (epoch 0 of both). About three quarters of an hour on 2 CPU cores; the run

@@ -1,7 +1,7 @@
 """What takes sparse binary inputs to Gaussian representations? A search over plausible settings.
 
     python launch.py --config=configs/paper/search_binary.py --workdir=runs/paper/binary
-    python -m infonce_jax.report.paper_figures
+    python -m experiments.paper
 
 In Table 1 the paper's linear encoder takes them from CV 0.36, AD 1.64 to 0.09, 0.42 in 100 epochs. It
 does not say how the inputs are made. Here: 2, 4, 8 or 32 expected ones among 256 coordinates; a

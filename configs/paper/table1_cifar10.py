@@ -9,7 +9,7 @@ CPU can train: 8 channels where it has 64, ten epochs, batches of 256; some two 
 which the contrastive run takes two thirds. The untrained encoder is step 0 of both; the other
 controls are in the tables that
 
-    python -m infonce_jax.report.paper_figures
+    python -m experiments.paper
 
 sets into docs/paper.md.
 

@@ -3,7 +3,7 @@
     python launch.py --config=configs/theory/alignment.py --workdir=runs/theory/alignment
 
 Four sources, four strengths, three seeds; fresh rows at every step, so that nothing can be learnt by
-heart. A minute and a half on 2 CPU cores. `python -m infonce_jax.report.theory` draws the figure.
+heart. A minute and a half on 2 CPU cores. `python -m experiments.theory` draws the figure.
 """
 
 from infonce_jax.config import default_config

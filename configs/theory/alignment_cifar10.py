@@ -4,7 +4,7 @@
         --config.data.data_dir=~/tensorflow_datasets
 
 The two-layer MLP, both crops and all other augmentations of SimCLR, 2 epochs: about two minutes on 2 CPU
-cores. `python -m infonce_jax.report.theory` estimates η₂ from the embedded views and draws the figure.
+cores. `python -m experiments.theory` estimates η₂ from the embedded views and draws the figure.
 """
 
 from infonce_jax.config import default_config

@@ -4,7 +4,7 @@
 
 Strong noise (η₂ = 0.2) and a low temperature make a common mean of all directions pay: without the
 regulariser uniformity is not even a local minimum (`theory.local_beta`). d of 8, 32 and 128, β/β₀ of
-0, 1/4, 1 and 4, five seeds. Two and a half minutes on 2 CPU cores; `python -m infonce_jax.report.theory`
+0, 1/4, 1 and 4, five seeds. Two and a half minutes on 2 CPU cores; `python -m experiments.theory`
 draws the figure.
 """
 

@@ -6,7 +6,7 @@ Data uniform on the sphere and a linear encoder: representations are uniform exa
 are orthogonal and of one length. d from 4 to 64 from 2 d inputs, trained to that limit; and batches
 from 8 to 256 at d = 32 by SGD at a constant rate, which stays off the limit by the noise of its
 batches. Five seeds each, under two minutes on 2 CPU cores.
-`python -m infonce_jax.report.theory` draws the figures and fits the slopes.
+`python -m experiments.theory` draws the figures and fits the slopes.
 """
 
 from infonce_jax.config import default_config

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from infonce_jax import embeddings
-from infonce_jax.report import figures, table
+from infonce_jax.evaluation import AD_CRITICAL_5_PERCENT
+from infonce_jax.report import canvas, figures, table
 from infonce_jax.report.runs import Key, Run
 
 _COORDINATES = 10
@@ -127,9 +128,9 @@ def _exhibit(
     panels, missing = [], []
     for index, (of, drawing) in enumerate(drawings, start=1):
         name = f"{key}-{index}-{_slug(of)}"
-        with figures.style():
+        with canvas.style():
             try:
-                panels.append(Panel(name, of, figures.to_svg(drawing(), name)))
+                panels.append(Panel(name, of, canvas.to_svg(drawing(), name)))
             except Missing as reason:
                 missing.append(f"{of}: {reason}")
     return Exhibit(key, title, caption, tuple(panels), tuple(missing))
@@ -200,7 +201,7 @@ def _draw_cosines(group: table.Group, content: table.Table):
 def _draw_sizes(group: table.Group, content: table.Table):
     shown = table.ends(group)
     curves = []
-    for column, colour in zip(shown, figures.step_colours(len(shown)), strict=True):
+    for column, colour in zip(shown, canvas.step_colours(len(shown)), strict=True):
         sizes = [n for n, values in column.by_size.items() if "ad_mean" in values]
         if len(sizes) < 2:
             raise Missing("the tests were run at a single sample size.")
@@ -209,7 +210,7 @@ def _draw_sizes(group: table.Group, content: table.Table):
                 column.label, colour, np.array(sizes), _per_member(group, column, sizes, content)
             )
         )
-    return figures.sample_sizes(curves, table.GAUSSIAN_AD, table.AD_LIMIT)
+    return figures.sample_sizes(curves, table.GAUSSIAN_AD, AD_CRITICAL_5_PERCENT)
 
 
 def _per_member(
@@ -232,7 +233,7 @@ def _read(
     group: table.Group, columns: Sequence[table.Column], *, all_members: bool, what: str
 ) -> list[figures.Labelled]:
     members = group.setting.members if all_members else group.setting.members[:1]
-    colours = figures.step_colours(len(columns))
+    colours = canvas.step_colours(len(columns))
     steps = []
     for column, colour in zip(columns, colours, strict=True):
         held = _open(group, column)

@@ -1,70 +1,39 @@
-"""The report's figures: plain arrays in, matplotlib figures out, drawn without pyplot.
+"""The panels of the report: plain arrays in, matplotlib figures out."""
 
-Every panel has one width, so that the page can set them side by side or one below the other, and one
-colour per meaning (Okabe & Ito's palette, which colour-blind readers tell apart): orange is
-untrained, blue trained, sky blue between the two, green positive pairs, vermilion negative pairs, purple
-what is trained or transformed in another way, black or grey a reference.
-"""
-
-import io
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
 from scipy.special import gammaln, ndtri
 
+from infonce_jax.report.canvas import (
+    BETWEEN,
+    INK,
+    NEGATIVE,
+    POSITIVE,
+    REFERENCE,
+    SERIES,
+    TRAINED,
+    UNTRAINED,
+    legend_above,
+    log_ticks,
+    panels,
+    series_colours,
+    smooth_density,
+    violin,
+)
+from infonce_jax.report.canvas import (
+    style as style,
+)
+from infonce_jax.report.canvas import (
+    to_svg as to_svg,
+)
+
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.axis
     import matplotlib.figure
-
-UNTRAINED, BETWEEN, TRAINED = "#E69F00", "#56B4E9", "#0072B2"
-POSITIVE, NEGATIVE = "#009E73", "#D55E00"
-OTHER = "#CC79A7"
-REFERENCE, INK = "#8A8A8A", "#222222"
-# What is expected, beside what was found.
-DASHED = {"color": INK, "linewidth": 0.6, "dashes": (4, 2)}
-_SETTINGS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
-_WIDTH_INCH, _LEFT_INCH, _RIGHT_INCH, _GAP_INCH = 3.5, 0.56, 0.16, 0.12
-_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-_STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "axes.labelsize": 8.5,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "axes.edgecolor": "#999999",
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": "#999999",
-    "ytick.color": "#999999",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": True,
-    "legend.frameon": False,
-    "lines.solid_capstyle": "round",
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    # White, or a figure is unreadable where the page around it is dark.
-    "figure.facecolor": "white",
-    "axes.facecolor": "none",
-    "path.simplify": True,
-    "path.simplify_threshold": 0.2,
-}
 
 
 class Labelled(NamedTuple):
@@ -119,20 +88,6 @@ class Logged(NamedTuple):
     bound: Float[np.ndarray, "lines members"] | None = None
 
 
-def step_colours(count: int) -> list[str]:
-    """Colours of `count` steps in order, the first untrained, the last trained."""
-    return [UNTRAINED, *[BETWEEN] * (count - 2), TRAINED][:count]
-
-
-@contextmanager
-def style():
-    """The house style, for as long as the block lasts; matplotlib's own settings come back after."""
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):
-        yield
-
-
 def norms(
     steps: Sequence[Labelled], cvs: Sequence[float | None], dim: int
 ) -> "matplotlib.figure.Figure":
@@ -144,7 +99,7 @@ def norms(
         dim: dimension d of z; an isotropic Gaussian's norms follow the chi law with d degrees of
             freedom, of CV ≈ 1/√(2d).
     """
-    figure, (axes,) = _figure(1.6, legend_lines=len(steps) + 1)
+    figure, (axes,) = panels(1.6, legend_lines=len(steps) + 1)
     ratios = [np.concatenate([_ratio(norm) for norm in step.arrays]) for step in steps]
     pooled = np.concatenate(ratios)
     low, high = np.quantile(pooled, [0.001, 0.999])
@@ -169,7 +124,7 @@ def norms(
     axes.set(xlabel="norm ‖z‖ / mean ‖z‖", ylabel="density", xlim=(edges[0], edges[-1]))
     axes.locator_params(axis="x", nbins=5)
     axes.set_yticks([])
-    _legend_above(axes)
+    legend_above(axes)
     return figure
 
 
@@ -179,7 +134,7 @@ def coordinates(steps: Sequence[Labelled]) -> "matplotlib.figure.Figure":
     Args:
         steps: per step, one array [n, coordinates] of standardised values.
     """
-    figure, grid = _figure(0.95, rows=len(steps))
+    figure, grid = panels(0.95, rows=len(steps))
     x = np.linspace(-4, 4, 161)
     for axes, step in zip(grid, steps, strict=True):
         (z,) = step.arrays
@@ -208,7 +163,7 @@ def quantiles(
         steps: per step, one array [n, coordinates] of standardised values.
         band: from `normal_band` at the same n.
     """
-    figure, grid = _figure(1.6, columns=len(steps))
+    figure, grid = panels(1.6, columns=len(steps))
     at, lower, upper = band
     x = ndtri(at)
     reach = 1.02 * max(-x[0], 3.0)
@@ -239,14 +194,14 @@ def cosines(steps: Sequence[Pairs], dim: int) -> "matplotlib.figure.Figure":
         steps: the cosines, step by step.
         dim: dimension d.
     """
-    figure, (axes,) = _figure(1.8, legend_lines=1)
+    figure, (axes,) = panels(1.8, legend_lines=1)
     for position, step in enumerate(steps):
         for offset, sample, colour in (
             (-0.2, step.positive, POSITIVE),
             (0.2, step.negative, NEGATIVE),
         ):
-            t, density = _smooth_density(sample)
-            _violin(axes, position + offset, t, density, colour)
+            t, density = smooth_density(sample)
+            violin(axes, position + offset, t, density, colour)
             axes.plot(
                 [position + offset],
                 [np.mean(sample)],
@@ -260,7 +215,7 @@ def cosines(steps: Sequence[Pairs], dim: int) -> "matplotlib.figure.Figure":
     logs = (dim - 3) / 2 * np.log1p(-(t**2))
     density = np.exp(logs - logs.max())
     kept = density > 1e-3
-    _violin(axes, len(steps) - 0.2, t[kept], density[kept], REFERENCE)
+    violin(axes, len(steps) - 0.2, t[kept], density[kept], REFERENCE)
     axes.axhline(0, color="#BBBBBB", linewidth=0.5, zorder=0)
     axes.set_xticks([*range(len(steps)), len(steps) - 0.2])
     axes.set_xticklabels([*(step.label for step in steps), "uniform"])
@@ -271,7 +226,7 @@ def cosines(steps: Sequence[Pairs], dim: int) -> "matplotlib.figure.Figure":
     axes.set_ylim(max(-1.03, low - 0.08), 1.03)
     axes.plot([], [], color=POSITIVE, linewidth=5, alpha=0.6, label="positive pairs")
     axes.plot([], [], color=NEGATIVE, linewidth=5, alpha=0.6, label="negative pairs")
-    _legend_above(axes, columns=2)
+    legend_above(axes, columns=2)
     return figure
 
 
@@ -289,10 +244,10 @@ def training(
         metrics: the metrics, one row of the panel each.
         settings: label of each hyperparameter setting to its members' indices.
     """
-    lines = -(-len(settings) // 2) if 1 < len(settings) <= len(_SETTINGS) else 0
-    figure, grid = _figure(0.85, rows=len(metrics), legend_lines=lines + 1, gap_inch=0.26)
+    lines = -(-len(settings) // 2) if 1 < len(settings) <= len(SERIES) else 0
+    figure, grid = panels(0.85, rows=len(metrics), legend_lines=lines + 1, gap_inch=0.26)
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), 300)).round().astype(int))
-    colours = _setting_colours(len(settings))
+    colours = series_colours(len(settings))
     for axes, metric in zip(grid, metrics, strict=True):
         for (label, members), colour in zip(settings.items(), colours, strict=True):
             values = metric.values[:, list(members)]
@@ -311,7 +266,7 @@ def training(
     grid[-1].locator_params(axis="x", nbins=5)
     grid[-1].set_xlabel(x_label)
     if lines:
-        _legend_above(grid[0], columns=2, raise_inch=0.17)
+        legend_above(grid[0], columns=2, raise_inch=0.17)
     return figure
 
 
@@ -325,7 +280,7 @@ def sample_sizes(
         gaussian: expectation for an exact Gaussian.
         limit: critical value at the 5 % level.
     """
-    figure, (axes,) = _figure(1.7, legend_lines=2)
+    figure, (axes,) = panels(1.7, legend_lines=2)
     for curve in curves:
         for row in curve.values:
             axes.plot(curve.n, row, color=curve.colour, linewidth=0.5, alpha=0.55)
@@ -343,13 +298,13 @@ def sample_sizes(
     axes.set_ylim(min(0.25, 0.8 * low), max(2.0, 1.3 * high))
     sizes = sorted({int(n) for curve in curves for n in curve.n})
     wide = [n for i, n in enumerate(sizes) if i == 0 or n > 1.7 * sizes[i - 1]]
-    _log_ticks(axes.xaxis, wide if len(wide) <= 6 else wide[::2])
+    log_ticks(axes.xaxis, wide if len(wide) <= 6 else wide[::2])
     bottom, top = axes.get_ylim()
     decades = 10.0 ** np.arange(np.floor(np.log10(bottom)), np.ceil(np.log10(top)))
     steps = (1,) if top > 1000 * bottom else (1, 3) if top > 30 * bottom else (1, 2, 5)
     ticks = [d * step for d in decades for step in steps]
-    _log_ticks(axes.yaxis, [tick for tick in ticks if bottom <= tick <= top])
-    _legend_above(axes, columns=2)
+    log_ticks(axes.yaxis, [tick for tick in ticks if bottom <= tick <= top])
+    legend_above(axes, columns=2)
     return figure
 
 
@@ -359,7 +314,7 @@ def pvalues(pvalue: Float[np.ndarray, " d"]) -> "matplotlib.figure.Figure":
     Args:
         pvalue: the p-values.
     """
-    figure, (axes,) = _figure(1.3)
+    figure, (axes,) = panels(1.3)
     edges = np.linspace(0, 1, 21)
     density = np.histogram(pvalue, edges, density=True)[0]
     axes.stairs(density, edges, fill=True, color=TRAINED, alpha=0.35, linewidth=0)
@@ -379,7 +334,7 @@ def norm_laws(
         norms: of the embeddings.
         gaussian: of draws of a Gaussian with their mean and covariance.
     """
-    figure, (axes,) = _figure(1.5, legend_lines=3)
+    figure, (axes,) = panels(1.5, legend_lines=3)
     ratios = [_ratio(norms), _ratio(gaussian)]
     low, high = np.quantile(np.concatenate([*ratios, [1.0]]), [0.001, 0.999])
     margin = 0.05 * (high - low) + 1e-3
@@ -395,7 +350,7 @@ def norm_laws(
     axes.axvline(1, color=NEGATIVE, linewidth=0.9, dashes=(4, 2), label=label)
     axes.set(xlabel="norm ‖z‖ / mean ‖z‖", ylabel="density", xlim=(edges[0], edges[-1]))
     axes.set_yticks([])
-    _legend_above(axes)
+    legend_above(axes)
     return figure
 
 
@@ -407,7 +362,7 @@ def spectrum(eigenvalues: Float[np.ndarray, " k"], n: int, dim: int) -> "matplot
         n: number of rows they are of.
         dim: dimension, for the band (1 ± √(d/n))² over which those of an isotropic law spread.
     """
-    figure, (axes,) = _figure(1.4)
+    figure, (axes,) = panels(1.4)
     values = eigenvalues / (eigenvalues.sum() / dim)
     values = values[values > 1e-12]
     ratio = np.sqrt(dim / n)
@@ -447,69 +402,6 @@ def normal_band(
     return at, mean - factor * spread, mean + factor * spread
 
 
-def to_svg(figure: "matplotlib.figure.Figure", name: str) -> str:
-    """The figure as an <svg> element whose text is text and whose ids are its own.
-
-    Args:
-        figure: a figure made inside `style()`, rendered inside it too.
-        name: prefix of the ids, unique in the page.
-
-    Returns:
-        The element, without the XML preamble; the same bytes for the same figure.
-    """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[A-Za-z]+[\d.]*_\d+"', "<g", svg)  # matplotlib's group names repeat
-    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    return svg.replace("'DejaVu Sans'", _FONTS.replace("'", "")).strip()
-
-
-def _figure(
-    row_inch: float,
-    rows: int = 1,
-    columns: int = 1,
-    legend_lines: int = 0,
-    gap_inch: float = _GAP_INCH,
-    share_x: bool = True,
-):
-    """Axes in the same place of every panel, so that panels line up whatever their tick labels.
-
-    Fixed margins also cost nothing, where a layout engine would draw every figure twice.
-    """
-    from matplotlib.figure import Figure
-
-    top_inch, bottom_inch = 0.08 + 0.165 * legend_lines, 0.42
-    height_inch = top_inch + rows * row_inch + (rows - 1) * gap_inch + bottom_inch
-    figure = Figure(figsize=(_WIDTH_INCH, height_inch))
-    inner_inch = _WIDTH_INCH - _LEFT_INCH - _RIGHT_INCH
-    figure.subplots_adjust(
-        left=_LEFT_INCH / _WIDTH_INCH,
-        right=1 - _RIGHT_INCH / _WIDTH_INCH,
-        top=1 - top_inch / height_inch,
-        bottom=bottom_inch / height_inch,
-        hspace=gap_inch / row_inch,
-        wspace=gap_inch / ((inner_inch - (columns - 1) * gap_inch) / columns),
-    )
-    grid = list(figure.subplots(rows, columns, sharex=share_x, squeeze=False).ravel())
-    for axes in grid[::columns]:
-        axes.yaxis.set_label_coords(-0.39 / (inner_inch / columns), 0.5)
-    return figure, grid
-
-
-def _log_ticks(axis: "matplotlib.axis.Axis", ticks: Sequence[int | float]) -> None:
-    from matplotlib.ticker import NullLocator
-
-    axis.set_minor_locator(NullLocator())
-    axis.set_ticks(ticks, labels=[f"{tick:,.6g}" for tick in ticks])
-
-
 def _name(axes: "matplotlib.axes.Axes", step: Labelled) -> None:
     axes.text(
         0.03,
@@ -519,20 +411,6 @@ def _name(axes: "matplotlib.axes.Axes", step: Labelled) -> None:
         transform=axes.transAxes,
         va="top",
         fontweight="bold",
-    )
-
-
-def _legend_above(axes: "matplotlib.axes.Axes", columns: int = 1, raise_inch: float = 0.0) -> None:
-    height_inch = axes.get_position().height * axes.figure.get_figheight()
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1 + raise_inch / height_inch),
-        borderaxespad=0,
-        borderpad=0.2,
-        ncols=columns,
-        handlelength=1.4,
-        columnspacing=1.2,
-        labelspacing=0.25,
     )
 
 
@@ -546,39 +424,6 @@ def _chi_density(x: np.ndarray, dim: int, mean: float) -> np.ndarray:
     return mean * np.exp(
         (dim - 1) * np.log(r) - r**2 / 2 - (dim / 2 - 1) * np.log(2) - gammaln(dim / 2)
     )
-
-
-def _smooth_density(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian kernel density of cosines, reflected at ±1 so that no mass leaves [-1, 1].
-
-    From bins, so its cost does not grow with the sample; the kernel has Silverman's width.
-    """
-    low, high = float(sample.min()), float(sample.max())
-    spread = min(sample.std(), np.subtract(*np.quantile(sample, [0.75, 0.25])) / 1.349)
-    width = max(0.9 * spread * len(sample) ** -0.2, 2e-3)
-    t = np.linspace(max(-1.0, low - 2 * width), min(1.0, high + 2 * width), 121)
-    edges = np.linspace(low - 1e-9, high + 1e-9, 401)
-    centres, counts = (edges[1:] + edges[:-1]) / 2, np.histogram(sample, edges)[0]
-    density = sum(
-        np.exp(-0.5 * ((t[:, None] - mirrored) / width) ** 2) @ counts
-        for mirrored in (centres, 2 - centres, -2 - centres)
-    )
-    return t, density
-
-
-def _violin(
-    axes: "matplotlib.axes.Axes", x: float, t: np.ndarray, density: np.ndarray, colour: str
-) -> None:
-    half = 0.18 * density / density.max()
-    axes.fill_betweenx(t, x - half, x + half, color=colour, alpha=0.6, linewidth=0.5)
-
-
-def _setting_colours(count: int) -> list:
-    if count <= len(_SETTINGS):
-        return list(_SETTINGS[:count])
-    import matplotlib
-
-    return [matplotlib.colormaps["cividis"](i / (count - 1)) for i in range(count)]
 
 
 def _dark(colour: str) -> str:

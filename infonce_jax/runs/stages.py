@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
-from flax.traverse_util import flatten_dict
 from ml_collections import config_dict
 
 from infonce_jax import data, embeddings, evaluation, report, training
 from infonce_jax.config import members, plain
+from infonce_jax.files import flatten
 from infonce_jax.runs.folder import check, claim, is_finished, lock, record
 from infonce_jax.runs.loop import train
 from infonce_jax.runs.sets import (
@@ -157,9 +157,9 @@ def dry_run(
     memory = program.lower().compile().memory_analysis()
     mib = 2**20
     total = training.total_steps(config, spec)
-    shown = flatten_dict(plain(config), sep=".")
+    shown = flatten(plain(config))
     if beside is not None:
-        theirs = flatten_dict(plain(beside), sep=".")
+        theirs = flatten(plain(beside))
         shown = {k: v for k, v in shown.items() if k not in theirs or theirs[k] != v}
     lines = [
         f"# {workdir}",

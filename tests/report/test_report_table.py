@@ -6,7 +6,9 @@ import pytest
 from synthetic_run import write_run
 
 from infonce_jax.report import build_table, format_terminal
+from infonce_jax.report import html as html_lib
 from infonce_jax.report import table as table_lib
+from infonce_jax.report import text as text_lib
 from infonce_jax.report.paper import TABLE_1, Entry, reported
 
 
@@ -26,9 +28,9 @@ def runs(tmp_path_factory):
 
 
 def test_many_names_are_counted():
-    assert table_lib.join_names(["a"]) == "a"
-    assert table_lib.join_names(["a", "b", "a", "c"]) == "a, b and c"
-    assert table_lib.join_names([f"run {i}" for i in range(200)], shown=3) == (
+    assert text_lib.join_names(["a"]) == "a"
+    assert text_lib.join_names(["a", "b", "a", "c"]) == "a, b and c"
+    assert text_lib.join_names([f"run {i}" for i in range(200)], shown=3) == (
         "run 0, run 1 and 198 others"
     )
 
@@ -84,7 +86,7 @@ def test_pass_rates_are_percentages(runs):
 
 
 def test_verdict_credits_training_only_where_it_made_the_difference(runs):
-    text = table_lib.verdict(build_table(runs))
+    text = text_lib.verdict(build_table(runs))
     assert text.startswith("After training, Laplace and Gaussian mixture lie in the range")
     assert "Laplace already did before any training" in text
     assert "only Gaussian mixture owes it to training" in text
@@ -110,7 +112,7 @@ def test_verdict_of_one_run(tmp_path, untrained, trained, words):
         if entry["statistic"] == "dp_mean_p":
             entry["mean"] = 0.5
     path.write_text(json.dumps(evaluation))
-    assert words in table_lib.verdict(build_table([run]))
+    assert words in text_lib.verdict(build_table([run]))
 
 
 def test_verdict_when_nothing_could_be_tested(tmp_path):
@@ -122,7 +124,7 @@ def test_verdict_when_nothing_could_be_tested(tmp_path):
             entry["mean"], entry["count"] = None, 0
     path.write_text(json.dumps(evaluation))
     table = build_table([run])
-    assert "could be tested" in table_lib.verdict(table)
+    assert "could be tested" in text_lib.verdict(table)
     assert "–" in format_terminal(table)
 
 
@@ -172,7 +174,7 @@ def test_sizes_stand_beside_an_exact_gaussian(runs):
     tail = text[text.index("against the sample size") :]
     assert "0.384 (95 %)" in tail
     assert [line.split()[0] for line in tail.splitlines()[5:9]] == ["100", "250", "500", "1,000"]
-    html = table_lib.sizes_html(build_table(runs))
+    html = html_lib.sizes_html(build_table(runs))
     assert "Exact Gaussian" in html and html.count("0.384") >= 4
 
 

@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from experiments import beyond, pages, paper
+from experiments.beyond import downstream
+from experiments.paper.controls import draw_controls
 from infonce_jax import runs as runs_lib
 from infonce_jax.data import cifar10, loader
-from infonce_jax.report import beyond, pages, paper_figures
 from infonce_jax.report.table import GAUSSIAN_AD
 from infonce_jax.runs.variants import variant_config
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
-@pytest.mark.parametrize("module", [paper_figures, beyond])
+@pytest.mark.parametrize("module", [paper, beyond])
 def test_the_page_shows_every_exhibit(module):
-    topic = {"paper_figures": "paper", "beyond": "beyond"}[module.__name__.rsplit(".", 1)[-1]]
+    topic = module.__name__.rsplit(".", 1)[-1]
     text = (DOCS / f"{topic}.md").read_text()
     for name in module.EXHIBITS:
         assert f"({topic}/{name}.svg)" in text or f"<!-- {name} -->" in text, name
@@ -34,10 +36,10 @@ def test_interval_is_students():
 
 
 def test_textures_are_varied_images_of_the_seed():
-    images = beyond.textures(40)
+    images = downstream.textures(40)
     assert images.shape == (40, 32, 32, 3) and images.dtype == np.uint8
-    np.testing.assert_array_equal(images[:5], beyond.textures(40)[:5])
-    assert (images != beyond.textures(40, seed=1)).mean() > 0.9
+    np.testing.assert_array_equal(images[:5], downstream.textures(40)[:5])
+    assert (images != downstream.textures(40, seed=1)).mean() > 0.9
     # Neither constant nor noise: neighbouring pixels are alike.
     spread = images.std(axis=(1, 2, 3))
     step = np.abs(np.diff(images.astype(float), axis=2)).mean()
@@ -89,7 +91,7 @@ def test_table_1_has_its_controls(tiny_config, tmp_path, capsys):
         runs_lib.run(config, tmp_path / folder, stages=stages)
     head, _, *rows = (
         [cell.strip() for cell in line.strip("| ").split("|")]
-        for line in paper_figures.draw_controls(tmp_path / "paper").table.splitlines()
+        for line in draw_controls(tmp_path / "paper").table.splitlines()
     )
     assert "no run in" in capsys.readouterr().err
     found = {row[0]: row for row in rows}
@@ -128,7 +130,7 @@ def test_downstream_tasks_have_a_row_for_every_encoder(tiny_config, tmp_path, mo
     }
     folder = tmp_path / "downstream"
     runs_lib.run_sweep(tiny_config, configs, folder, stages=("train", "embed", "evaluate"))
-    drawn = beyond.draw_downstream(tmp_path, outliers=50)
+    drawn = downstream.draw_downstream(tmp_path, outliers=50)
     head, _, *rows = (
         [cell.strip() for cell in line.strip("| ").split("|")] for line in drawn.table.splitlines()
     )
@@ -146,7 +148,7 @@ def test_downstream_tasks_have_a_row_for_every_encoder(tiny_config, tmp_path, mo
 def test_what_has_no_runs_is_named(tmp_path, capsys):
     arguments = ["--runs", str(tmp_path), "--output", str(tmp_path), "--page", str(tmp_path / "p")]
     assert beyond.main(arguments) == 0
-    assert paper_figures.main(arguments) == 0
+    assert paper.main(arguments) == 0
     error = capsys.readouterr().err
     for name in ("objectives", "scaling", "downstream", "laplace", "pushforward", "binary"):
         assert f"{tmp_path / name} holds no run" in error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infonce_jax.report import pages, power_law, theory
+from experiments import pages, power_law, theory
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "theory.md"
 

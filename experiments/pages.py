@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from infonce_jax.report import figures
+from infonce_jax.report import canvas
 from infonce_jax.report.runs import Setting
 
 
@@ -43,6 +43,12 @@ def interval(values: Sequence[float]) -> Interval:
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / np.sqrt(len(values))
     return Interval(float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error))
+
+
+def with_interval(values: Sequence[float], decimals: int) -> str:
+    """The mean with its 95 % interval, or the one value."""
+    shown = interval(values) if len(values) > 1 else values[0]
+    return f"{shown:.{decimals}f}"
 
 
 def labelled(name: str, setting: Setting) -> str:
@@ -83,14 +89,14 @@ def draw_page(
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name in arguments.only or exhibits:
-        with figures.style():
+        with canvas.style():
             try:
                 drawn = exhibits[name](arguments.runs)
             except Absent as reason:
                 print(f"{name}: {reason}", file=sys.stderr)
                 continue
             if drawn.figure is not None:
-                svg = figures.to_svg(drawn.figure, name)
+                svg = canvas.to_svg(drawn.figure, name)
                 (arguments.output / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
                 if arguments.pdf:
                     drawn.figure.savefig(arguments.output / f"{name}.pdf")

@@ -1,0 +1,127 @@
+"""Figures 2, 3, 7 and 8: cosines and norms on Laplace inputs, against dimension and batch."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from experiments.pages import (
+    Drawn,
+    markdown,
+    with_interval,
+)
+from experiments.paper.runs import (
+    beside_untrained,
+    clean,
+    load_points,
+    of_dim,
+    pair_cosines,
+    test_key,
+)
+from infonce_jax.evaluation import AD_CRITICAL_5_PERCENT
+from infonce_jax.report import canvas
+from infonce_jax.report.table import GAUSSIAN_PASS
+
+
+def draw_cosines(runs: Path) -> Drawn:
+    """Figures 2, 7 and 8: cosines of positive and negative pairs against batch size, per dimension."""
+    points = load_points(runs / "laplace")
+    dims = sorted({p.dim for p in points})
+    figure, grid = canvas.panels(1.0, rows=len(dims), legend_lines=3, gap_inch=0.42)
+    rows = [["d", "batch", "positive pairs", "negative pairs", "1/√d"]]
+    for axes, dim in zip(grid, dims, strict=True):
+        sets = beside_untrained(of_dim(points, dim))
+        for position, (label, run, step) in enumerate(sets):
+            positive, negative = pair_cosines(run, step)
+            for offset, sample, colour in (
+                (-0.2, positive, canvas.POSITIVE),
+                (0.2, negative, canvas.NEGATIVE),
+            ):
+                canvas.violin(axes, position + offset, *canvas.smooth_density(sample), colour)
+            spread = [f"{s.mean():+.3f} ± {s.std():.3f}" for s in (positive, negative)]
+            rows.append([dim, label, *spread, f"{dim**-0.5:.3f}"])
+        for sign in (-1, 1):
+            axes.axhline(sign * dim**-0.5, **canvas.DASHED)
+        axes.set_title(f"d = {dim}", loc="left", fontsize="medium", pad=3)
+        axes.set(ylim=(-0.8, 1.03), xlim=(-0.55, len(sets) - 0.45), ylabel="cosine")
+        axes.set_xticks(range(len(sets)), labels=[str(label) for label, *_ in sets])
+        axes.tick_params(labelbottom=True)
+    grid[-1].set_xlabel("batch")
+    for label, colour in (("positive", canvas.POSITIVE), ("negative", canvas.NEGATIVE)):
+        grid[0].plot([], [], color=colour, linewidth=5, alpha=0.6, label=f"{label} pairs")
+    grid[0].plot([], [], label="±1/√d", **canvas.DASHED)
+    canvas.legend_above(grid[0], columns=2, raise_inch=0.17)
+    return Drawn("cosines", figure, markdown(rows))
+
+
+def draw_norms(runs: Path) -> Drawn:
+    """Figure 3, left: norms over their mean at the least and the largest dimension and batch."""
+    points = load_points(runs / "laplace")
+    dims = sorted({p.dim for p in points})
+    figure, grid = canvas.panels(1.4, rows=2, legend_lines=3, gap_inch=0.5, share_x=False)
+    for axes, dim in zip(grid, (dims[0], dims[-1]), strict=True):
+        own = of_dim(points, dim)
+        least, largest = own[0], own[-1]
+        sets = (
+            ("untrained", canvas.UNTRAINED, least.run, 0),
+            (f"batch {least.batch}", canvas.BETWEEN, least.run, max(least.run.epochs)),
+            (f"batch {largest.batch}", canvas.TRAINED, largest.run, max(largest.run.epochs)),
+        )
+        norms = [
+            np.concatenate([np.linalg.norm(z, axis=1) for z in clean(run, step)])
+            for *_, run, step in sets
+        ]
+        ratios = [norm / norm.mean() for norm in norms]
+        edges = np.linspace(*np.quantile(np.concatenate(ratios), [0.0005, 0.9995]), 61)
+        for (label, colour, *_), ratio in zip(sets, ratios, strict=True):
+            density = np.histogram(ratio, edges, density=True)[0]
+            axes.stairs(density, edges, color=colour)
+            axes.plot([], [], color=colour, label=label)
+        x = np.linspace(edges[0], edges[-1], 300)
+        mean = stats.chi.mean(dim)
+        axes.plot(
+            x, mean * stats.chi.pdf(mean * x, dim), **canvas.DASHED, label="isotropic Gaussian"
+        )
+        axes.set_title(f"d = {dim}", loc="left", fontsize="medium", pad=3)
+        axes.set(ylabel="density", xlabel="‖z‖ / mean" if dim == dims[-1] else "")
+    canvas.legend_above(grid[0], columns=2, raise_inch=0.17)
+    return Drawn("norms", figure, "")
+
+
+def draw_normality(runs: Path) -> Drawn:
+    """Figure 3, right: the norms' CV and the tests of normality against batch size and dimension."""
+    points = load_points(runs / "laplace")
+    dims, batches = (sorted({getattr(p, name) for p in points}) for name in ("dim", "batch"))
+    figure, grid = canvas.panels(1.2, rows=3, legend_lines=2, gap_inch=0.25)
+    panels = ("norm_cv", "ad_mean", "dp_pass")
+    rows = [
+        ["d", "batch", "CV", "of a Gaussian", "AD average", "AD pass", "DP average p", "DP pass"]
+    ]
+    for dim, colour in zip(dims, canvas.series_colours(len(dims)), strict=True):
+        sets = beside_untrained(of_dim(points, dim))
+        found = []
+        for label, run, step in sets:
+            n = run.config["report"]["sample_size"]
+            values = run.members[test_key(run, step, n=n)]
+            values = {name: list(of.values()) for name, of in values.items()}
+            found.append({name: np.mean(of) for name, of in values.items()})
+            cells = [
+                with_interval(values[name], 3)
+                for name in ("norm_cv", "norm_cv_gaussian", "ad_mean")
+            ]
+            cells.append(f"{found[-1]['ad_pass']:.0%}")
+            cells.append(with_interval(values["dp_mean_p"], 3))
+            rows.append([dim, label, *cells, f"{found[-1]['dp_pass']:.0%}"])
+        for axes, name in zip(grid, panels, strict=True):
+            line = [of[name] for of in found]
+            axes.plot(range(len(line)), line, "o-", color=colour, markersize=3, label=f"d = {dim}")
+        grid[0].axhline((2 * dim) ** -0.5, color=colour, linewidth=0.6, dashes=(4, 2))
+    grid[0].plot([], [], label="1/√(2d)", **canvas.DASHED)
+    grid[1].axhline(AD_CRITICAL_5_PERCENT, **canvas.DASHED)
+    grid[2].axhline(GAUSSIAN_PASS, **canvas.DASHED)
+    grid[0].set(ylabel="CV")
+    grid[1].set(ylabel="AD average")
+    grid[2].set(ylabel="DP pass", xlabel="batch", ylim=(0, 1.03))
+    grid[2].set_xticks(range(len(batches) + 1), labels=["untrained", *map(str, batches)])
+    canvas.legend_above(grid[0], columns=3)
+    return Drawn("normality", figure, markdown(rows))
