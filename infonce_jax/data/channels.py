@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 
-from infonce_jax.data import draws
+from infonce_jax import draws
 
 Strength = Num[Array, ""] | float
 

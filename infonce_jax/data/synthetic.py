@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from infonce_jax.data import draws
+from infonce_jax import draws
 
 Sample = tuple[Float[Array, "n dim"], Int[Array, "n"] | None]
 
