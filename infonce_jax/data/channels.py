@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 from ml_collections import config_dict
 
-from infonce_jax.data import draws
+from infonce_jax import draws
 from infonce_jax.data.image_views import ViewSettings, scale_jitter, simclr_views
 from infonce_jax.data.spec import DataSpec, to_float
 

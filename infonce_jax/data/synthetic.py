@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 from ml_collections import config_dict
 
-from infonce_jax.data import draws
+from infonce_jax import draws
 from infonce_jax.data.spec import Dataset, DataSpec
 
 Sample = tuple[Float[Array, "n dim"], Int[Array, "n"] | None]

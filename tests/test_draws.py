@@ -1,4 +1,4 @@
-"""Random arrays: the numbers of `jax.random`, whatever draws them and beside what."""
+"""Random arrays: equal to those of `jax.random`, under `jax.vmap` too."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from infonce_jax.data import draws
+from infonce_jax import draws
 
 KEY = jax.random.key(3)
 

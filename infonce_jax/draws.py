@@ -1,7 +1,7 @@
-"""Random arrays: the numbers that `jax.random` gives, in a fraction of its time on a CPU.
+"""Random arrays: the numbers of `jax.random`, faster to compile and to draw on a CPU.
 
-`jax.random` compiles its generator to a loop there, whose rounds pass through memory one after
-another. Written out, the rounds and what is made of the bits run as one kernel.
+On a CPU `jax.random` compiles its generator to a loop, and each round of the loop passes through
+memory. Here the rounds are written out. They and what follows run as one kernel.
 """
 
 import functools

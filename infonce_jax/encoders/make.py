@@ -1,0 +1,161 @@
+"""Encoders by name, with every option checked."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from infonce_jax.encoders.encoder import Encoder
+from infonce_jax.encoders.layers import ACTIVATIONS, NORMS
+from infonce_jax.encoders.mlp import MLP
+from infonce_jax.encoders.resnet import STAGES, STEMS, ResNet
+from infonce_jax.encoders.vit import POOLS, ViT
+
+ENCODERS = ("linear", "mlp", "resnet18", "resnet34", "resnet50", "vit")
+HEADS = ("none", "linear", "mlp")
+
+
+def make_encoder(
+    name: str,
+    *,
+    embedding_dim: int | None = 128,
+    width: int | None = None,
+    depth: int | None = None,
+    activation: str = "relu",
+    norm: str = "batch",
+    stem: str = "cifar",
+    zero_init_residual: bool = False,
+    patch_size: int = 4,
+    num_heads: int = 3,
+    pool: str = "token",
+    head: str = "none",
+    head_hidden: int = 512,
+    head_dim: int = 128,
+    head_norm: str = "none",
+    dtype: DTypeLike = jnp.float32,
+) -> Encoder:
+    """Builds an encoder by name. Options that the named encoder does not use are ignored.
+
+    - `linear`: one linear layer on the flattened input.
+    - `mlp`: `depth` linear layers, the last one to the representation.
+    - `resnet18`, `resnet34`, `resnet50`: He et al. 2016, with torchvision's numbers of parameters.
+    - `vit`: Dosovitskiy et al. 2021, pre-normalised, with GELU.
+
+    Each ends in a linear layer to the `embedding_dim` dimensions of the representation. With
+    `embedding_dim=None` that layer is left out, and the representation is its input: the pooled
+    features or the last hidden layer. The pooled features of a ResNet follow a ReLU. They are never
+    negative and hence never Gaussian. Parameters are float32.
+
+    Args:
+        name: One of `ENCODERS`.
+        embedding_dim: Dimension d of the representation, or `None`.
+        width: Hidden units of the MLP (default 512), channels of the ResNet's first stage (64), or
+            width of the ViT's tokens (192).
+        depth: Linear layers of the MLP, the last one included (default 2), or blocks of the ViT (6).
+        activation: Of the MLP and of the head's hidden layer, one of `ACTIVATIONS`.
+        norm: Of the ResNet, one of `NORMS`. `"batch"` has momentum 0.9 and takes its statistics from
+            the whole batch, across devices if the batch is sharded under `jax.jit`. `"group"` has up
+            to 32 groups. With `"none"` the convolutions have biases.
+        stem: Of the ResNet: `"cifar"` (3×3, stride 1) or `"imagenet"` (7×7, stride 2, max-pool).
+        zero_init_residual: Whether the last normalisation of each residual block starts at scale 0,
+            so that the block starts as the identity.
+        patch_size: Side of the ViT's patches in pixels.
+        num_heads: Attention heads of the ViT.
+        pool: The ViT's features: its class `"token"` or the `"mean"` of its tokens.
+        head: Projection head: `"none"`, `"linear"`, or `"mlp"` with one hidden layer.
+        head_hidden: Hidden units of the MLP head.
+        head_dim: Output dimension of the head.
+        head_norm: Normalisation of the MLP head's hidden layer, one of `NORMS`.
+        dtype: Type in which the layers compute, such as `jnp.bfloat16`. The representation and the
+            head's output are float32 in any case.
+
+    Returns:
+        The encoder, for `init` and `apply`.
+
+    Raises:
+        ValueError: If a name is unknown, a size is below 1, `num_heads` does not divide the ViT's
+            width, or a linear encoder has no `embedding_dim`. Inputs of an impossible shape raise
+            when the encoder is first given them.
+    """
+    _check_name("encoder", name, ENCODERS)
+    _check_name("activation", activation, tuple(ACTIVATIONS))
+    _check_name("norm", norm, NORMS)
+    _check_name("head norm", head_norm, NORMS)
+    _check_name("head", head, HEADS)
+    _check_name("stem", stem, STEMS)
+    _check_name("pool", pool, POOLS)
+    if width is None:
+        width = {"mlp": 512, "vit": 192}.get(name, 64)
+    if depth is None:
+        depth = {"vit": 6}.get(name, 2)
+    sizes = {
+        "width": width,
+        "depth": depth,
+        "patch_size": patch_size,
+        "num_heads": num_heads,
+        "head_hidden": head_hidden,
+        "head_dim": head_dim,
+    }
+    if embedding_dim is not None:
+        sizes["embedding_dim"] = embedding_dim
+    for option, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"The encoder's {option} is {size}, but must be at least 1.")
+    if name in ("linear", "mlp"):
+        hidden_layers = depth - 1 if name == "mlp" else 0
+        if hidden_layers == 0 and embedding_dim is None:
+            raise ValueError(
+                "A linear encoder is nothing but its linear layer to the embedding, so "
+                "embedding_dim cannot be None (or 0); set it to the dimension of the embedding."
+            )
+        backbone = MLP(hidden_layers, width, activation, dtype)
+    elif name == "vit":
+        if width % num_heads:
+            raise ValueError(
+                f"The heads of a ViT share its width, but num_heads {num_heads} does not divide "
+                f"width {width}."
+            )
+        backbone = ViT(patch_size, depth, num_heads, width, pool, dtype)
+    else:
+        backbone = ResNet(
+            stages=STAGES[name],
+            bottleneck=name == "resnet50",
+            width=width,
+            stem=stem,
+            norm=norm,
+            zero_init_residual=zero_init_residual,
+            dtype=dtype,
+        )
+    return Encoder(
+        backbone=backbone,
+        embedding_dim=embedding_dim,
+        head=head,
+        head_hidden=head_hidden,
+        head_dim=head_dim,
+        head_norm=head_norm,
+        activation=activation,
+        dtype=dtype,
+    )
+
+
+def make_classifier(num_classes: int) -> nn.Dense:
+    """Builds a linear classifier on representations.
+
+    Args:
+        num_classes: Number of logits.
+
+    Returns:
+        A Flax module with `init` and `apply`. It maps [batch, dim] to logits [batch, num_classes].
+
+    Raises:
+        ValueError: If there are fewer than two classes.
+    """
+    if num_classes < 2:
+        raise ValueError(
+            f"A classifier needs at least 2 classes, but num_classes is {num_classes}."
+        )
+    return nn.Dense(num_classes)
+
+
+def _check_name(kind: str, name: str, valid: tuple[str, ...]) -> None:
+    if name not in valid:
+        raise ValueError(f"Unknown {kind} {name!r}; choose one of {', '.join(valid)}.")
