@@ -2,10 +2,14 @@
 
     python -m infonce_jax.evaluation evaluate PATH… --output DIR
 
-Here are the univariate tests and what runs them all. Modules of their own are `multivariate`, `sphere`,
-`shape` (effect sizes), `aggregate` (false discovery rates, global test), `controls`, `whitening` and
-`probe`. It knows nothing of how embeddings are made: it reads .npy, .npz, .safetensors and .parquet
-files of any maker, and the embedding folders of a run.
+This face has the univariate tests and the functions that run everything. Modules of their own are
+`multivariate`, `sphere`, `shape` (effect sizes), `aggregate` (false discovery rates, global test),
+`controls`, `whitening` and `probe`. Nothing here depends on how embeddings are made: files come from
+any source, and embedding folders from a run.
+
+To find your way: `load` opens files, `sets` pairs them with their controls, `registry` lists the
+statistics, `evaluate` computes them at a grid of sample sizes, `rows` keeps and writes the results,
+`verdict` puts them into words, and `commands` is what the command line does.
 """
 
 from infonce_jax.evaluation import (
@@ -19,16 +23,11 @@ from infonce_jax.evaluation import (
 )
 from infonce_jax.evaluation.concentration import norm_cv, norm_cv_gaussian, participation_ratio
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
-from infonce_jax.evaluation.evaluate import (
-    GAUSSIAN,
-    evaluate_arrays,
-    evaluate_paths,
-    summarise,
-    write,
-)
+from infonce_jax.evaluation.evaluate import evaluate_arrays
 from infonce_jax.evaluation.load import load_embeddings
 from infonce_jax.evaluation.normality import (
     AD_CRITICAL_5_PERCENT,
+    AD_GAUSSIAN_MEAN,
     TESTS,
     NormalityResult,
     anderson_darling,
@@ -42,10 +41,14 @@ from infonce_jax.evaluation.normality import (
     stephens_modified,
     univariate,
 )
+from infonce_jax.evaluation.registry import GAUSSIAN
+from infonce_jax.evaluation.rows import summarise, write
+from infonce_jax.evaluation.sets import evaluate_paths
 from infonce_jax.evaluation.table import format_table
 from infonce_jax.evaluation.uniformity import (
     NegativeCosines,
     alignment,
+    cosines,
     mean_resultant,
     negative_cosines,
     uniformity_potential,
@@ -55,6 +58,7 @@ from infonce_jax.evaluation.verdict import verdicts
 
 __all__ = [
     "AD_CRITICAL_5_PERCENT",
+    "AD_GAUSSIAN_MEAN",
     "GAUSSIAN",
     "TESTS",
     "NegativeCosines",
@@ -63,6 +67,7 @@ __all__ = [
     "alignment",
     "anderson_darling",
     "controls",
+    "cosines",
     "cramer_von_mises",
     "dagostino_pearson",
     "duplicate_coordinates",

@@ -1,8 +1,8 @@
 """p-values from tabulated laws of the test statistics at any n.
 
-`calibration.npz` holds, for each law, the logarithm of the statistic's upper quantiles at a grid of
-levels and of sample sizes. `python -m infonce_jax.evaluation.calibrate` makes it: by simulation at
-finite n, and exactly in the limit where that law is a known sum of weighted χ².
+`_precompute/calibration.npz` holds, for each law, the logarithm of the statistic's upper quantiles at
+a grid of levels and of sample sizes. `python -m infonce_jax.evaluation._precompute.calibrate` makes
+it: by simulation at finite n, and exactly in the limit where that law is a known sum of weighted χ².
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-TABLE = Path(__file__).with_name("calibration.npz")
+TABLE = Path(__file__).with_name("_precompute") / "calibration.npz"
 # A law's name is the test's, with "_known" behind it where mean and variance are given.
 LAWS = ("ad", "cvm", "ep", "lilliefors", "sf", "dp", "jb", "ad_known", "cvm_known", "ep_known")
 # The statistic's power in which the logarithm of the tail is straight, in the limit.

@@ -20,7 +20,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.special import gammaln, ndtr
 from threadpoolctl import threadpool_limits
 
-from infonce_jax.evaluation import normality
+from infonce_jax.evaluation import moments, normality, ordered
 from infonce_jax.evaluation.arrays import BLOCK_ENTRIES, check_embeddings, row_blocks
 
 TESTS = {
@@ -125,7 +125,7 @@ def multivariate(
 def mardia_kurtosis(x: Float[np.ndarray, "n d"]) -> MultivariateResult:
     """Mardia's kurtosis b₂ on all rows, with a p-value from its exact mean, variance and skewness.
 
-    They are those of b₂ for samples of this very n and d; `normality.anscombe_glynn_score` maps what
+    They are those of b₂ for samples of this very n and d; `moments.anscombe_glynn_score` maps what
     they standardise to nearly N(0, 1), two-sided, as it does in D'Agostino and Pearson's test, which
     is the case d = 1. Mardia's own p-value takes the moments of the limit, d(d+2) and 8d(d+2)/n, and
     rejects nearly always once d is some tenth of n.
@@ -153,7 +153,7 @@ def mardia_kurtosis(x: Float[np.ndarray, "n d"]) -> MultivariateResult:
     # Below the least value of the law that the score is made for, any is as small as can be.
     a = 6.0 + 8.0 / skewness * (2.0 / skewness + np.sqrt(1.0 + 4.0 / skewness**2))
     x = max((total / n - centre) / np.sqrt(variance), -np.sqrt((a - 4.0) / 2.0) * (1.0 - 1e-9))
-    z = normality.anscombe_glynn_score(x, skewness)
+    z = moments.anscombe_glynn_score(x, skewness)
     pvalue = max(float(2 * ndtr(-abs(z))), np.finfo(float).tiny)
     return MultivariateResult(total / n, pvalue, n)
 
@@ -371,8 +371,8 @@ def default_bandwidth(n: int, d: int) -> float:
 def sliced(x: Float[np.ndarray, "n d"], test: str, slices: int, seed: int) -> float:
     """The mean over random directions of a univariate statistic ("ad" or "ep") of the projections."""
     w = np.sort((x @ _directions(x.shape[1], slices, seed)).T, axis=1)
-    w = normality._standardised(w, ddof=1)
-    return float(normality.sorted_statistics(w, [test])[test].mean())
+    w = ordered.standardised(w, ddof=1)
+    return float(ordered.sorted_statistics(w, [test])[test].mean())
 
 
 def _directions(d: int, slices: int, seed: int) -> Float[np.ndarray, "d slices"]:

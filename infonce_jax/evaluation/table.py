@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from infonce_jax.evaluation import normality
-from infonce_jax.evaluation.evaluate import GAUSSIAN
+from infonce_jax.evaluation.registry import GAUSSIAN
 
 _COLUMNS = (
     ("norm CV", "norm_cv", "{:.4f}"),

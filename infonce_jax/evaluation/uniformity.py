@@ -30,6 +30,42 @@ def zero_rows(z: Float[np.ndarray, "n d"]) -> int:
     return int(np.sum(row_norms(check_embeddings(z, "z", min_rows=1)) == 0))
 
 
+def cosines(
+    view1: Float[np.ndarray, "n d"], view2: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, " n"]:
+    """The cosine of row i of one array with row i of the other, uᵢ·vᵢ.
+
+    With two views of the same samples these are the cosines of the positive pairs. With one view
+    rolled, `cosines(view1, np.roll(view2, 1, axis=0))`, they are a sample of those of negative pairs.
+
+    Args:
+        view1: embeddings, one per row.
+        view2: as many others of the same dimension.
+
+    Returns:
+        [n] numbers in [−1, 1], up to rounding; NaN where either row is zero.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: for shapes that differ, for arrays that are not 2-d or hold NaN or Inf.
+    """
+    view1 = check_embeddings(view1, "view1", min_rows=1)
+    view2 = check_embeddings(view2, "view2", min_rows=1)
+    if view1.shape != view2.shape:
+        raise ValueError(
+            f"view1 has shape {view1.shape} and view2 {view2.shape}: row i of both must embed two "
+            f"views of the same sample, so the shapes must be equal."
+        )
+    out = np.full(len(view1), np.nan)
+    for (rows, a), (_, b) in zip(row_blocks(view1), row_blocks(view2), strict=True):
+        # Dividing by each norm, not by their product, keeps the smallest rows from underflowing.
+        norms_a, norms_b = row_norms(a), row_norms(b)
+        kept = (norms_a > 0) & (norms_b > 0)
+        u, v = a[kept] / norms_a[kept, None], b[kept] / norms_b[kept, None]
+        out[rows][kept] = np.einsum("ij,ij->i", u, v)
+    return out
+
+
 def alignment(view1: Float[np.ndarray, "n d"], view2: Float[np.ndarray, "n d"]) -> float:
     """Mean cosine of positive pairs, (1/n) Σᵢ uᵢ·vᵢ, with u and v the directions of two views.
 
@@ -44,22 +80,9 @@ def alignment(view1: Float[np.ndarray, "n d"], view2: Float[np.ndarray, "n d"]) 
         TypeError: for what is not of real floating type.
         ValueError: for shapes that differ, for arrays that are not 2-d or hold NaN or Inf.
     """
-    view1 = check_embeddings(view1, "view1", min_rows=1)
-    view2 = check_embeddings(view2, "view2", min_rows=1)
-    if view1.shape != view2.shape:
-        raise ValueError(
-            f"view1 has shape {view1.shape} and view2 {view2.shape}: row i of both must embed two "
-            f"views of the same sample, so the shapes must be equal."
-        )
-    total, pairs = 0.0, 0
-    for (_, a), (_, b) in zip(row_blocks(view1), row_blocks(view2), strict=True):
-        # Dividing by each norm, not by their product, keeps the smallest rows from underflowing.
-        norms_a, norms_b = row_norms(a), row_norms(b)
-        kept = (norms_a > 0) & (norms_b > 0)
-        u, v = a[kept] / norms_a[kept, None], b[kept] / norms_b[kept, None]
-        total += float(np.einsum("ij,ij->", u, v))
-        pairs += len(u)
-    return total / pairs if pairs else float("nan")
+    found = cosines(view1, view2)
+    found = found[~np.isnan(found)]
+    return float(found.mean()) if len(found) else float("nan")
 
 
 def negative_cosines(z: Float[np.ndarray, "n d"]) -> NegativeCosines:

@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from infonce_jax.evaluation import normality, shape
 from infonce_jax.evaluation.controls import gaussian_like
-from infonce_jax.evaluation.evaluate import GAUSSIAN, summarise
 from infonce_jax.evaluation.load import open_embeddings
+from infonce_jax.evaluation.registry import GAUSSIAN
+from infonce_jax.evaluation.rows import summarise
 from infonce_jax.evaluation.verdict import verdicts
 from infonce_jax.report import figures, page
 

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from infonce_jax.evaluation import evaluate as evaluation
-from infonce_jax.evaluation import whitening
+from infonce_jax import evaluation
+from infonce_jax.evaluation import sets, whitening
 from infonce_jax.evaluation.__main__ import main
 from infonce_jax.evaluation.load import load_labels
 from infonce_jax.evaluation.verdict import verdicts
@@ -119,14 +119,14 @@ def test_a_slight_departure_is_called_close_and_constants_untested():
 
 
 def test_ctrl_c_keeps_what_is_finished(files, capsys, monkeypatch):
-    honest = evaluation.evaluate_arrays
+    honest = sets.evaluate_arrays
 
     def interrupted(z, *args, **options):
         if options["name"].endswith("heavy.npy"):
             raise KeyboardInterrupt
         return honest(z, *args, **options)
 
-    monkeypatch.setattr(evaluation, "evaluate_arrays", interrupted)
+    monkeypatch.setattr(sets, "evaluate_arrays", interrupted)
     argv = ["--output", files / "out", "--sample_sizes", 250]
     code, _, err = _main(capsys, "evaluate", files / "gaussian.npy", files / "heavy.npy", *argv)
     assert code == 130

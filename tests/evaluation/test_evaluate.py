@@ -22,7 +22,7 @@ from infonce_jax.evaluation import (
     write,
 )
 from infonce_jax.evaluation.__main__ import main
-from infonce_jax.evaluation.evaluate import COLUMNS, SUMMARY_COLUMNS
+from infonce_jax.evaluation.rows import COLUMNS, SUMMARY_COLUMNS
 from infonce_jax.evaluation.table import format_comparison
 
 RNG = np.random.default_rng(0)

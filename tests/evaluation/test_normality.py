@@ -13,7 +13,6 @@ from infonce_jax.evaluation import (
     AD_CRITICAL_5_PERCENT,
     GAUSSIAN,
     anderson_darling,
-    calibrate,
     calibration,
     cramer_von_mises,
     dagostino_pearson,
@@ -21,13 +20,14 @@ from infonce_jax.evaluation import (
     jarque_bera,
     lilliefors,
     normal_scores,
-    normality,
+    ordered,
     shapiro_francia,
     stephens_modified,
     univariate,
 )
 from infonce_jax.evaluation import TESTS as BY_NAME
-from infonce_jax.evaluation.normality import _AD_LARGEST_EIGENVALUE, _anderson_darling_pvalue
+from infonce_jax.evaluation._precompute import calibrate
+from infonce_jax.evaluation.asymptotic import _AD_LARGEST_EIGENVALUE, _anderson_darling_pvalue
 
 TESTS = [
     anderson_darling,
@@ -281,11 +281,11 @@ def test_the_characteristic_function_of_long_rows_is_that_of_short_ones():
     rng = np.random.default_rng(33)
     w = np.sort(np.stack([*rng.standard_normal((2, 900)), rng.uniform(-8, 8, 900)]), axis=1)
     w = np.concatenate([w, np.full((1, 900), np.nan), np.full((1, 900), -8.0)])
-    close, exact = normality._expansions(w), normality._powers(w)
+    close, exact = ordered._expansions(w), ordered._powers(w)
     assert np.isnan(close[:, 3]).all()
     assert np.isnan(exact[1:, 3]).all()
     close, exact = np.delete(close, 3, axis=1), np.delete(exact, 3, axis=1)
-    t = normality._EP_SPACING * np.arange(len(close))[:, None]
+    t = ordered._EP_SPACING * np.arange(len(close))[:, None]
     weight = np.exp(-0.5 * t * t)
     np.testing.assert_allclose(weight * close / 900, weight * exact / 900, atol=1e-10)
 

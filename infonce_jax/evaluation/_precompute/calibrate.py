@@ -1,6 +1,6 @@
 """Makes calibration.npz: the laws of the univariate test statistics under normality.
 
-    python -m infonce_jax.evaluation.calibrate --scratch DIR [--minutes 4]
+    python -m infonce_jax.evaluation._precompute.calibrate --scratch DIR [--minutes 4]
 
 Simulates every (law, n) of a plan with seeds of its own, the rarest levels of some laws by Markov
 chains, fits the quantiles across n, and writes the table. Finished simulations are kept in the
@@ -20,7 +20,9 @@ import numpy as np
 from scipy.interpolate import BSpline
 from scipy.special import ndtri
 
-from infonce_jax.evaluation import calibration, normality
+from infonce_jax.evaluation import calibration
+from infonce_jax.evaluation.moments import moment_statistic
+from infonce_jax.evaluation.ordered import sorted_statistics, standardised
 
 SEED = 20_260_101
 LEVELS = np.array([
@@ -181,10 +183,7 @@ def _scores(group: str, laws: tuple[str, ...], x: np.ndarray, sums: np.ndarray) 
         skewness = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
         kurtosis = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
         n = sums[0, 0]
-        found = {
-            law: normality.moment_statistic(law, skewness, kurtosis / variance**2, n)
-            for law in laws
-        }
+        found = {law: moment_statistic(law, skewness, kurtosis / variance**2, n) for law in laws}
     else:
         n = x.shape[1]
         found = _statistics(group, laws, x)
@@ -241,13 +240,13 @@ def _statistics(group: str, laws: tuple[str, ...], w: np.ndarray) -> dict[str, n
         m2 = square.mean(axis=1)
         skewness = np.einsum("ij,ij->i", square, w) / n / m2**1.5
         kurtosis = np.einsum("ij,ij->i", square, square) / n / m2**2
-        return {law: normality.moment_statistic(law, skewness, kurtosis, n) for law in laws}
+        return {law: moment_statistic(law, skewness, kurtosis, n) for law in laws}
     w.sort(axis=1)
     if group == "known":
         tests = [law.removesuffix("_known") for law in laws]
-        found = normality.sorted_statistics(w, tests, estimated=False)
+        found = sorted_statistics(w, tests, estimated=False)
         return {f"{test}_known": value for test, value in found.items()}
-    return normality.sorted_statistics(normality._standardised(w, ddof=1), laws)
+    return sorted_statistics(standardised(w, ddof=1), laws)
 
 
 def _quantile_scores(law: str, statistic: np.ndarray, n: int) -> np.ndarray:

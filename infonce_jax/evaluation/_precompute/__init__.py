@@ -1,0 +1,1 @@
+"""Scripts that make the evaluation's tables, beside the tables that they make."""

@@ -1,0 +1,227 @@
+"""The list of statistics: what is computed of a sample, and for which representations.
+
+To add a statistic, write a function `Sample -> {name: value}` and add one line to `STATISTICS`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from infonce_jax.evaluation import (
+    aggregate,
+    multivariate,
+    normality,
+    shape,
+    sphere,
+    uniformity,
+)
+from infonce_jax.evaluation.arrays import MIN_ROWS, row_norms
+from infonce_jax.evaluation.duplicates import duplicate_coordinates
+from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS, principal_axes
+
+
+class Sample(NamedTuple):
+    """What a statistic sees: some rows of one representation, and what belongs to the same samples.
+
+    Attributes:
+        z: the embeddings.
+        view1: one view of the same samples, or None.
+        view2: another, or None.
+        labels: the class of each, or None.
+        tests: the univariate tests asked for.
+        known: mean and standard deviation of each coordinate of the embeddings, or None.
+    """
+
+    z: Float[np.ndarray, "n d"]
+    view1: Float[np.ndarray, "n d"] | None = None
+    view2: Float[np.ndarray, "n d"] | None = None
+    labels: np.ndarray | None = None
+    tests: tuple[str, ...] = tuple(normality.TESTS)
+    known: tuple[np.ndarray, np.ndarray] | None = None
+
+
+class Statistic(NamedTuple):
+    """A line of the registry.
+
+    Attributes:
+        compute: maps a sample to one or more named values; {} where it does not apply.
+        representations: those it is computed for.
+        of_raw: whether it is given the raw sample, and its value told with every representation:
+            what depends on z/‖z‖ only, or on the sample whatever its representation.
+        deep: whether it is computed at the largest sample size only, and on request.
+    """
+
+    compute: Callable[[Sample], dict[str, float]]
+    representations: tuple[str, ...] = DEFAULT_REPRESENTATIONS
+    of_raw: bool = False
+    deep: bool = False
+
+
+def _coordinates(sample: Sample) -> dict[str, float]:
+    """The univariate tests and the effect sizes, from the same pass over the sorted coordinates."""
+    n = len(sample.z)
+    names = tuple(dict.fromkeys((*sample.tests, *shape.STATISTICS)))
+    statistics = normality.statistics(sample.z, names)
+    found: dict[str, float] = {}
+    for test, (statistic, pvalue) in normality.results(statistics, sample.tests, n).items():
+        known = ~np.isnan(statistic)
+        statistic, pvalue = statistic[known], pvalue[known]
+        found[f"{test}_mean"] = _mean(statistic)
+        if test == "ad":
+            modified = normality.stephens_modified(statistic, n)
+            found["ad_pass"] = _mean(modified < normality.AD_CRITICAL_5_PERCENT)
+        if test == "dp":
+            asymptotic = np.exp(-0.5 * statistic)
+            found["dp_mean_p"] = _mean(asymptotic)
+            found["dp_pass"] = _mean(asymptotic > 0.05)
+        found |= _over_coordinates(test, pvalue)
+    found["constant_coordinates"] = int(np.sum(np.isnan(statistics["skewness"])))
+    return found | shape.effect_sizes(sample.z, statistics)
+
+
+def _over_coordinates(name: str, pvalue: Float[np.ndarray, " d"]) -> dict[str, float]:
+    return {
+        f"{name}_calibrated_mean_p": _mean(pvalue),
+        f"{name}_calibrated_pass": _mean(pvalue > 0.05),
+        f"{name}_bh_rejected": _mean(aggregate.benjamini_hochberg(pvalue) <= 0.05),
+        f"{name}_by_rejected": _mean(aggregate.benjamini_yekutieli(pvalue) <= 0.05),
+    }
+
+
+def _known(sample: Sample) -> dict[str, float]:
+    """The tests of which the known mean and standard deviation are part of the null."""
+    if sample.known is None:
+        return {}
+    tests = [test for test in sample.tests if test not in normality.INVARIANT_TESTS]
+    statistics = normality.statistics(sample.z, tests, sample.known)
+    found: dict[str, float] = {}
+    for test, (statistic, pvalue) in normality.results(
+        statistics, tests, len(sample.z), estimated=False
+    ).items():
+        found[f"{test}_known_mean"] = _mean(statistic)
+        found |= _over_coordinates(f"{test}_known", pvalue)
+    return found
+
+
+def _duplicates(sample: Sample) -> dict[str, float]:
+    groups = duplicate_coordinates(sample.z)
+    return {"duplicate_coordinates": sum(len(group) - 1 for group in groups)}
+
+
+def _coordinates_of_directions(sample: Sample) -> dict[str, float]:
+    # All norms are 1 there.
+    return {k: v for k, v in _coordinates(sample).items() if not k.startswith("norm_cv")}
+
+
+def _alignment(sample: Sample) -> dict[str, float]:
+    if sample.view1 is None or sample.view2 is None:
+        return {}
+    return {"alignment": uniformity.alignment(sample.view1, sample.view2)}
+
+
+def _uniformity(sample: Sample) -> dict[str, float]:
+    cosines = uniformity.negative_cosines(sample.z)
+    return {
+        "negative_cosine_mean": cosines.mean,
+        "negative_cosine_std": cosines.std,
+        "mean_resultant": uniformity.mean_resultant(sample.z),
+        "zero_rows": uniformity.zero_rows(sample.z),
+    }
+
+
+def _classes(sample: Sample) -> dict[str, float]:
+    if sample.labels is None:
+        return {}
+    return shape.class_conditional(sample.z, sample.labels)
+
+
+def _intervals(sample: Sample) -> dict[str, float]:
+    if len(sample.z) < 2 * MIN_ROWS:
+        return {}
+    # Fewer draws where each is dear.
+    draws = 100 if sample.z.shape[1] <= 512 else 25
+    found = shape.intervals(sample.z, draws=draws, rows=1000)
+    ends = {f"{name}_low": interval.low for name, interval in found.items()}
+    return ends | {f"{name}_high": interval.high for name, interval in found.items()}
+
+
+def _global(sample: Sample) -> dict[str, float]:
+    found = aggregate.global_test(sample.z, draws=99)
+    return {
+        "global_mean_p": found.mean_pvalue,
+        "global_smallest_p": found.smallest_pvalue,
+        "global_pass": found.pass_rate,
+        "global_pass_gaussian": found.pass_rate_gaussian,
+        "global_pass_gaussian_std": found.pass_rate_std,
+        "global_rows": found.n,
+    }
+
+
+def _multivariate(sample: Sample) -> dict[str, float]:
+    n, d = sample.z.shape
+    rows = min(n, max(1000, 4 * d))
+    if d > DEEP_DIMENSIONS:
+        return {"multivariate_left_out_dimensions": DEEP_DIMENSIONS}
+    if rows <= 2 * d:
+        return {"multivariate_left_out_rows": 2 * d + 1}
+    try:
+        if np.isnan(normality.moments(sample.z)[0]).any():
+            raise ValueError("constant coordinates")
+        found = multivariate.multivariate(sample.z, draws=99, rows=rows)
+    except ValueError:  # a covariance without full rank has no whitened sample to test
+        return {"multivariate_left_out_rank": len(principal_axes(sample.z)[1])}
+    values = {f"{test}_statistic": result.statistic for test, result in found.items()}
+    values |= {f"{test}_p": result.pvalue for test, result in found.items()}
+    return values | {"multivariate_rows": rows}
+
+
+def _sphere(sample: Sample) -> dict[str, float]:
+    if sample.z.shape[1] < 2 or np.sum(row_norms(sample.z) > 0) < 2 * MIN_ROWS:
+        return {}
+    found = sphere.sphere(sample.z, draws=99, rows=1000)
+    found["cosine_law"] = sphere.cosine_law(sample.z)
+    values = {f"{test}_statistic": result.statistic for test, result in found.items()}
+    values |= {f"{test}_p": result.pvalue for test, result in found.items()}
+    values |= {
+        f"{test}_uniform": result.uniform
+        for test, result in found.items()
+        if not math.isnan(result.uniform)
+    }
+    return values | {"sphere_rows": min(1000, len(sample.z))}
+
+
+STATISTICS = (
+    Statistic(_coordinates, representations=("raw", "principal", "projected")),
+    Statistic(_coordinates_of_directions, representations=("normalized", "spherical")),
+    Statistic(_known, representations=("raw",)),
+    Statistic(_duplicates, of_raw=True),
+    Statistic(_alignment, of_raw=True),
+    Statistic(_uniformity, of_raw=True),
+    Statistic(_classes, representations=("raw",)),
+    Statistic(_intervals, representations=("raw",), deep=True),
+    Statistic(_global, deep=True),
+    Statistic(_multivariate, representations=("raw", "principal"), deep=True),
+    Statistic(_sphere, of_raw=True, deep=True),
+)
+# Beyond this dimension the pairwise multivariate tests are left out: each of their draws would take
+# seconds.
+DEEP_DIMENSIONS = 512
+
+# What independent coordinates of an exact Gaussian score, for reading the others by.
+GAUSSIAN = {
+    "ad_mean": normality.AD_GAUSSIAN_MEAN,
+    "ad_pass": 0.95,
+    "dp_mean_p": 0.5,
+    "dp_pass": 0.95,
+}
+for _test in normality.TESTS:
+    _kinds = (_test,) if _test in normality.INVARIANT_TESTS else (_test, f"{_test}_known")
+    GAUSSIAN |= {f"{_kind}_calibrated_mean_p": 0.5 for _kind in _kinds}
+    GAUSSIAN |= {f"{_kind}_calibrated_pass": 0.95 for _kind in _kinds}
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan

@@ -1,0 +1,114 @@
+"""The tidy rows of an evaluation: their columns, their summary over seeds, and their files."""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IDENTITY = ("source", "run", "step", "epoch", "member", "seed", "hyperparameters", "split")
+COLUMNS = (*IDENTITY, "representation", "n", "dim", "statistic", "value")
+_GROUP = tuple(c for c in COLUMNS if c not in ("member", "seed", "value"))
+SUMMARY_COLUMNS = (*_GROUP, "mean", "standard_error", "count")
+
+Row = dict[str, Any]
+
+
+def summarise(rows: Iterable[Row]) -> list[Row]:
+    """Mean and standard error over seeds, for every other combination of the rows' columns.
+
+    Args:
+        rows: as `evaluate_paths` returns them.
+
+    Returns:
+        One dict per group with the keys of `SUMMARY_COLUMNS`: the mean over the seeds, its standard
+        error (with ddof = 1; None for a single seed), and how many there were. A seed whose value
+        is NaN, having nothing to test, is not among them.
+    """
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[c] for c in _GROUP), []).append(row["value"])
+    return [dict(zip(_GROUP, key, strict=True)) | _moments(v) for key, v in groups.items()]
+
+
+def write(
+    rows: Sequence[Row], output_dir: Path | str, meta: Mapping[str, Any] | None = None
+) -> list[Path]:
+    """Writes evaluation.csv, evaluation_summary.csv and evaluation.json, each whole or not at all.
+
+    All three are complete under temporary names before any takes its place. NaN is `nan` in CSV and
+    null in JSON; what does not apply is empty in CSV and null in JSON.
+
+    Args:
+        rows: as `evaluate_paths` returns them.
+        output_dir: the folder to write to; it is made if need be.
+        meta: how they came about, stored under "meta" in evaluation.json.
+
+    Returns:
+        The three paths.
+
+    Raises:
+        OSError: where the folder cannot be written.
+    """
+    output_dir = Path(output_dir)
+    summary = summarise(rows)
+    document = {"meta": dict(meta or {}), "rows": list(rows), "summary": summary}
+    texts = {
+        "evaluation.csv": _csv(COLUMNS, rows),
+        "evaluation_summary.csv": _csv(SUMMARY_COLUMNS, summary),
+        "evaluation.json": json.dumps(_without_nan(document), indent=1, allow_nan=False) + "\n",
+    }
+    return write_texts(texts, output_dir)
+
+
+def write_texts(texts: Mapping[str, str], output_dir: Path) -> list[Path]:
+    """Writes files by name, all of them whole before the first takes the place of an older one.
+
+    Returns:
+        Their paths.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    scratch = {name: output_dir / f".{name}.{os.getpid()}" for name in texts}
+    try:
+        for name, text in texts.items():
+            with open(scratch[name], "w", encoding="utf-8", newline="") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for name, file in scratch.items():
+            os.replace(file, output_dir / name)
+    finally:
+        for file in scratch.values():
+            file.unlink(missing_ok=True)
+    return [output_dir / name for name in texts]
+
+
+def _moments(values: list[float]) -> dict[str, Any]:
+    known = np.array([v for v in values if not math.isnan(v)])
+    error = float(known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else None
+    return {
+        "mean": float(known.mean()) if len(known) else math.nan,
+        "standard_error": error,
+        "count": len(known),
+    }
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,208 @@
+"""Every embedding set of some paths with its controls, and their evaluation one after the other."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from infonce_jax.evaluation import controls, normality
+from infonce_jax.evaluation.evaluate import SAMPLE_SIZES, evaluate_arrays
+from infonce_jax.evaluation.load import Embeddings, open_embeddings, untrained
+from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS
+from infonce_jax.evaluation.rows import Row
+
+
+def evaluate_paths(
+    paths: Iterable[Path | str],
+    *,
+    sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
+    seed: int = 0,
+    representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
+    pair: Path | str | None = None,
+    tests: Sequence[str] = tuple(normality.TESTS),
+    labels: Sequence | np.ndarray | None = None,
+    mean: normality.Parameter | None = None,
+    std: normality.Parameter | None = None,
+    deep: bool = False,
+    controls: Sequence[str] = (),
+    inputs: Path | str | None = None,
+) -> list[Row]:
+    """Evaluates files, embedding folders and runs; see `evaluate_arrays` and `open_embeddings`.
+
+    Args:
+        paths: what to evaluate; a run folder stands for all its steps.
+        sample_sizes: as for `evaluate_arrays`.
+        seed: as for `evaluate_arrays`; the same for all, so that equal row numbers are compared.
+        representations: as for `evaluate_arrays`.
+        pair: a file with a second view of the samples in `paths`, which is then a single file; its
+            alignment is that between the two.
+        tests: as for `evaluate_arrays`.
+        labels: the class of each row of a single file.
+        mean: as for `evaluate_arrays`; the same for all.
+        std: likewise.
+        deep: as for `evaluate_arrays`.
+        controls: "gaussian", "permuted", "untrained" (see `infonce_jax.evaluation.controls`); each
+            set's own, evaluated behind it with the control's name in its source. The last is the
+            run's set of step 0, and none for that set itself.
+        inputs: a file with the encoder's inputs for the rows of a single file; a random linear map
+            of them to the same dimension is evaluated as the control "projection".
+
+    Returns:
+        The rows of all, in the order given.
+
+    Raises:
+        FileNotFoundError: for a path where there is nothing to evaluate; for the control "untrained"
+            of a file, or of a run without a set of step 0.
+        ValueError: for the same embeddings given twice, a pair, labels or inputs that fit no single
+            file, an unknown control, and whatever `evaluate_arrays` or `open_embeddings` finds wrong.
+    """
+    found = iterate_paths(
+        paths,
+        sample_sizes=sample_sizes,
+        seed=seed,
+        representations=representations,
+        pair=pair,
+        tests=tests,
+        labels=labels,
+        mean=mean,
+        std=std,
+        deep=deep,
+        controls=controls,
+        inputs=inputs,
+    )
+    return [row for _, rows in found for row in rows]
+
+
+def iterate_paths(
+    paths: Iterable[Path | str],
+    *,
+    seed: int = 0,
+    pair: Path | str | None = None,
+    labels: Sequence | np.ndarray | None = None,
+    controls: Sequence[str] = (),
+    inputs: Path | str | None = None,
+    **options: Any,
+) -> Iterator[tuple[str, list[Row]]]:
+    """`evaluate_paths`, one set after the other: yields a set's name, first with no rows, then its rows.
+
+    All sets are opened, and what is wrong with them said, before the first is evaluated.
+    """
+    sets = _open_sets(list(paths), pair, labels, controls, inputs, seed)
+    for name, _ in sets:
+        yield name, []
+
+    def evaluate_set(index: int) -> list[Row]:
+        name, make = sets[index]
+        found = make()
+        return evaluate_arrays(
+            found.z,
+            found.view1,
+            found.view2,
+            labels=labels,
+            seed=seed,
+            name=name,
+            identity=found.identity,
+            **options,
+        )
+
+    if len(sets) == 1:
+        yield sets[0][0], evaluate_set(0)
+        return
+    # Sorting and special functions release the interpreter lock, so one thread for each set keeps
+    # the cores busy; BLAS starting threads of its own in each would keep them waiting.
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with threadpool_limits(1):
+            for (name, _), rows in zip(sets, pool.map(evaluate_set, range(len(sets))), strict=True):
+                yield name, rows
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _open_sets(
+    paths: Sequence[Path | str],
+    pair: Path | str | None,
+    labels: Sequence | np.ndarray | None,
+    wanted: Sequence[str],
+    inputs: Path | str | None,
+    seed: int,
+) -> list[tuple[str, Callable[[], Embeddings]]]:
+    """Name and maker of every set, controls behind their own; the makers keep few arrays in memory."""
+    unknown = [control for control in wanted if control not in controls.CONTROLS]
+    if unknown:
+        raise ValueError(
+            f"unknown control {unknown[0]!r}; choose from {', '.join(controls.CONTROLS)}."
+        )
+    second = None if pair is None else _only_array("--pair", pair)
+    if second is not None and (len(paths) != 1 or Path(paths[0]).is_dir()):
+        raise ValueError(
+            f"--pair {pair} is a second view of one file, but {len(paths)} paths were given "
+            f"({', '.join(map(str, paths))}): evaluate one file at a time with it. Embedding "
+            f"folders bring views of their own."
+        )
+    seen: set[tuple[Any, ...]] = set()
+    sets: list[tuple[str, Callable[[], Embeddings]]] = []
+    for path in paths:
+        for found in open_embeddings(path):
+            who = found.identity
+            here = (str(Path(who["source"]).resolve()), who.get("member"), who.get("split"))
+            if here in seen:
+                raise ValueError(
+                    f"{found.name} was given twice; its rows would count as another seed's. Name "
+                    f"each file, step or run once."
+                )
+            seen.add(here)
+            if second is not None:
+                found = found._replace(view1=found.z, view2=second)
+            sets.append((found.name, partial(_same, found)))
+            for control in wanted:
+                if control in _MAKERS:
+                    make = partial(_MAKERS[control], found.z, seed=seed)
+                    sets.append(_control(found, control, make))
+                elif who.get("step") != 0:
+                    before = untrained(found)
+                    sets.append(_control(found, control, lambda before=before: before.z))
+            if inputs is not None:
+                array = _only_array("--inputs", inputs)
+                if len(array) != len(found.z):
+                    raise ValueError(
+                        f"--inputs {inputs} has {len(array)} rows and {found.name} "
+                        f"{len(found.z)}: row i of both must be of the same sample."
+                    )
+                project = partial(controls.random_projection, array, found.z.shape[1], seed=seed)
+                sets.append(_control(found, "projection", project))
+    if (labels is not None or inputs is not None) and len(seen) != 1:
+        raise ValueError(
+            f"labels and inputs belong to the rows of one file, but {len(seen)} embedding sets were "
+            f"given: evaluate one at a time with them."
+        )
+    return sets
+
+
+_MAKERS = {"gaussian": controls.gaussian_like, "permuted": controls.permuted}
+
+
+def _same(found: Embeddings) -> Embeddings:
+    return found
+
+
+def _control(
+    found: Embeddings, control: str, make: Callable[[], np.ndarray]
+) -> tuple[str, Callable[[], Embeddings]]:
+    identity = found.identity | {"source": f"{found.identity['source']} [{control}]"}
+    return f"{found.name} [{control}]", lambda: Embeddings(identity, make())
+
+
+def _only_array(option: str, path: Path | str) -> np.ndarray:
+    found = list(open_embeddings(path))
+    if len(found) != 1:
+        raise ValueError(
+            f"{option} {path} holds {len(found)} embedding arrays "
+            f"({', '.join(f.name for f in found)}): choose one with path::key."
+        )
+    return found[0].z
