@@ -71,7 +71,8 @@ def default_config() -> config_dict.ConfigDict:
     c.scale = "quick"
     # One run per seed, trained side by side.
     c.seeds = (0, 1, 2, 3, 4)
-    # infonce; for comparison nt_xent, dcl, siglip, sup_con (needs labels), barlow_twins, vicreg; or
+    # infonce; for comparison nt_xent, dcl, siglip, sup_con (needs labels), barlow_twins, vicreg, w_mse,
+    # spectral_contrastive, prediction (alignment alone: it collapses without a regulariser); or
     # supervised: cross-entropy of a linear classifier on the embedding.
     c.objective = "infonce"
 
@@ -153,8 +154,13 @@ def default_config() -> config_dict.ConfigDict:
     s.normalize = True
     # The bias that SigLIP's paper starts from.
     s.siglip_bias = -10.0
-    # Weight β of the regulariser -H(ρ) + λE‖z‖². With beta_unit "vanishing" it counts multiples of
-    # the theory's β₀ = 2(1-η₂)/(τ·dim) instead.
+    # What is added to the objective, with the weight β: norm_entropy, which is -H(ρ) + λE‖z‖², sigreg,
+    # sigreg_unbiased, visreg, sliced_wasserstein or koleo. LeJEPA with λ is objective = prediction,
+    # regulariser = sigreg, beta = λ / (1 - λ).
+    s.regulariser = "norm_entropy"
+    # Random directions of sigreg, visreg and sliced_wasserstein, drawn anew at every step.
+    s.directions = 256
+    # With beta_unit "vanishing" β counts multiples of the theory's β₀ = 2(1-η₂)/(τ·dim).
     s.beta = _each(0.0)
     s.beta_unit = "absolute"
     s.beta_schedule = "constant"

@@ -72,7 +72,7 @@ def normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"
     References:
         Giles, Approximating the erfinv function, GPU Computing Gems Jade Edition, 2012.
     """
-    u = uniform(key, shape, np.nextafter(np.float32(-1), np.float32(0)), 1.0)
+    u = uniform(key, shape, float(np.nextafter(np.float32(-1), np.float32(0))), 1.0)
     # The product is exact where it matters, at the ends; log1p would take longer than all the rest.
     w = -jnp.log((1 - u) * (1 + u))
     is_central = w < 5
@@ -86,13 +86,13 @@ def normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"
 @functools.partial(jax.jit, static_argnames="shape")
 def laplace(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"]:
     """Laplace of scale 1, density exp(-|x|) / 2."""
-    u = uniform(key, shape, -1 + np.finfo(np.float32).epsneg, 1.0)
+    u = uniform(key, shape, float(-1 + np.finfo(np.float32).epsneg), 1.0)
     return jnp.sign(u) * jnp.log(1 - jnp.abs(u))
 
 
 @functools.partial(jax.jit, static_argnames="shape")
 def bernoulli(
-    key: Key[Array, ""], probability: Num[Array, ""] | float, shape: tuple[int, ...]
+    key: Key[Array, ""], probability: Num[Array, "..."] | float, shape: tuple[int, ...]
 ) -> Bool[Array, "*shape"]:
     """True with the given probability."""
     return uniform(key, shape) < probability

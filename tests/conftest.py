@@ -6,8 +6,13 @@ import tempfile
 from importlib import metadata
 
 import pytest
+from jaxtyping import install_import_hook
 
-from tests import launching
+from tests import launching, typechecking
+
+# Every annotation of the package, array shapes and types among them, is checked at every call. Programs
+# that tests start by launch.py run without, as a user's do.
+install_import_hook("infonce_jax", f"{typechecking.__name__}.check")
 
 # Most of the suite's time would go into compiling programs that then run for a moment: they are not
 # optimised, and those that several tests or processes need are compiled once. The runs that

@@ -6,7 +6,8 @@
 from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Num
+import numpy as np
+from jaxtyping import Array, Float, Key, Num, Shaped
 from ml_collections import config_dict
 
 from infonce_jax import draws
@@ -83,14 +84,18 @@ def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
         )
     channel = CHANNELS[name]
 
-    def view(key: Key[Array, ""], rows: Num[Array, "n ..."], hyper: Mapping[str, Array]) -> Array:
+    def view(
+        key: Key[Array, ""], rows: Shaped[Array | np.ndarray, "n ..."], hyper: Mapping[str, Array]
+    ) -> Float[Array, "n ..."]:
         return channel(key, to_float(rows), hyper["channel.strength"])
 
     return view
 
 
 def _simclr_view(config: config_dict.ConfigDict) -> Callable:
-    def view(key: Key[Array, ""], rows: Num[Array, "n ..."], hyper: Mapping[str, Array]) -> Array:
+    def view(
+        key: Key[Array, ""], rows: Shaped[Array | np.ndarray, "n ..."], hyper: Mapping[str, Array]
+    ) -> Float[Array, "n ..."]:
         def setting(name, off):
             # A setting that is off for every member leaves the program altogether.
             return off if config.channel[name] == off else hyper[f"channel.{name}"]

@@ -12,14 +12,17 @@ from infonce_jax.training.embed import encode_blocks, encode_view_blocks
 from infonce_jax.training.method import steps_per_epoch, total_steps
 from infonce_jax.training.objectives import OBJECTIVES, check_objective
 from infonce_jax.training.program import Program, make_program
+from infonce_jax.training.regularisers import REGULARISERS, check_regulariser
 from infonce_jax.training.state import MemberState, TrainState
 
 __all__ = [
     "OBJECTIVES",
+    "REGULARISERS",
     "MemberState",
     "Program",
     "TrainState",
     "check_objective",
+    "check_regulariser",
     "encode_blocks",
     "encode_view_blocks",
     "make_program",

@@ -72,6 +72,21 @@ def _vicreg(z1, z2, labels, temperature, c) -> Metrics:
     return {"loss": losses.vicreg(z1, z2)}
 
 
+def _spectral_contrastive(z1, z2, labels, temperature, c) -> Metrics:
+    del labels, temperature, c
+    return {"loss": losses.spectral_contrastive(z1, z2)}
+
+
+def _w_mse(z1, z2, labels, temperature, c) -> Metrics:
+    del labels, temperature, c
+    return {"loss": losses.w_mse(z1, z2)}
+
+
+def _prediction(z1, z2, labels, temperature, c) -> Metrics:
+    del labels, temperature, c
+    return {"loss": losses.view_prediction(jnp.stack([z1, z2]))}
+
+
 OBJECTIVES: dict[str, Objective] = {
     "infonce": Objective(_infonce),
     "nt_xent": Objective(_nt_xent),
@@ -80,6 +95,9 @@ OBJECTIVES: dict[str, Objective] = {
     "sup_con": Objective(_sup_con, needs_labels=True),
     "barlow_twins": Objective(_barlow_twins, has_temperature=False),
     "vicreg": Objective(_vicreg, has_temperature=False),
+    "w_mse": Objective(_w_mse, has_temperature=False),
+    "spectral_contrastive": Objective(_spectral_contrastive, has_temperature=False),
+    "prediction": Objective(_prediction, has_temperature=False),
     "supervised": Objective(None, needs_labels=True, has_temperature=False),
 }
 

@@ -16,6 +16,7 @@ from infonce_jax.training.members import Hyper, Layout, over_members, to_grid, t
 from infonce_jax.training.method import Method, draw_two_views, draw_views
 from infonce_jax.training.model import encode, init_model
 from infonce_jax.training.objectives import OBJECTIVES, Metrics, objective_terms
+from infonce_jax.training.regularisers import regularise
 from infonce_jax.training.state import MemberState, TrainState, member_keys
 
 
@@ -66,9 +67,7 @@ def two_view(
         beta = hyper["loss.beta"] * method.beta_schedule(step)
         if method.loss.beta_unit == "vanishing":
             beta *= theory.vanishing_beta(z.shape[1], temperature, method.loss.eta2)
-        penalty = losses.norm_entropy_regulariser(
-            z, norm_weight=hyper["loss.norm_weight"], entropy=method.loss.entropy
-        )
+        penalty = regularise(z, key, hyper, method.loss)
         loss += beta * penalty
         metrics |= {"loss": loss, "objective": terms["loss"]}
         metrics |= {"regulariser": penalty, "beta": beta}

@@ -134,9 +134,18 @@ def test_fields_younger_than_a_run_have_their_defaults_there(finished, tmp_path)
         folder.claim(config, tmp_path / "run")
 
 
-def test_an_unknown_objective_is_refused(tiny_config, tmp_path):
-    tiny_config.objective = "infonse"
-    with pytest.raises(ValueError, match="'infonse'; it must be one of infonce, nt_xent"):
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"objective": "infonse"}, "'infonse'; it must be one of infonce, nt_xent"),
+        ({"loss.regulariser": "sigred"}, "'sigred'; it must be one of norm_entropy, sigreg"),
+        ({"loss.regulariser": "koleo", "loss.beta_unit": "vanishing"}, "for norm_entropy alone"),
+        ({"loss.directions": 0}, "at least 1"),
+    ],
+)
+def test_impossible_objectives_are_refused(tiny_config, tmp_path, fields, message):
+    tiny_config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=message):
         runs.run(tiny_config, tmp_path / "run", stages=STAGES)
     assert not (tmp_path / "run").exists()
 

@@ -16,6 +16,7 @@ from infonce_jax.config import members
 from infonce_jax.training.distributed import make_mesh
 from infonce_jax.training.members import member_grid, member_mildness
 from infonce_jax.training.objectives import OBJECTIVES
+from infonce_jax.training.regularisers import REGULARISERS
 
 
 def program_of(config):
@@ -339,6 +340,19 @@ def test_a_batch_that_does_not_divide_among_the_devices_is_refused(tiny_config):
     tiny_config.train.devices = 3
     with pytest.raises(ValueError, match=r"config\.train\.devices is 3"):
         make_mesh(tiny_config)
+
+
+@pytest.mark.parametrize("name", [n for n in REGULARISERS if n != "norm_entropy"])
+def test_every_regulariser_is_lowered(tiny_config, name):
+    # Beside alignment alone, which collapses the representations where nothing keeps them apart.
+    tiny_config.objective, tiny_config.loss.regulariser = "prediction", name
+    tiny_config.loss.beta = (0.0, 5.0)
+    tiny_config.loss.directions = 32
+    tiny_config.seeds, tiny_config.data.source = (0,), "mixture"
+    tiny_config.optimizer.learning_rate, tiny_config.train.steps = 0.01, 60
+    state = trained(tiny_config)
+    penalty = np.asarray(state.members.metric_sums["regulariser"])
+    assert penalty[1] < penalty[0]
 
 
 def test_the_state_is_donated_so_that_there_is_no_second_copy(tiny_config):

@@ -1,0 +1,106 @@
+"""What is added to an objective of two views, by name, under one signature."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+from ml_collections import config_dict
+
+from infonce_jax import losses
+from infonce_jax.training.members import Hyper
+
+Views = Float[Array, "2 batch dim"]
+
+
+def _norm_entropy(
+    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
+) -> Float[Array, ""]:
+    del key
+    z = views.reshape(-1, views.shape[-1])
+    norm_weight = hyper["loss.norm_weight"]
+    return losses.norm_entropy_regulariser(z, norm_weight=norm_weight, entropy=c.entropy)
+
+
+def _sigreg(
+    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
+) -> Float[Array, ""]:
+    del hyper
+    return losses.sigreg(views, key=key, n_directions=c.directions)
+
+
+def _sigreg_unbiased(
+    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
+) -> Float[Array, ""]:
+    del hyper
+    return losses.sigreg(views, key=key, n_directions=c.directions, unbiased=True)
+
+
+def _visreg(
+    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
+) -> Float[Array, ""]:
+    del hyper
+    return losses.visreg(views, key=key, n_directions=c.directions)
+
+
+def _sliced_wasserstein(
+    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
+) -> Float[Array, ""]:
+    del hyper
+    return losses.sliced_wasserstein(views, key=key, n_directions=c.directions)
+
+
+def _koleo(
+    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
+) -> Float[Array, ""]:
+    del key, hyper, c
+    # Within each view: the nearest row among both would be the same row's other view.
+    return (losses.koleo(views[0]) + losses.koleo(views[1])) / 2
+
+
+REGULARISERS: dict[str, Callable] = {
+    "norm_entropy": _norm_entropy,
+    "sigreg": _sigreg,
+    "sigreg_unbiased": _sigreg_unbiased,
+    "visreg": _visreg,
+    "sliced_wasserstein": _sliced_wasserstein,
+    "koleo": _koleo,
+}
+
+
+def check_regulariser(loss: config_dict.ConfigDict) -> None:
+    """Checks that the section `config.loss` asks for a regulariser that there is.
+
+    Raises:
+        ValueError: naming the field and its remedy.
+    """
+    if loss.regulariser not in REGULARISERS:
+        raise ValueError(
+            f"config.loss.regulariser is {loss.regulariser!r}; it must be one of "
+            f"{', '.join(REGULARISERS)}."
+        )
+    if loss.beta_unit == "vanishing" and loss.regulariser != "norm_entropy":
+        raise ValueError(
+            f"config.loss.beta_unit is 'vanishing' with config.loss.regulariser = {loss.regulariser!r}; "
+            "the theory has a vanishing weight for norm_entropy alone. Use beta_unit='absolute'."
+        )
+    if loss.directions < 1:
+        raise ValueError(f"config.loss.directions is {loss.directions}; it must be at least 1.")
+
+
+def regularise(
+    z: Float[Array, "two_batch dim"],
+    view_key: Key[Array, ""],
+    hyper: Hyper,
+    loss: config_dict.ConfigDict,
+) -> Float[Array, ""]:
+    """The configured regulariser of two views.
+
+    Args:
+        z: representations, not normalised, of the first views of all rows and then of the second ones.
+        view_key: the key of the views at this step; directions are drawn from one that follows from it.
+        hyper: the member's hyperparameters.
+        loss: the section `config.loss`.
+    """
+    views = jnp.stack(jnp.split(z, 2))
+    return REGULARISERS[loss.regulariser](views, jax.random.fold_in(view_key, 1), hyper, loss)
