@@ -9,13 +9,16 @@ Example:
     >>> model = nn.Sequential([ResNet(stages=(1, 1), width=16, norm="group"), nn.Dense(10)])
     >>> images = jax.random.normal(jax.random.key(0), (8, 16, 16, 3))
     >>> labels = jax.numpy.arange(8)
-    >>> params = model.init(jax.random.key(1), images)
-    >>> def loss(params):
+    >>> params = jax.jit(model.init)(jax.random.key(1), images)
+    >>> @jax.jit
+    ... @jax.value_and_grad
+    ... def loss(params):
     ...     logits = model.apply(params, images)
     ...     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     >>> optimizer = optax.adam(1e-2)
-    >>> updates, state = optimizer.update(jax.grad(loss)(params), optimizer.init(params))
-    >>> bool(loss(optax.apply_updates(params, updates)) < loss(params))
+    >>> value, grads = loss(params)
+    >>> updates, state = optimizer.update(grads, optimizer.init(params))
+    >>> bool(loss(optax.apply_updates(params, updates))[0] < value)
     True
 """
 
