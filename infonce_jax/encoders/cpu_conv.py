@@ -7,7 +7,6 @@ long. Here the gradients are written in the fast layout, and `jax.vmap` becomes 
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,26 +16,23 @@ from jaxtyping import Array, Float
 def conv_on_cpu(
     x: Float[Array, "batch height width channels"],
     kernel: Float[Array, "size size channels out_channels"],
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    **_: Any,
+    stride: int,
+    pad: int,
 ) -> Float[Array, "batch out_height out_width out_channels"]:
-    """Convolves images with a square kernel, for `conv_general_dilated` of `flax.linen.Conv`.
+    """Convolves images with square kernels.
 
     `jax.grad` works, and so does `jax.jvp` of a gradient. `jax.jvp` of the convolution alone does
     not, because the gradient is a `jax.custom_vjp`.
 
     Args:
         x: Images.
-        kernel: A square kernel.
-        strides: The stride of both axes, twice.
-        padding: Zeros before and after each axis; all four numbers are the same.
-        **_: What Flax passes besides. The layout and the absence of dilation are assumed.
+        kernel: A kernel for each pair of an input and an output channel.
+        stride: Step of the kernels in pixels, the same on both axes.
+        pad: Rows and columns of zeros that are added on each of the four sides.
 
     Returns:
-        The images convolved with the kernel.
+        The images convolved with the kernels.
     """
-    (stride, _), ((pad, _), _) = strides, padding
     return _convolve(stride, pad, x, kernel)
 
 

@@ -1,8 +1,6 @@
 """The encoder: a backbone, a linear layer to the representation, and an optional projection head."""
 
 import functools
-import itertools
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +10,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, Num
 
-from infonce_jax.encoders.layers import ACTIVATIONS, dense, float32_dense, norm
+from infonce_jax.encoders.initializers import check_name
+from infonce_jax.encoders.layers import ACTIVATIONS, Dense, norm
+
+HEADS = ("none", "linear", "mlp")
 
 Variables = Mapping[str, Any]
 
@@ -38,56 +39,62 @@ class Encoder(nn.Module):
         backbone: An `MLP`, `ResNet` or `ViT`, or any module called as `backbone(x, train=train)`
             that returns [batch, features].
         embedding_dim: Dimension of the representation, or `None` for the features themselves.
-        head: `"none"`, `"linear"` or `"mlp"`.
+        head: One of `HEADS`.
         head_hidden: Hidden units of the MLP head.
         head_dim: Output dimension of the head.
         head_norm: Normalisation of the MLP head's hidden layer, one of `NORMS`.
         activation: Of the MLP head's hidden layer, one of `ACTIVATIONS`.
+        initializer: Of the embedding and the head, one of `INITIALIZERS`.
         dtype: Type in which the layers compute. The outputs are float32.
     """
 
     backbone: nn.Module
-    embedding_dim: int | None
-    head: str
-    head_hidden: int
-    head_dim: int
-    head_norm: str
-    activation: str
-    dtype: DTypeLike
+    embedding_dim: int | None = 128
+    head: str = "none"
+    head_hidden: int = 512
+    head_dim: int = 128
+    head_norm: str = "none"
+    activation: str = "relu"
+    initializer: str = "normal"
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Num[Array, "batch *sample"], *, train: bool) -> Outputs:
+    def __call__(self, x: Num[Array, "batch *sample"], *, train: bool = False) -> Outputs:
         """Encodes a batch. `train` is that of BatchNorm.
 
         Raises:
-            ValueError: If the input is neither floating-point vectors nor images.
+            ValueError: If the input is neither floating-point vectors nor images, or a name is
+                unknown.
         """
         if x.ndim not in (2, 4) or not jnp.issubdtype(x.dtype, jnp.floating):
             raise ValueError(
                 f"An encoder takes floating-point vectors [batch, dim] or images [batch, height, "
                 f"width, channels], but its input is {x.dtype}{list(x.shape)}."
             )
+        check_name("head", self.head, HEADS)
+        check_name("activation", self.activation, tuple(ACTIVATIONS))
+        dense = functools.partial(Dense, initializer=self.initializer, dtype=self.dtype)
         x = self.backbone(x.astype(self.dtype), train=train)
         if self.embedding_dim is not None:
-            x = float32_dense(self.embedding_dim, self.dtype, "embedding")(x)
+            x = dense(self.embedding_dim, float32_sums=True, name="embedding")(x)
         representation = x.astype(jnp.float32)
         if self.head == "none":
             return Outputs(representation, representation)
         if self.head == "mlp":
-            x = dense(self.head_hidden, self.dtype, "head_hidden")(x)
+            x = dense(self.head_hidden, name="head_hidden")(x)
             x = norm(self.head_norm, self.head_hidden, train=train, dtype=self.dtype)(x)
             x = ACTIVATIONS[self.activation](x)
-        return Outputs(representation, float32_dense(self.head_dim, self.dtype, "head_out")(x))
+        x = dense(self.head_dim, float32_sums=True, name="head_out")(x)
+        return Outputs(representation, x)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def init(
     encoder: Encoder, key: Key[Array, ""], sample_input: Num[Array, "batch *sample"]
 ) -> Variables:
-    """Draws an encoder's initial variables.
+    """Draws an encoder's initial variables: `encoder.init(key, sample_input)`, compiled.
 
-    Kernels are normal with mean 0. The variance is 2 / (kernel area · output channels) for
-    convolutions (He et al. 2015) and 1 / inputs for dense layers (LeCun et al. 1998). The positions
-    of a ViT are normal with standard deviation 0.02. Biases are 0, scales of normalisations 1.
+    Each module has its own initialisers. `make_encoder` explains them at `initializer`.
 
     Args:
         encoder: From `make_encoder`.
@@ -100,37 +107,7 @@ def init(
     Raises:
         ValueError: If the encoder does not take inputs of this shape or type.
     """
-    return _init(encoder, key, sample_input)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(encoder: Encoder, key: Array, sample_input: Array) -> Variables:
-    variables = encoder.init(key, sample_input, train=False)
-    leaves, structure = jax.tree_util.tree_flatten_with_path(variables["params"])
-    stds = [_initial_std(path[-1].key, leaf.shape) for path, leaf in leaves]
-    # One draw for all of them: XLA takes 0.5 s on a CPU to compile a draw, however short.
-    sizes = [leaf.size if std else 0 for std, (_, leaf) in zip(stds, leaves, strict=True)]
-    draws = jnp.split(jax.random.normal(key, (sum(sizes),)), list(itertools.accumulate(sizes)))
-    params = [
-        std * draw.reshape(leaf.shape) if std else leaf
-        for std, draw, (_, leaf) in zip(stds, draws[:-1], leaves, strict=True)
-    ]
-    return {
-        "params": jax.tree_util.tree_unflatten(structure, params),
-        "batch_stats": variables.get("batch_stats", {}),
-    }
-
-
-def _initial_std(name: str, shape: tuple[int, ...]) -> float:
-    """The standard deviation of a parameter's first values, or 0 if they are constant."""
-    if name == "positions":
-        return 0.02
-    if name != "kernel":
-        return 0.0
-    if len(shape) == 4:
-        height, width, _, out_channels = shape
-        return math.sqrt(2 / (height * width * out_channels))
-    return math.sqrt(1 / shape[0])
+    return {"batch_stats": {}, **encoder.init(key, sample_input)}
 
 
 def apply(

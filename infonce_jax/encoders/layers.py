@@ -1,17 +1,18 @@
 """Layers that several encoders share."""
 
-import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from flax.typing import Initializer
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from infonce_jax.encoders.cpu_conv import conv_on_cpu
+from infonce_jax.encoders.initializers import check_name, conv_initializers, dense_initializers
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": nn.elu,
@@ -24,26 +25,108 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 NORMS = ("batch", "group", "none")
 
 
+class Dense(nn.Module):
+    """A dense layer, x ↦ x·kernel + bias, whose initialisers are chosen by name.
+
+    Attributes:
+        features: Size of the output.
+        initializer: One of `INITIALIZERS`, explained by `dense_initializers`.
+        dtype: Type in which the layer computes.
+        float32_sums: Whether products of `dtype` are summed, and returned, in float32.
+    """
+
+    features: int
+    initializer: str = "normal"
+    dtype: DTypeLike = jnp.float32
+    float32_sums: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
+        """Returns the output in `dtype`, or in float32 with `float32_sums`."""
+        start = dense_initializers(self.initializer, x.shape[-1])
+        kernel = self.param("kernel", start.kernel, (x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", start.bias, (self.features,), jnp.float32)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = jax.lax.dot_general(
+            x,
+            kernel,
+            (((x.ndim - 1,), (0,)), ((), ())),
+            preferred_element_type=jnp.float32 if self.float32_sums else None,
+        )
+        return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class Conv(nn.Module):
+    """A convolution of images with square kernels, whose initialisers are chosen by name.
+
+    Attributes:
+        channels: Output channels.
+        size: Side of the kernels in pixels, an odd number.
+        stride: Step of the kernels in pixels.
+        use_bias: Whether a bias is added.
+        initializer: One of `INITIALIZERS`, explained by `conv_initializers`.
+        dtype: Type in which the layer computes.
+    """
+
+    channels: int
+    size: int
+    stride: int = 1
+    use_bias: bool = True
+    initializer: str = "normal"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width inputs"]
+    ) -> Float[Array, "batch out_height out_width channels"]:
+        """Returns the images convolved with the kernels."""
+        inputs = x.shape[-1]
+        start = conv_initializers(self.initializer, self.size, inputs, self.channels)
+        shape = (self.size, self.size, inputs, self.channels)
+        kernel = self.param("kernel", start.kernel, shape, jnp.float32)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", start.bias, (self.channels,), jnp.float32)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        # The padding of PyTorch. "SAME" pads the two sides differently where the stride is 2.
+        pad = self.size // 2
+        if jax.default_backend() == "cpu":
+            y = conv_on_cpu(x, kernel, self.stride, pad)
+        else:
+            y = jax.lax.conv_general_dilated(
+                x,
+                kernel,
+                (self.stride,) * 2,
+                ((pad, pad),) * 2,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+
+
 def norm(
     kind: str,
     channels: int,
     *,
     train: bool,
     dtype: DTypeLike,
-    scale_init: nn.initializers.Initializer = nn.initializers.ones,
+    scale_init: Initializer = nn.initializers.ones,
 ) -> Callable[[Array], Array]:
     """Builds a normalisation of `channels` channels.
 
     Args:
         kind: `"batch"`, `"group"`, or `"none"` for the identity.
-        channels: Size of the last axis of what is normalised.
+        channels: Size of the last axis of the input.
         train: Whether `"batch"` uses the statistics of this batch or the running averages.
         dtype: Type of the output.
         scale_init: Initialiser of the scale.
 
     Returns:
-        A module or the identity.
+        A module, or the identity.
+
+    Raises:
+        ValueError: If the kind is unknown.
     """
+    check_name("norm", kind, NORMS)
     if kind == "none":
         return lambda x: x
     if kind == "batch":
@@ -57,29 +140,3 @@ def norm(
     # At most 32 groups. Each has at least two channels, unless the number of channels is odd.
     groups = math.gcd(32, channels, channels // 2)
     return nn.GroupNorm(num_groups=groups, epsilon=1e-5, dtype=dtype, scale_init=scale_init)
-
-
-def dense(features: int, dtype: DTypeLike, name: str | None = None, **options: Any) -> nn.Dense:
-    """Builds a dense layer that computes in `dtype`."""
-    return nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.zeros, name=name, **options)
-
-
-def float32_dense(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
-    """Builds a dense layer that multiplies in `dtype`, and sums and returns float32."""
-    dot_general = functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
-    return dense(features, dtype, name, dot_general=dot_general)
-
-
-def conv(channels: int, size: int, stride: int, *, bias: bool, dtype: DTypeLike) -> nn.Conv:
-    """Builds a convolution with a kernel of `size` x `size` pixels."""
-    return nn.Conv(
-        channels,
-        (size, size),
-        strides=stride,
-        # The padding of PyTorch. "SAME" pads the two sides differently where the stride is 2.
-        padding=size // 2,
-        use_bias=bias,
-        kernel_init=nn.initializers.zeros,
-        dtype=dtype,
-        conv_general_dilated=conv_on_cpu if jax.default_backend() == "cpu" else None,
-    )

@@ -1,17 +1,16 @@
 """Encoders by name, with every option checked."""
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from infonce_jax.encoders.encoder import Encoder
-from infonce_jax.encoders.layers import ACTIVATIONS, NORMS
+from infonce_jax.encoders.encoder import HEADS, Encoder
+from infonce_jax.encoders.initializers import INITIALIZERS, check_name
+from infonce_jax.encoders.layers import ACTIVATIONS, NORMS, Dense
 from infonce_jax.encoders.mlp import MLP
 from infonce_jax.encoders.resnet import STAGES, STEMS, ResNet
-from infonce_jax.encoders.vit import POOLS, ViT
+from infonce_jax.encoders.vit import POOLS, ViT, check_heads
 
 ENCODERS = ("linear", "mlp", "resnet18", "resnet34", "resnet50", "vit")
-HEADS = ("none", "linear", "mlp")
 
 
 def make_encoder(
@@ -31,6 +30,7 @@ def make_encoder(
     head_hidden: int = 512,
     head_dim: int = 128,
     head_norm: str = "none",
+    initializer: str = "normal",
     dtype: DTypeLike = jnp.float32,
 ) -> Encoder:
     """Builds an encoder by name. Options that the named encoder does not use are ignored.
@@ -65,6 +65,13 @@ def make_encoder(
         head_hidden: Hidden units of the MLP head.
         head_dim: Output dimension of the head.
         head_norm: Normalisation of the MLP head's hidden layer, one of `NORMS`.
+        initializer: How parameters start, one of `INITIALIZERS`. Let n be the number of inputs of a
+            dense layer, or kernel area · input channels of a convolution. With `"normal"` kernels
+            are normal with mean 0 and biases are 0. The variance is 1 / n for dense layers (LeCun et
+            al. 1998) and 2 / (kernel area · output channels) for convolutions (He et al. 2015). With
+            `"pytorch"` kernels and biases are uniform in ±1/√n, the defaults of `torch.nn.Linear`
+            and `torch.nn.Conv2d`. Both start a ViT's positions normal with standard deviation 0.02,
+            its class token at 0, and normalisations at scale 1 and bias 0.
         dtype: Type in which the layers compute, such as `jnp.bfloat16`. The representation and the
             head's output are float32 in any case.
 
@@ -76,13 +83,14 @@ def make_encoder(
             width, or a linear encoder has no `embedding_dim`. Inputs of an impossible shape raise
             when the encoder is first given them.
     """
-    _check_name("encoder", name, ENCODERS)
-    _check_name("activation", activation, tuple(ACTIVATIONS))
-    _check_name("norm", norm, NORMS)
-    _check_name("head norm", head_norm, NORMS)
-    _check_name("head", head, HEADS)
-    _check_name("stem", stem, STEMS)
-    _check_name("pool", pool, POOLS)
+    check_name("encoder", name, ENCODERS)
+    check_name("activation", activation, tuple(ACTIVATIONS))
+    check_name("norm", norm, NORMS)
+    check_name("head norm", head_norm, NORMS)
+    check_name("head", head, HEADS)
+    check_name("stem", stem, STEMS)
+    check_name("pool", pool, POOLS)
+    check_name("initializer", initializer, INITIALIZERS)
     if width is None:
         width = {"mlp": 512, "vit": 192}.get(name, 64)
     if depth is None:
@@ -107,14 +115,10 @@ def make_encoder(
                 "A linear encoder is nothing but its linear layer to the embedding, so "
                 "embedding_dim cannot be None (or 0); set it to the dimension of the embedding."
             )
-        backbone = MLP(hidden_layers, width, activation, dtype)
+        backbone = MLP(hidden_layers, width, activation, initializer, dtype)
     elif name == "vit":
-        if width % num_heads:
-            raise ValueError(
-                f"The heads of a ViT share its width, but num_heads {num_heads} does not divide "
-                f"width {width}."
-            )
-        backbone = ViT(patch_size, depth, num_heads, width, pool, dtype)
+        check_heads(num_heads, width)
+        backbone = ViT(patch_size, depth, num_heads, width, pool, initializer, dtype)
     else:
         backbone = ResNet(
             stages=STAGES[name],
@@ -123,6 +127,7 @@ def make_encoder(
             stem=stem,
             norm=norm,
             zero_init_residual=zero_init_residual,
+            initializer=initializer,
             dtype=dtype,
         )
     return Encoder(
@@ -133,29 +138,27 @@ def make_encoder(
         head_dim=head_dim,
         head_norm=head_norm,
         activation=activation,
+        initializer=initializer,
         dtype=dtype,
     )
 
 
-def make_classifier(num_classes: int) -> nn.Dense:
+def make_classifier(num_classes: int, *, initializer: str = "normal") -> Dense:
     """Builds a linear classifier on representations.
 
     Args:
         num_classes: Number of logits.
+        initializer: One of `INITIALIZERS`, as in `make_encoder`.
 
     Returns:
         A Flax module with `init` and `apply`. It maps [batch, dim] to logits [batch, num_classes].
 
     Raises:
-        ValueError: If there are fewer than two classes.
+        ValueError: If there are fewer than two classes, or the initialiser is unknown.
     """
     if num_classes < 2:
         raise ValueError(
             f"A classifier needs at least 2 classes, but num_classes is {num_classes}."
         )
-    return nn.Dense(num_classes)
-
-
-def _check_name(kind: str, name: str, valid: tuple[str, ...]) -> None:
-    if name not in valid:
-        raise ValueError(f"Unknown {kind} {name!r}; choose one of {', '.join(valid)}.")
+    check_name("initializer", initializer, INITIALIZERS)
+    return Dense(num_classes, initializer)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from infonce_jax.encoders.layers import conv, norm
+from infonce_jax.encoders.initializers import check_name
+from infonce_jax.encoders.layers import Conv, norm
 
 STAGES = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
 STEMS = ("cifar", "imagenet")
@@ -20,24 +21,27 @@ class ResidualBlock(nn.Module):
         bottleneck: Whether the block is a bottleneck (1×1, 3×3, 1×1) or basic (3×3, 3×3).
         norm: One of `NORMS`. With `"none"` the convolutions have biases.
         zero_init_residual: Whether the scale of the last normalisation starts at 0.
+        initializer: One of `INITIALIZERS`, for the convolutions.
         dtype: Type in which the layers compute.
     """
 
     channels: int
-    stride: int
-    bottleneck: bool
-    norm: str
-    zero_init_residual: bool
-    dtype: DTypeLike
+    stride: int = 1
+    bottleneck: bool = False
+    norm: str = "batch"
+    zero_init_residual: bool = False
+    initializer: str = "normal"
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], *, train: bool
+        self, x: Float[Array, "batch height width channels"], *, train: bool = False
     ) -> Float[Array, "batch out_height out_width out_channels"]:
         """Returns relu(x + residual(x)). `train` is that of BatchNorm."""
 
         def conv_norm(y: Array, channels: int, size: int, stride: int = 1, *, last: bool = False):
-            y = conv(channels, size, stride, bias=self.norm == "none", dtype=self.dtype)(y)
+            use_bias = self.norm == "none"
+            y = Conv(channels, size, stride, use_bias, self.initializer, self.dtype)(y)
             zero = last and self.zero_init_residual
             scale_init = nn.initializers.zeros if zero else nn.initializers.ones
             layer = norm(self.norm, channels, train=train, dtype=self.dtype, scale_init=scale_init)
@@ -68,33 +72,37 @@ class ResNet(nn.Module):
         stem: `"cifar"` (3×3, stride 1) or `"imagenet"` (7×7, stride 2, then a max-pool).
         norm: One of `NORMS`. With `"none"` the convolutions have biases.
         zero_init_residual: Whether each residual block starts as the identity.
+        initializer: One of `INITIALIZERS`, for the convolutions.
         dtype: Type in which the layers compute. The features are float32.
     """
 
-    stages: tuple[int, ...]
-    bottleneck: bool
-    width: int
-    stem: str
-    norm: str
-    zero_init_residual: bool
-    dtype: DTypeLike
+    stages: tuple[int, ...] = STAGES["resnet18"]
+    bottleneck: bool = False
+    width: int = 64
+    stem: str = "cifar"
+    norm: str = "batch"
+    zero_init_residual: bool = False
+    initializer: str = "normal"
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *sample"], *, train: bool
+        self, x: Float[Array, "batch *sample"], *, train: bool = False
     ) -> Float[Array, "batch features"]:
         """Returns the pooled features. `train` is that of BatchNorm.
 
         Raises:
-            ValueError: If the input is not a batch of images.
+            ValueError: If the input is not a batch of images, or a name is unknown.
         """
+        check_name("stem", self.stem, STEMS)
         if x.ndim != 4:
             raise ValueError(
                 f"A ResNet takes images [batch, height, width, channels], but its input has the "
                 f"shape {list(x.shape)}; use the encoder 'linear' or 'mlp' for vectors."
             )
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
-        x = conv(self.width, size, stride, bias=self.norm == "none", dtype=self.dtype)(x)
+        use_bias = self.norm == "none"
+        x = Conv(self.width, size, stride, use_bias, self.initializer, self.dtype)(x)
         x = nn.relu(norm(self.norm, self.width, train=train, dtype=self.dtype)(x))
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
@@ -106,6 +114,7 @@ class ResNet(nn.Module):
                     bottleneck=self.bottleneck,
                     norm=self.norm,
                     zero_init_residual=self.zero_init_residual,
+                    initializer=self.initializer,
                     dtype=self.dtype,
                 )(x, train=train)
         return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)

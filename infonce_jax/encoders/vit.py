@@ -1,5 +1,6 @@
 """The vision transformer, up to its pooled features (Dosovitskiy et al., ICLR 2021)."""
 
+import functools
 import math
 
 import flax.linen as nn
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from infonce_jax.encoders.layers import dense
+from infonce_jax.encoders.initializers import check_name, normal
+from infonce_jax.encoders.layers import Dense
 
 POOLS = ("mean", "token")
 
@@ -18,28 +20,33 @@ class TransformerBlock(nn.Module):
 
     Attributes:
         num_heads: Attention heads. They must divide the width of the tokens.
+        initializer: One of `INITIALIZERS`, for the dense layers.
         dtype: Type in which the layers compute.
     """
 
     num_heads: int
-    dtype: DTypeLike
+    initializer: str = "normal"
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens width"]:
         """Returns the tokens after attention and MLP, each added to its input."""
         batch, tokens, width = x.shape
+        dense = functools.partial(Dense, initializer=self.initializer, dtype=self.dtype)
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        y = dense(3 * width, self.dtype, "query_key_value")(y)
+        y = dense(3 * width, name="query_key_value")(y)
         y = y.reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
         y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2])
-        x = x + dense(width, self.dtype, "attention_out")(y.reshape(batch, tokens, width))
+        x = x + dense(width, name="attention_out")(y.reshape(batch, tokens, width))
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        y = nn.gelu(dense(4 * width, self.dtype)(y))
-        return x + dense(width, self.dtype)(y)
+        y = nn.gelu(dense(4 * width)(y))
+        return x + dense(width)(y)
 
 
 class ViT(nn.Module):
     """A vision transformer with learned positions, up to its class token or the mean of its tokens.
+
+    The positions start normal with standard deviation 0.02, the class token starts at 0.
 
     Attributes:
         patch_size: Side of the square patches in pixels.
@@ -47,26 +54,31 @@ class ViT(nn.Module):
         num_heads: Attention heads. They must divide `width`.
         width: Size of the tokens.
         pool: What is returned: the class `"token"`, or the `"mean"` of the tokens without one.
+        initializer: One of `INITIALIZERS`, for the dense layers.
         dtype: Type in which the layers compute.
     """
 
-    patch_size: int
-    depth: int
-    num_heads: int
-    width: int
-    pool: str
-    dtype: DTypeLike
+    patch_size: int = 4
+    depth: int = 6
+    num_heads: int = 3
+    width: int = 192
+    pool: str = "token"
+    initializer: str = "normal"
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *sample"], *, train: bool
+        self, x: Float[Array, "batch *sample"], *, train: bool = False
     ) -> Float[Array, "batch width"]:
         """Returns the pooled tokens. `train` changes nothing.
 
         Raises:
-            ValueError: If the input is not a batch of images, or patches do not tile them.
+            ValueError: If the input is not a batch of images, patches do not tile them, or
+                `num_heads` does not divide `width`.
         """
         del train
+        check_name("pool", self.pool, POOLS)
+        check_heads(self.num_heads, self.width)
         if x.ndim != 4:
             raise ValueError(
                 f"A ViT takes images [batch, height, width, channels], but its input has the shape "
@@ -83,14 +95,23 @@ class ViT(nn.Module):
         rows, columns = height // size, width // size
         x = x.reshape(batch, rows, size, columns, size, channels).swapaxes(2, 3)
         x = x.reshape(batch, rows * columns, size * size * channels)
-        x = dense(self.width, self.dtype, "patches")(x)
+        x = Dense(self.width, self.initializer, self.dtype, name="patches")(x)
         if self.pool == "token":
             token = self.param("token", nn.initializers.zeros, (1, 1, self.width))
             token = jnp.broadcast_to(token.astype(x.dtype), (batch, 1, self.width))
             x = jnp.concatenate([token, x], axis=1)
-        positions = self.param("positions", nn.initializers.zeros, (1, x.shape[1], self.width))
+        positions = self.param("positions", normal(0.02), (1, x.shape[1], self.width))
         x = x + positions.astype(x.dtype)
         for _ in range(self.depth):
-            x = TransformerBlock(self.num_heads, self.dtype)(x)
+            x = TransformerBlock(self.num_heads, self.initializer, self.dtype)(x)
         x = nn.LayerNorm(dtype=self.dtype)(x)
         return x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1, dtype=jnp.float32)
+
+
+def check_heads(num_heads: int, width: int) -> None:
+    """Raises a `ValueError` if attention heads cannot share a width evenly."""
+    if width % num_heads:
+        raise ValueError(
+            f"The heads of a ViT share its width, but num_heads {num_heads} does not divide width "
+            f"{width}."
+        )
