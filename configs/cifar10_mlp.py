@@ -30,4 +30,6 @@ def get_config():
     config.train.epochs = 2.0
     config.log.every_steps = 25
     config.report.title = "CIFAR-10, two-layer MLP"
+    config.report.source = "cifar10"
+    config.report.full_epochs = 100.0
     return config

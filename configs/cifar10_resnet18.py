@@ -45,4 +45,5 @@ def get_config():
     config.checkpoint.every_steps = 970
     config.report.title = "CIFAR-10, ResNet-18"
     config.report.paper = "cifar10"
+    config.report.full_epochs = 100.0
     return config

@@ -226,6 +226,11 @@ def default_config() -> config_dict.ConfigDict:
     r.title = ""
     # The paper's row to show beside ours: laplace, mixture, binary, cifar10, or "" for none.
     r.paper = ""
+    # The data.source that title and paper are stated for ("" for that of the paper's row, if any).
+    # With other data the report shows neither.
+    r.source = ""
+    # Epochs of the whole experiment; a run of fewer is called a trial. 0 where none are stated.
+    r.full_epochs = 0.0
     r.sample_size = 1000
     return c.lock()
 

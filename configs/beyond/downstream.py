@@ -30,7 +30,7 @@ def get_config():
     config.log.every_steps = 35
     config.checkpoint.every_steps = 175
     config.evaluate.sample_sizes = (1000, 10_000)
-    config.report.title = "CIFAR-10 without trucks, two-layer MLP"
+    config.report.title = "Probes and outliers"
     return config
 
 

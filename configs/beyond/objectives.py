@@ -33,7 +33,7 @@ def get_config():
     config.log.every_steps = 100
     config.checkpoint.every_steps = 400
     config.evaluate.sample_sizes = (250, 500, 1000, 2000, 5000, 10_000)
-    config.report.title = "Objectives on the Gaussian mixture"
+    config.report.title = "Objectives side by side"
     return config
 
 

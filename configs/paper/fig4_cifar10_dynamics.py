@@ -37,7 +37,8 @@ def get_config():
     # Close together while things change fast.
     config.embed.epochs = (*range(1, 10), *range(10, 20, 2), *range(20, 100, 5))
     config.evaluate.sample_sizes = (500, 1000, 2000, 10_000)
-    config.report.title = "CIFAR-10, two-layer MLP"
+    config.report.title = "Norms and normality over the epochs"
+    config.report.full_epochs = 100.0
     return config
 
 

@@ -31,6 +31,7 @@ def get_config():
     config.checkpoint.every_steps = 1000
     config.evaluate.sample_sizes = (1000, 5000)
     config.report.title = "Sparse binary"
+    config.report.source = "binary"
     return config
 
 

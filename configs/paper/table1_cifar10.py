@@ -22,6 +22,7 @@ from configs.cifar10_resnet18 import get_config as resnet18
 def get_config():
     config = resnet18()
     config.name = "cifar10_resnet"
+    config.report.title = "A ResNet, contrastive and supervised"
     config.embed.epochs = (1, 2, 5, 20, 50)
     config.evaluate.sample_sizes = (500, 1000, 2000, 10_000)
     return config

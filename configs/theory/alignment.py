@@ -33,14 +33,23 @@ def get_config():
 
 def sweep():
     return {
-        "gaussian": {"data.source": "gaussian", "report.title": "Gaussian"},
-        "laplace": {"data.source": "laplace", "report.title": "Laplace"},
+        "gaussian": {
+            "data.source": "gaussian",
+            "report.title": "Gaussian",
+            "report.source": "gaussian",
+        },
+        "laplace": {
+            "data.source": "laplace",
+            "report.title": "Laplace",
+            "report.source": "laplace",
+        },
         "mixture": {
             # Two components 2.3 standard deviations apart: η₂ is between the linear and 1.
             "data.source": "mixture",
             "data.mixture_components": 2,
             "data.mixture_separation": 0.2,
             "report.title": "Gaussian mixture",
+            "report.source": "mixture",
         },
         "binary": {
             "data.source": "binary",
@@ -48,5 +57,6 @@ def sweep():
             "channel.name": "bit_flip",
             "channel.strength": (0.01, 0.03, 0.1, 0.2),
             "report.title": "Sparse binary",
+            "report.source": "binary",
         },
     }

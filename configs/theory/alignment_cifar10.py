@@ -27,4 +27,5 @@ def get_config():
     config.log.every_steps = 25
     config.evaluate.sample_sizes = (1000,)
     config.report.title = "CIFAR-10, two-layer MLP"
+    config.report.source = "cifar10"
     return config

@@ -23,6 +23,7 @@ UNTRAINED, BETWEEN, TRAINED = "#E69F00", "#56B4E9", "#0072B2"
 POSITIVE, NEGATIVE = "#009E73", "#D55E00"
 OTHER = "#CC79A7"
 REFERENCE, INK = "#8A8A8A", "#222222"
+AXIS, PAPER = "#999999", "#ffffff"
 # What is expected, beside what was found.
 DASHED = {"color": INK, "linewidth": 0.6, "dashes": (4, 2)}
 SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
@@ -36,11 +37,11 @@ _STYLE = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.fontsize": 8,
-    "axes.edgecolor": "#999999",
+    "axes.edgecolor": AXIS,
     "axes.labelcolor": INK,
     "text.color": INK,
-    "xtick.color": "#999999",
-    "ytick.color": "#999999",
+    "xtick.color": AXIS,
+    "ytick.color": AXIS,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "axes.linewidth": 0.6,
@@ -58,7 +59,7 @@ _STYLE = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
     # White, or a figure is unreadable where the page around it is dark.
-    "figure.facecolor": "white",
+    "figure.facecolor": PAPER,
     "axes.facecolor": "none",
     "path.simplify": True,
     "path.simplify_threshold": 0.2,
@@ -174,6 +175,31 @@ def smooth_density(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return t, density
 
 
+def share_limits(figures: Sequence["matplotlib.figure.Figure"], x: bool = True) -> None:
+    """Gives figures that stand side by side the same axes.
+
+    Args:
+        figures: of one kind. Where one has more axes than another, those that both have are shared.
+        x: whether to share the horizontal axes too.
+    """
+    for grid in zip(*(figure.axes for figure in figures), strict=False):
+        for name in ("x", "y") if x else ("y",):
+            limits = np.array([getattr(axes, f"get_{name}lim")() for axes in grid])
+            shared = limits.min(axis=0)[0], limits.max(axis=0)[1]
+            for axes in grid:
+                getattr(axes, f"set_{name}lim")(shared)
+        for axes in grid:
+            if axes.get_yscale() == "log":
+                log_ticks(axes.yaxis, decade_ticks(*axes.get_ylim()))
+
+
+def decade_ticks(low: float, high: float) -> list[float]:
+    """Round numbers within the limits of a logarithmic axis, the fewer the wider it is."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)))
+    steps = (1,) if high > 1000 * low else (1, 3) if high > 30 * low else (1, 2, 5)
+    return [d * step for d in decades for step in steps if low <= d * step <= high]
+
+
 def violin(
     axes: "matplotlib.axes.Axes", x: float, t: np.ndarray, density: np.ndarray, colour: str
 ) -> None:
@@ -187,3 +213,8 @@ def series_colours(count: int) -> list:
     import matplotlib
 
     return [matplotlib.colormaps["cividis"](i / (count - 1)) for i in range(count)]
+
+
+def text_colour(colour: str) -> str:
+    """The colour for text: orange and sky blue are too pale to read on white."""
+    return {UNTRAINED: "#9A6A00", BETWEEN: "#1F77A8"}.get(colour, colour)

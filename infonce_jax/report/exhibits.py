@@ -69,8 +69,8 @@ def draw(content: table.Table, runs: Sequence[Run]) -> list[Exhibit]:
         (
             "norms",
             "Norms",
-            "The narrower the peak, the thinner the shell on which the representations lie; an "
-            "isotropic Gaussian in as many dimensions gives the dashed curve. All seeds pooled.",
+            "The narrower the peak, the thinner the shell on which the representations lie. Dashed: an "
+            "isotropic Gaussian of the same dimension. All seeds pooled.",
             _draw_norms,
         ),
         (
@@ -84,22 +84,22 @@ def draw(content: table.Table, runs: Sequence[Run]) -> list[Exhibit]:
             "quantiles",
             "Q–Q plots",
             "The same coordinates at the table's sample size: lines inside the grey simultaneous "
-            "95 % band agree with a normal distribution, bent ends mean heavy or light tails.",
+            "95% band agree with a normal distribution, bent ends mean heavy or light tails.",
             _draw_quantiles,
         ),
         (
             "cosines",
             "Cosines of positive and negative pairs",
-            "Training should hold positive pairs high (alignment) and draw negative pairs together "
-            "around 0, as tightly as independent uniform directions, in grey (uniformity). Dots: "
-            "means. First seed.",
+            "High positive pairs mean alignment. Negative pairs as close to 0 as those of independent "
+            "uniform directions, in grey, mean uniformity. Dots: means. First seed.",
             _draw_cosines,
         ),
         (
             "sizes",
             "Anderson–Darling against the sample size",
-            "A flat line at the dashed one is Gaussian at every n; a line that climbs is a departure "
-            "that more data will find. Thin: seeds; bold: their mean.",
+            "The dashed line is an exact Gaussian at every n. Below the dotted line a coordinate passes "
+            "at the 5% level. A line that climbs is a departure that more rows show more clearly. Thin: "
+            "seeds; bold: their mean.",
             _draw_sizes,
         ),
     ]
@@ -113,10 +113,10 @@ def draw(content: table.Table, runs: Sequence[Run]) -> list[Exhibit]:
     training = _exhibit(
         "training",
         "Training",
-        "Every seed is a thin line, their mean the bold one; seeds that part company are a reason to "
-        "distrust the averages above. Alignment is the mean similarity of positive pairs, uniformity "
-        "the potential Φ, which is lowest for uniform directions. Dashed: the highest alignment that "
-        "the channel allows, η₂ + (1−η₂)‖m‖², where the theory knows it.",
+        "Thin: seeds; bold: their mean. Distrust averages where seeds diverge. Alignment is the mean "
+        "similarity of positive pairs. Uniformity is the potential Φ: the lower, the more uniform "
+        "the directions. The two trade off: where alignment rises, Φ may rise with it. Dashed: the "
+        "highest alignment that the channel allows, η₂ + (1−η₂)‖m‖², where the theory knows it.",
         [(run.title, partial(_draw_training, run)) for run in runs],
     )
     return [*exhibits, training]
@@ -125,14 +125,18 @@ def draw(content: table.Table, runs: Sequence[Run]) -> list[Exhibit]:
 def _exhibit(
     key: str, title: str, caption: str, drawings: Sequence[tuple[str, Callable]]
 ) -> Exhibit:
-    panels, missing = [], []
-    for index, (of, drawing) in enumerate(drawings, start=1):
-        name = f"{key}-{index}-{_slug(of)}"
-        with canvas.style():
+    drawn, missing = {}, []
+    with canvas.style():
+        for index, (of, drawing) in enumerate(drawings, start=1):
             try:
-                panels.append(Panel(name, of, canvas.to_svg(drawing(), name)))
+                drawn[f"{key}-{index}-{_slug(of)}", of] = drawing()
             except Missing as reason:
                 missing.append(f"{of}: {reason}")
+        # Runs differ in length, so that training curves share their vertical axes alone.
+        canvas.share_limits(list(drawn.values()), x=key != "training")
+        panels = [
+            Panel(name, of, canvas.to_svg(figure, name)) for (name, of), figure in drawn.items()
+        ]
     return Exhibit(key, title, caption, tuple(panels), tuple(missing))
 
 

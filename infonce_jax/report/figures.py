@@ -8,19 +8,19 @@ from jaxtyping import Float, Num
 from scipy.special import gammaln, ndtri
 
 from infonce_jax.report.canvas import (
-    BETWEEN,
     INK,
     NEGATIVE,
     POSITIVE,
     REFERENCE,
     SERIES,
     TRAINED,
-    UNTRAINED,
+    decade_ticks,
     legend_above,
     log_ticks,
     panels,
     series_colours,
     smooth_density,
+    text_colour,
     violin,
 )
 from infonce_jax.report.canvas import (
@@ -145,8 +145,10 @@ def coordinates(steps: Sequence[Labelled]) -> "matplotlib.figure.Figure":
         axes.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color=INK, linewidth=1.2)
         axes.set(xlim=(-4, 4), ylabel="density")
         axes.set_yticks([])
-        axes.set_ylim(bottom=0)
         _name(axes, step)
+    top = max(axes.get_ylim()[1] for axes in grid)
+    for axes in grid:
+        axes.set_ylim(0, top)
     grid[0].text(
         0.99, 0.97, "N(0, 1)", color=INK, transform=grid[0].transAxes, ha="right", va="top"
     )
@@ -278,7 +280,7 @@ def sample_sizes(
     Args:
         curves: one per step.
         gaussian: expectation for an exact Gaussian.
-        limit: critical value at the 5 % level.
+        limit: critical value at the 5% level.
     """
     figure, (axes,) = panels(1.7, legend_lines=2)
     for curve in curves:
@@ -289,7 +291,7 @@ def sample_sizes(
             curve.n, mean, "o-", color=curve.colour, linewidth=1.5, markersize=3, label=curve.label
         )
     axes.axhline(
-        limit, color=REFERENCE, linewidth=0.9, dashes=(1, 1.5), label=f"5 % limit {limit:g}"
+        limit, color=REFERENCE, linewidth=0.9, dashes=(1, 1.5), label=f"5% limit {limit:g}"
     )
     label = f"exact Gaussian {gaussian:g}"
     axes.axhline(gaussian, color=INK, linewidth=0.9, dashes=(4, 2), label=label)
@@ -299,11 +301,7 @@ def sample_sizes(
     sizes = sorted({int(n) for curve in curves for n in curve.n})
     wide = [n for i, n in enumerate(sizes) if i == 0 or n > 1.7 * sizes[i - 1]]
     log_ticks(axes.xaxis, wide if len(wide) <= 6 else wide[::2])
-    bottom, top = axes.get_ylim()
-    decades = 10.0 ** np.arange(np.floor(np.log10(bottom)), np.ceil(np.log10(top)))
-    steps = (1,) if top > 1000 * bottom else (1, 3) if top > 30 * bottom else (1, 2, 5)
-    ticks = [d * step for d in decades for step in steps]
-    log_ticks(axes.yaxis, [tick for tick in ticks if bottom <= tick <= top])
+    log_ticks(axes.yaxis, decade_ticks(*axes.get_ylim()))
     legend_above(axes, columns=2)
     return figure
 
@@ -378,10 +376,10 @@ def spectrum(eigenvalues: Float[np.ndarray, " k"], n: int, dim: int) -> "matplot
 def normal_band(
     n: int, points: int = 120, draws: int = 500
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Simultaneous 95 % band for the quantiles of n normal values, standardised by themselves.
+    """Simultaneous 95% band for the quantiles of n normal values, standardised by themselves.
 
     Simulated: per quantile the mean and spread over the draws, widened by the one factor that keeps
-    95 % of the draws inside the band at all points together.
+    95% of the draws inside the band at all points together.
 
     Args:
         n: sample size.
@@ -407,7 +405,7 @@ def _name(axes: "matplotlib.axes.Axes", step: Labelled) -> None:
         0.03,
         0.97,
         step.label,
-        color=_dark(step.colour),
+        color=text_colour(step.colour),
         transform=axes.transAxes,
         va="top",
         fontweight="bold",
@@ -424,8 +422,3 @@ def _chi_density(x: np.ndarray, dim: int, mean: float) -> np.ndarray:
     return mean * np.exp(
         (dim - 1) * np.log(r) - r**2 / 2 - (dim / 2 - 1) * np.log(2) - gammaln(dim / 2)
     )
-
-
-def _dark(colour: str) -> str:
-    """The colour for text: orange and sky blue are too pale to read on white."""
-    return {UNTRAINED: "#9A6A00", BETWEEN: "#1F77A8"}.get(colour, colour)

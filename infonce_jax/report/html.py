@@ -1,10 +1,11 @@
 """Pieces of a page as HTML: the document with its style, and tables."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from infonce_jax.report import text
+from infonce_jax.report import canvas, text
 from infonce_jax.report.runs import (
     Value,
 )
@@ -22,25 +23,31 @@ from infonce_jax.report.table import (
 )
 
 _STYLE = """
-:root { color-scheme: light; --ink: #1c1c1c; --soft: #5f6368; --line: #d9dbde; --accent: #0072B2; }
+:root { color-scheme: light dark; --text: 46rem; --paper: #fff; --ink: #1c1c1c; --soft: #5f6368;
+  --line: #d9dbde; --faint: #eeeff0; --accent: #0072B2; --code: #f5f6f7; --shade: #0003; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --paper: #16181b; --ink: #e4e6e8; --soft: #a3a8ad; --line: #3a3e42; --faint: #26292c;
+    --accent: #6cb8ec; --code: #202326; --shade: #fff3; --figure-ink: #e4e6e8; --figure-axis: #8b9095;
+    --figure-paper: #16181b; --trained: #4fa6dd; --untrained-text: #E69F00; --between-text: #56B4E9; }
+}
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 71rem; color: var(--ink);
-  background: #fff; font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue",
-  Arial, sans-serif; }
+body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 71rem;
+  color: var(--ink); background: var(--paper); overflow-wrap: break-word;
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .75rem; letter-spacing: -.01em;
   text-wrap: balance; }
 h2 { font-size: 1.15rem; margin: 2.75rem 0 .35rem; }
 h3 { font-size: .9rem; font-weight: 600; margin: 1.1rem 0 .25rem; }
 .panel h3 { margin-top: 0; }
-p { margin: .35rem 0; max-width: 46rem; }
-.verdict { font-size: 1.15rem; line-height: 1.45; max-width: 50rem; margin-bottom: .5rem; }
+p { margin: .35rem 0; max-width: var(--text); }
+.verdict { font-size: 1.15rem; line-height: 1.45; margin-bottom: .5rem; }
 .notes, .caption, .missing, footer { color: var(--soft); font-size: .875rem; }
 .notes { margin-top: .6rem; }
 /* The shade at the right shows as long as there is more to scroll to. */
 .scroll { overflow-x: auto; margin: .75rem 0; background:
-  linear-gradient(to left, #fff 50%, transparent) right / 3rem 100% no-repeat local,
-  linear-gradient(to left, #0003, transparent) right / .8rem 100% no-repeat scroll; }
+  linear-gradient(to left, var(--paper) 50%, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(to left, var(--shade), transparent) right / .8rem 100% no-repeat scroll; }
 table { border-collapse: separate; border-spacing: 0; font-size: .875rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .22rem .6rem; text-align: right; white-space: nowrap; vertical-align: baseline; }
@@ -49,15 +56,16 @@ thead th { border-bottom: 1px solid var(--line); }
 thead tr:first-child th { border-bottom: 0; color: var(--ink); font-weight: 600; text-align: left; }
 thead tr:first-child > * { border-top: 2px solid var(--ink); }
 tbody tr:last-child > * { border-bottom: 2px solid var(--ink); }
-tbody th, thead th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+tbody th, thead th:first-child { text-align: left; position: sticky; left: 0; z-index: 1;
+  background: var(--paper); }
 .first { padding-left: 1.5rem; }
 td small { display: inline-block; color: var(--soft); margin-left: .35rem; }
 .ours th { color: var(--ink); }
 .beside .ours > * { padding-top: .5rem; }
 .beside .paper > * { padding-top: 0; padding-bottom: .5rem; color: var(--soft); }
 .beside .paper th { padding-left: 1.4rem; }
-.beside tbody tr.paper:not(:last-child) > * { border-bottom: 1px solid #eeeff0; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr));
+.beside tbody tr.paper:not(:last-child) > * { border-bottom: 1px solid var(--faint); }
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr));
   gap: 1.25rem 1.5rem; margin: .9rem 0 0; }
 figure { margin: 0; }
 .panel { max-width: 26rem; }
@@ -72,7 +80,7 @@ summary { cursor: pointer; color: var(--accent); padding: .2rem 0; }
 .facts thead th { font-weight: 600; color: var(--ink); }
 .facts thead tr > *, .facts tbody tr > * { border: 0; }
 .facts td { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .8rem; }
-pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f6f7;
+pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; background: var(--code);
   padding: .7rem .9rem; border-radius: 4px; font: .8rem/1.45 ui-monospace, Menlo, Consolas, monospace; }
 a { color: var(--accent); }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75rem; }
@@ -113,9 +121,29 @@ def document(title: str, parts: Sequence[str]) -> str:
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
+        + _SVG.sub(lambda svg: _themed(svg[0]), "\n".join(parts))
         + "\n</body>\n</html>\n"
     )
+
+
+# What a figure is drawn in, and the variable by which a dark page replaces it.
+_SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
+_THEME = {
+    canvas.INK: "--figure-ink",
+    canvas.AXIS: "--figure-axis",
+    canvas.PAPER: "--figure-paper",
+    canvas.TRAINED: "--trained",
+    canvas.text_colour(canvas.UNTRAINED): "--untrained-text",
+    canvas.text_colour(canvas.BETWEEN): "--between-text",
+    "#000000": "--figure-ink",
+}
+
+
+def _themed(svg: str) -> str:
+    """The figure with colours that follow the page's; without a theme they are as drawn."""
+    for colour, variable in _THEME.items():
+        svg = svg.replace(f": {colour.lower()}", f": var({variable}, {colour.lower()})")
+    return svg
 
 
 def facts(facts: Mapping[str, str]) -> str:
@@ -123,7 +151,9 @@ def facts(facts: Mapping[str, str]) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
         for name, value in facts.items()
     )
-    return f'<div class="scroll"><table class="facts"><tbody>{rows}</tbody></table></div>'
+    return (
+        f'<div class="scroll" tabindex="0"><table class="facts"><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def grid(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -135,7 +165,7 @@ def grid(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
         for name, values in rows.items()
     )
     return (
-        '<div class="scroll"><table class="facts"><thead><tr><th></th>'
+        '<div class="scroll" tabindex="0"><table class="facts"><thead><tr><th></th>'
         f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -180,7 +210,7 @@ def sizes_html(table: Table) -> str | None:
         )
         rows.append(
             f'<tr class="ours"><th scope="row">{n:,}</th>{cells}'
-            f'<td class="first">{GAUSSIAN_AD}<small>{100 * GAUSSIAN_PASS:.0f} %</small></td></tr>'
+            f'<td class="first">{GAUSSIAN_AD}<small>{text.percent(GAUSSIAN_PASS)}</small></td></tr>'
         )
     return _html_table(table.groups, shown, "n", rows, extra=("Exact Gaussian", "in expectation"))
 
@@ -193,7 +223,7 @@ def _edge(table: Table, column: Column) -> str:
 def _html_value(statistic: str, value: Value | None, attributes: str) -> str:
     if value is None:
         return f"<td{attributes}>–</td>"
-    percent = " %" if statistic in ("ad_pass", "dp_pass") else ""
+    percent = "%" if statistic in ("ad_pass", "dp_pass") else ""
     spread = text.format_spread(statistic, value).replace("±", "± ")
     return (
         f"<td{attributes}>{text.format_value(statistic, value.mean)}{percent}"
@@ -204,13 +234,14 @@ def _html_value(statistic: str, value: Value | None, attributes: str) -> str:
 
 def _html_paper(statistic: str, values: dict[str, float] | None) -> str:
     shown = text.format_paper(statistic, values)
-    return f"{shown}{' %' if statistic in ('ad_pass', 'dp_pass') else ''}" if shown else "–"
+    return f"{shown}{'%' if statistic in ('ad_pass', 'dp_pass') else ''}" if shown else "–"
 
 
 def _html_size(values: dict[str, Value] | None, attributes: str) -> str:
     if not values or "ad_mean" not in values:
         return f"<td{attributes}>–</td>"
-    passed = f"<small>{100 * values['ad_pass'].mean:.0f} %</small>" if "ad_pass" in values else ""
+    share = values.get("ad_pass")
+    passed = f"<small>{text.percent(share.mean)}</small>" if share else ""
     return f"<td{attributes}>{text.format_value('ad_mean', values['ad_mean'].mean)}{passed}</td>"
 
 

@@ -1,6 +1,7 @@
 """One self-contained page: verdict, tables, figures, and where they come from."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import metadata
@@ -11,18 +12,17 @@ import infonce_jax
 from infonce_jax import files
 from infonce_jax.report import exhibits, html, paper, table, text
 from infonce_jax.report.html import document as document
-from infonce_jax.report.runs import Run, load_runs
+from infonce_jax.report.runs import Run, load_runs, unit_of_rows
 
 _RATES = {
     "steps_per_s": "steps/s",
-    "images_per_s": "images/s",
     "model_tflops_per_s": "model TFLOP/s",
     "model_flops_utilisation": "model-flops utilisation",
 }
 _GLOSSARY = (
     "CV: standard deviation of the norm ‖z‖ over its mean. AD: Anderson–Darling statistic A² of each "
     "coordinate, averaged over coordinates; DP: p-value of D’Agostino and Pearson’s test, averaged "
-    "likewise. Pass: share of coordinates that are normal at the 5 % level."
+    "likewise. Pass: share of coordinates that are normal at the 5% level."
 )
 
 
@@ -79,8 +79,7 @@ def _page(content: table.Table, runs: Sequence[Run], drawn: Sequence, title: str
         parts += [
             "<section><h2>How it depends on the sample size</h2>",
             "<p>Average of A² and share of coordinates that pass, for the untrained encoder and the "
-            "trained one. "
-            f"{escape(text.size_verdict(content) or '')}</p>",
+            f"trained one. {escape(text.size_verdict(content) or '')}</p>",
             f"{sizes}</section>",
         ]
     single = len(content.groups) == 1
@@ -154,10 +153,11 @@ def _provenance(runs: Sequence[Run]) -> Iterator[str]:
     if measured:
         names = list(dict.fromkeys(name for run in measured for name in run.rates))
         rows = {
-            run.title: [f"{run.rates[n]:,.4g}" if n in run.rates else "–" for n in names]
+            run.title: [_rate(run.rates[n]) if n in run.rates else "–" for n in names]
             for run in measured
         }
-        heads = [_RATES.get(name, name) for name in names]
+        named = {**_RATES, "images_per_s": f"{unit_of_rows(measured)}/s"}
+        heads = [named.get(name, name) for name in names]
         yield f"<h3>Training, median rates</h3>{html.grid(heads, rows)}"
     versions = {name: metadata.version(name) for name in ("numpy", "matplotlib")}
     versions = {"infonce_jax": infonce_jax.__version__} | versions
@@ -198,6 +198,12 @@ def _text(entry: Any) -> str:
 
 def _words(command: str | Sequence[str]) -> str:
     return command if isinstance(command, str) else " ".join(command)
+
+
+def _rate(value: float) -> str:
+    """Four digits, without an exponent."""
+    digits = 3 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{round(value, digits):,.{max(0, digits)}f}"
 
 
 def _seconds(stage: Any) -> str:

@@ -1,7 +1,7 @@
 """Read what a run left on disk; the rest of the report sees these tuples and no files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,9 +50,10 @@ class Run(NamedTuple):
 
     Attributes:
         path: the folder.
-        title: what to call it in front of a reader.
+        title: what to call it in front of a reader; made of the data and the encoder where the
+            configuration's own was stated for other data.
         objective: "infonce" or "supervised".
-        paper: the paper's name for its data, or None.
+        paper: the paper's name for its data, or None; None too where it was stated for other data.
         config: config.json as it is.
         record: run.json as it is (command, machine, stages); empty where there is none.
         rates: how fast it trained, the medians of timing.jsonl; empty where there is none.
@@ -154,11 +155,14 @@ def load_run(run_dir: Path) -> Run:
         )
     metrics, logged = _read_metrics(run_dir / "metrics.jsonl", len(member_names))
     report = config.get("report") or {}
-    run = Run(
+    paper.check_name(report.get("paper") or None)
+    of_other_data = stated_for_other_data(config) is not None
+    title = report.get("title") or config.get("name") or run_dir.name
+    return Run(
         path=run_dir,
-        title=report.get("title") or config.get("name") or run_dir.name,
+        title=_title_of_data(config) if of_other_data else title,
         objective=config.get("objective", "infonce"),
-        paper=report.get("paper") or None,
+        paper=None if of_other_data else report.get("paper") or None,
         config=config,
         record=_read_json(record_path) if record_path.is_file() else {},
         rates=_read_rates(run_dir / "timing.jsonl"),
@@ -172,8 +176,47 @@ def load_run(run_dir: Path) -> Run:
         logged=logged,
         embeddings=_find_embeddings(run_dir / "embeddings"),
     )
-    paper.check_name(run.paper)
-    return run
+
+
+def stated_for_other_data(config: Mapping[str, Any]) -> str | None:
+    """The source that the configuration's title and paper's row are of, where the run has another.
+
+    A configuration file states both for its own data; `--config.data.source` can change the data.
+    """
+    report, own = config.get("report") or {}, (config.get("data") or {}).get("source")
+    stated = report.get("source") or report.get("paper")
+    return stated if stated and own and stated != own else None
+
+
+def epochs_missing(run: Run) -> tuple[float, float] | None:
+    """Epochs trained and epochs of the whole experiment, where the run stopped short of it."""
+    full = (run.config.get("report") or {}).get("full_epochs") or 0.0
+    last = run.epochs[max(run.epochs)]
+    # The last step need not fill an epoch.
+    short = last is not None and 0 < last < full - 0.5
+    return (last, full) if short else None
+
+
+def unit_of_rows(runs: Sequence[Run]) -> str:
+    """What a row of the data of these runs is: "images", "vectors", or "rows" where that is unknown."""
+    kinds = set()
+    for run in runs:
+        source = (run.config.get("data") or {}).get("source")
+        if source == "cifar10" or (run.config.get("channel") or {}).get("name") == "simclr":
+            kinds.add("images")
+        else:
+            kinds.add("rows" if source in (None, "array") else "vectors")
+    return kinds.pop() if len(kinds) == 1 else "rows"
+
+
+_ENCODERS = {"linear": "linear", "mlp": "MLP", "vit": "ViT"}
+
+
+def _title_of_data(config: Mapping[str, Any]) -> str:
+    settings, encoder = config["data"], (config.get("encoder") or {}).get("name", "")
+    rows = Path(settings.get("path") or "").name or settings["source"]
+    encoder = _ENCODERS.get(encoder, encoder.replace("resnet", "ResNet-"))
+    return ", ".join(filter(None, [rows, encoder]))
 
 
 def pick_split(run: Run) -> str:

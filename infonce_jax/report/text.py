@@ -1,13 +1,12 @@
 """The table in words and as plain text: verdicts, notes, the terminal."""
 
+import itertools
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from infonce_jax.evaluation import AD_CRITICAL_5_PERCENT
-from infonce_jax.report.runs import (
-    Value,
-)
+from infonce_jax.report.runs import Value, epochs_missing, stated_for_other_data
 from infonce_jax.report.table import (
     DP_LIMIT,
     GAUSSIAN_AD,
@@ -26,71 +25,125 @@ _PAGE_WIDTH = 100
 
 
 def verdict(table: Table) -> str:
-    """The table in words: who is in the accepted range, and whether training is what brought them."""
+    """The table in words: who is accepted as Gaussian, and what training has to do with it.
+
+    Every sentence is on the sample size at which the table compares; `size_verdict` has the others.
+    """
     trained = [(g.title, g.columns[0], g.columns[-1]) for g in table.groups if g.columns[-1].step]
     if not trained:
         return "Nothing has been trained yet: only untrained encoders were evaluated."
-    total = len(trained)
-    before = {title: accepted(first.values) for title, first, _ in trained if first.step == 0}
     after = {title: accepted(last.values) for title, _, last in trained}
-    inside = [title for title in after if after[title]]
-    outside = [title for title in after if after[title] is False]
-    already = [title for title in inside if before.get(title)]
-    gained = [title for title in inside if before.get(title) is False]
-    lost = [title for title in outside if before.get(title)]
+    before = {title: accepted(first.values) for title, first, _ in trained if first.step == 0}
+    inside, outside = ([t for t in after if after[t] is answer] for answer in (True, False))
     if not inside and not outside:
         return "No coordinate of the trained representations could be tested for normality."
     at = " or ".join(f"{n:,}" for n in sorted({last.n for *_, last in trained if last.n}))
+    total = len(trained)
     if inside:
-        lie = "lie" if len(inside) > 1 else "lies"
-        parts = [f"After training, {_names(inside, total)} {lie} in the range accepted as Gaussian"]
-        parts[0] += f" at n = {at}"
-        if outside:
-            parts[0] += f", {_names(outside, total)} {_do(outside)} not"
+        first = f"{_names(inside, total)} {_are(inside)} in the range accepted as Gaussian"
+        rest = f"; {_names(outside, total)} {_are(outside)} not" if outside else ""
     else:
-        parts = [
-            f"After training, {_names(outside, total)} {'lie' if len(outside) > 1 else 'lies'}"
-        ]
-        parts[0] += f" outside the range accepted as Gaussian at n = {at}"
+        first = f"{_names(outside, total)} {_are(outside)} outside the range accepted as Gaussian"
+        rest = ""
+    sentences = [f"After training, at n = {at}, {first}{rest}."]
+    already, not_yet = ([t for t in before if before[t] is answer] for answer in (True, False))
     if not before:
-        parts.append("no untrained control was evaluated")
-    if already:
-        parts.append(f"{_names(already, total)} already did before any training")
-        if gained:
-            owe = "owe" if len(gained) > 1 else "owes"
-            parts[-1] += f", so only {_names(gained, total)} {owe} it to training"
+        sentences.append("No untrained control was evaluated.")
+    elif total == 1:
+        known = [*already, *not_yet]
+        place = "in it" if already else "outside it"
+        sentences += [f"The untrained encoder is {place}{_too(already, inside)}."] if known else []
+    elif already:
+        rest = f"; {_names(not_yet, total)} {_are(not_yet)} not" if not_yet else ""
+        sentences.append(f"Untrained, {_names(already, total)} {_are(already)} in it{rest}.")
+    elif not_yet:
+        sentences.append("Untrained, none is in it.")
+    gained = [t for t in inside if t in not_yet]
+    if gained and total > 1:
+        sentences.append(f"So training made the difference for {_names(gained, total)}.")
+    elif inside and already and not gained:
+        sentences.append("So training is not the reason.")
+    sentences += filter(None, [_farther(trained), _trials(table)])
+    return " ".join(sentences)
+
+
+def _too(already: Sequence[str], inside: Sequence[str]) -> str:
+    return ", too" if bool(already) == bool(inside) else ""
+
+
+def _are(titles: Sequence[str]) -> str:
+    return "are" if len(titles) > 1 else "is"
+
+
+def _farther(trained: Sequence[tuple[str, Column, Column]]) -> str | None:
+    """Whose coordinates training made less normal, beyond the noise of the seeds."""
+    farther = {}
+    for title, first, last in trained:
+        before, after = (column.values.get("ad_mean") for column in (first, last))
+        if first.step or before is None or after is None:
+            continue
+        if before.se is None or after.se is None:
+            noise = 0.1 * before.mean  # one seed shows no spread
         else:
-            parts[-1] += ", so training is not what did it"
-    elif gained and total == 1:
-        parts.append("the untrained encoder did not")
-    elif gained:
-        parts.append(f"untrained, {_names(gained, total)} did not")
-    if lost:
-        parts.append(f"{_names(lost, total)} did before training")
-    return "; ".join(parts) + "."
+            noise = 2 * math.hypot(before.se, after.se)
+        if after.mean - before.mean > noise:
+            ends = (format_value("ad_mean", value.mean) for value in (before, after))
+            farther[title] = " to ".join(ends)
+    if not farther:
+        return None
+    if len(farther) > 4:
+        return f"Training made AD worse for {_names(list(farther), len(trained))}."
+    each = join_names([f"{title} (from {change})" for title, change in farther.items()])
+    return f"Training made AD worse for {each}."
+
+
+def _trials(table: Table) -> str | None:
+    """Which runs stopped short of the whole experiment."""
+    runs = {group.run.path: group.run for group in table.groups}
+    short = {run.title: missing for run in runs.values() if (missing := epochs_missing(run))}
+    if not short:
+        return None
+    each = [f"{title} ({last:.3g} of {full:g} epochs)" for title, (last, full) in short.items()]
+    return f"This is a trial, not the whole experiment: {join_names(each)}."
 
 
 def size_verdict(table: Table) -> str | None:
-    """How the verdict changes at the largest sample size, or None where there is only one size."""
-    last = [(g.title, g.columns[-1]) for g in table.groups if g.columns[-1].step > 0]
-    last = [(title, column) for title, column in last if column.n is not None]
-    if not last:
-        return None
-    n = max(max(column.by_size) for _, column in last)
-    if n <= max(column.n for _, column in last):
-        return None
-    at = [(t, c) for t, c in last if n in c.by_size]
-    kept = [t for t, c in at if accepted(c.values) and accepted(c.by_size[n])]
-    lost = [t for t, c in at if accepted(c.values) and accepted(c.by_size[n]) is False]
-    if lost and kept:
-        return (
-            f"Given n = {n:,} rows, {_names(kept, len(at))} still {_do(kept)} and "
-            f"{_names(lost, len(at))} no longer {_do(lost)}."
-        )
-    if lost:
-        return f"Given n = {n:,} rows, {_names(lost, len(at))} no longer {_do(lost)}."
-    same = all(accepted(c.values) == accepted(c.by_size[n]) for _, c in at)
-    return f"Given n = {n:,} rows, the same holds." if same else None
+    """At which sample sizes each column is accepted, untrained ones too; None for a single size."""
+    by_pattern: dict[str, dict[str, list[str]]] = {}
+    for group in table.groups:
+        for column in ends(group):
+            answers = {n: accepted(values) for n, values in column.by_size.items()}
+            answers = {n: answer for n, answer in answers.items() if answer is not None}
+            if len(answers) > 1:
+                titles = by_pattern.setdefault(_pattern(answers), {})
+                titles.setdefault(group.title, []).append(column.label)
+    sentences = []
+    for pattern, titles in by_pattern.items():
+        if len(table.groups) == 1:
+            (labels,) = titles.values()
+            who = join_names(labels)
+        elif len(titles) <= 4:
+            who = join_names([f"{t} ({join_names(labels)})" for t, labels in titles.items()])
+        else:
+            count = {label: 0 for labels in titles.values() for label in labels}
+            for label in itertools.chain(*titles.values()):
+                count[label] += 1
+            total = len(table.groups)
+            who = join_names([f"{label} {times} of {total}" for label, times in count.items()])
+        sentences.append(f"{pattern}: {who}.")
+    return " ".join(sentences) or None
+
+
+def _pattern(answers: Mapping[int, bool]) -> str:
+    """Where a column is accepted, in words."""
+    inside = [n for n in sorted(answers) if answers[n]]
+    if len(inside) == len(answers):
+        return "Accepted at every n"
+    if not inside:
+        return "Accepted at no n"
+    if inside == sorted(answers)[: len(inside)]:
+        return f"Accepted up to n = {inside[-1]:,} only"
+    return f"Accepted at n = {join_names([f'{n:,}' for n in inside])} only"
 
 
 def format_terminal(table: Table) -> str:
@@ -109,8 +162,8 @@ def format_terminal(table: Table) -> str:
     blocks += _columns_of_text(labels, table.groups, cells)
     if has_sizes(table):
         blocks += [
-            "AD average (pass) against the sample size n; an exact Gaussian: "
-            f"{GAUSSIAN_AD} ({100 * GAUSSIAN_PASS:.0f} %)",
+            "AD average (share that passes) against the sample size n; an exact Gaussian: "
+            f"{GAUSSIAN_AD} ({percent(GAUSSIAN_PASS)})",
             "",
         ]
         cells = {
@@ -120,6 +173,7 @@ def format_terminal(table: Table) -> str:
             for g in table.groups
         }
         blocks += _columns_of_text(["n", *(f"{n:,}" for n in sizes(table))], table.groups, cells)
+        blocks += [*_wrap(size_verdict(table) or ""), ""]
     return "\n".join(blocks + [line for note in notes(table) for line in _wrap(note)])
 
 
@@ -145,30 +199,36 @@ def notes(table: Table) -> Iterator[str]:
         )
     yield (
         f"Accepted: AD average below {AD_CRITICAL_5_PERCENT} and DP average p above {DP_LIMIT}. "
-        f"An exact Gaussian has AD average {GAUSSIAN_AD}, DP average p 0.5, and 95 % of its coordinates "
+        f"An exact Gaussian has AD average {GAUSSIAN_AD}, DP average p 0.5, and 95% of its coordinates "
         "pass either test."
     )
     if any(c.paper for c in columns):
         yield "The paper does not state its n, on which AD and DP depend."
+    stated = {stated_for_other_data(group.run.config) for group in groups} - {None}
+    if stated:
+        yield (
+            "The configuration states its title and the paper's numbers for the data "
+            f"{join_names(sorted(stated))}, so neither is shown here."
+        )
     if not any(c.step == 0 for c in columns):
         yield "There is no untrained control: step 0 was not evaluated."
     reached = [line for group in groups if (line := _alignment_reached(group))]
     if reached:
         yield (
             "Alignment of the last logged training batches, of the most that the channel allows, "
-            f"η₂ + (1-η₂)‖m‖²: {'; '.join(reached)}. Rows seen over and over can be learnt by heart and "
+            f"η₂ + (1-η₂)‖m‖²: {'; '.join(reached)}. Rows that are seen often can be memorised and "
             "exceed it."
         )
 
 
 def _alignment_reached(group: Group) -> str | None:
-    """ "Laplace 0.812 of 0.882 (92 %)", or None where the bound is not known."""
+    """ "Laplace 0.812 of 0.882 (92%)", or None where the bound is not known."""
     metrics, run = group.run.metrics, group.run
     if not {"alignment", "alignment_bound"} <= set(metrics):
         return None
     of = [run.member_names.index(name) for name in group.setting.members]
     value, bound = (float(metrics[m][-1, of].mean()) for m in ("alignment", "alignment_bound"))
-    return f"{group.title} {value:.3f} of {bound:.3f} ({100 * value / bound:.0f} %)"
+    return f"{group.title} {value:.3f} of {bound:.3f} ({percent(value / bound)})"
 
 
 def _names(titles: Sequence[str], total: int) -> str:
@@ -186,8 +246,9 @@ def join_names(names: Sequence[str], shown: int = 8) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _do(titles: Sequence[str]) -> str:
-    return "do" if len(titles) > 1 else "does"
+def percent(share: float, digits: int = 0) -> str:
+    """A share as a percentage, the sign attached so that no line breaks before it."""
+    return f"{100 * share:.{digits}f}%"
 
 
 def format_value(statistic: str, value: float, like: float | None = None) -> str:
@@ -242,7 +303,7 @@ def _text_column(column: Column) -> list[str]:
 def _text_size(values: dict[str, Value] | None) -> str:
     if not values or "ad_mean" not in values:
         return "–"
-    passed = f" ({100 * values['ad_pass'].mean:.0f} %)" if "ad_pass" in values else ""
+    passed = f" ({percent(values['ad_pass'].mean)})" if "ad_pass" in values else ""
     return format_value("ad_mean", values["ad_mean"].mean) + passed
 
 

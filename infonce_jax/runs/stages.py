@@ -124,7 +124,9 @@ def write_joint_report(
     folders: Sequence[Path], output: Path, settings: config_dict.ConfigDict
 ) -> None:
     """Writes one report.html on several runs into `output`, and prints their table."""
-    page = report.write_report(folders, output, title=settings.title or None)
+    # A single run is headed by its own title, if that was stated for its data.
+    title = settings.title if len(folders) > 1 else ""
+    page = report.write_report(folders, output, title=title or None)
     table = report.build_table(folders, n=settings.sample_size)
     if len(table.groups) <= _MOST_SHOWN:
         print(report.format_terminal(table))

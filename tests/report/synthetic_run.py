@@ -13,7 +13,8 @@ def write_run(
     *,
     title: str = "Laplace",
     source: str = "laplace",
-    paper: str = "laplace",
+    paper: str | None = None,
+    full_epochs: float = 0.0,
     seeds: int = 3,
     epochs: dict[int, float] | None = None,
     temperatures: tuple[float, ...] = (0.5,),
@@ -25,6 +26,7 @@ def write_run(
 ) -> Path:
     """A run whose trained embeddings are Gaussian and whose untrained ones are of the kind named."""
     epochs = epochs or {0: 0.0, 100: 20.0}
+    report = {"paper": source if paper is None else paper, "full_epochs": full_epochs}
     members = [
         {
             "name": f"seed{seed}" + (f",loss.temperature={t:g}" if len(temperatures) > 1 else ""),
@@ -40,7 +42,7 @@ def write_run(
         "seeds": list(range(seeds)),
         "data": {"source": source, "dim": 512},
         "loss": {"temperature": temperatures[0] if len(temperatures) == 1 else list(temperatures)},
-        "report": {"paper": paper, "title": title, "sample_size": 1000},
+        "report": {**report, "title": title, "sample_size": 1000},
         "members": members,
     }
     folder.mkdir(parents=True, exist_ok=True)

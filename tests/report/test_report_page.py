@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from synthetic_run import write_run
 
-from infonce_jax.report import exhibits, figures, write_report
+from infonce_jax.report import canvas, exhibits, figures, write_report
+from infonce_jax.report.runs import load_runs
+from infonce_jax.report.table import tabulate
+from tests.overlapping import overlaps
 
 FIGURES = ("norms", "coordinates", "quantiles", "cosines", "sizes", "training")
 
@@ -88,7 +91,7 @@ def test_ids_are_unique_and_every_reference_finds_one(page):
 
 def test_page_holds_the_verdict_both_tables_and_every_figure(page, runs):
     text = page.read_text()
-    assert "After training, Laplace and Mixture lie in the range" in text
+    assert "After training, at n = 1,000, Laplace and Mixture are in the range" in text
     for wanted in ("0.384", "untrained", "Beside the paper", "ICLR 2026", "Zeta &lt;9&gt;"):
         assert wanted in text
     assert "python launch.py --config=configs/laplace.py" in text
@@ -150,7 +153,7 @@ def test_the_bound_of_a_metric_is_drawn_for_each_setting():
 
 def test_every_seed_is_drawn_against_the_sample_size():
     values = np.array([[0.4, 0.5, 0.9], [0.3, 0.6, 1.1]])
-    curves = [figures.Curve("untrained", figures.UNTRAINED, np.array([100, 1000, 9000]), values)]
+    curves = [figures.Curve("untrained", canvas.UNTRAINED, np.array([100, 1000, 9000]), values)]
     with figures.style():
         (axes,) = figures.sample_sizes(curves, 0.384, 0.752).axes
     drawn = [line.get_ydata() for line in axes.lines]
@@ -242,12 +245,103 @@ def test_constant_coordinates_and_zero_rows_do_not_stop_the_page(tmp_path):
     assert write_report([run], tmp_path / "out").read_text().count("<svg") == len(FIGURES)
 
 
-def test_rates_are_the_medians_of_what_was_measured(tmp_path):
-    run = write_run(tmp_path / "run", seeds=1)
+@pytest.mark.parametrize(
+    ("source", "channel", "unit"),
+    [
+        ("laplace", "gaussian_noise", "vectors"),
+        ("array", "simclr", "images"),
+        ("array", "erasure", "rows"),
+    ],
+)
+def test_rates_are_the_medians_of_what_was_measured(tmp_path, source, channel, unit):
+    run = write_run(tmp_path / "run", source=source, paper="", seeds=1)
+    config = json.loads((run / "config.json").read_text())
+    config["channel"] = {"name": channel}
+    (run / "config.json").write_text(json.dumps(config))
+    timing = [json.loads(line) for line in (run / "timing.jsonl").read_text().splitlines()]
+    for line in timing:
+        line["images_per_s"] = 15850.4
+    (run / "timing.jsonl").write_text("".join(json.dumps(line) + "\n" for line in timing))
     text = write_report([run], tmp_path / "out").read_text()
     head, _, row = text.partition("Training, median rates")[2].partition("</tr>")
-    assert "steps/s" in head and "images/s" in head
-    assert ">11<" in row and ">640<" in row
+    assert ">steps/s<" in head and f">{unit}/s<" in head
+    assert ">11.00<" in row and ">15,850<" in row
+
+
+def test_panels_beside_each_other_share_their_axes(runs, monkeypatch):
+    drawn = []
+    to_svg = canvas.to_svg
+    monkeypatch.setattr(
+        canvas, "to_svg", lambda f, name: drawn.append((name, f)) or to_svg(f, name)
+    )
+    loaded = load_runs(runs)
+    exhibits.draw(tabulate(loaded), loaded)
+    for key in FIGURES:
+        first, second = (f for name, f in drawn if name.startswith(f"{key}-"))
+        for one, other in zip(first.axes, second.axes, strict=True):
+            assert one.get_ylim() == other.get_ylim(), key
+            assert list(one.get_yticks()) == list(other.get_yticks()), key
+            if key != "training":
+                assert one.get_xlim() == other.get_xlim(), key
+
+
+def test_no_legend_lies_over_a_plot_and_no_text_over_another(runs, monkeypatch):
+    drawn = []
+    to_svg = canvas.to_svg
+    monkeypatch.setattr(
+        canvas, "to_svg", lambda f, name: drawn.append((name, f)) or to_svg(f, name)
+    )
+    loaded = load_runs(runs)
+    exhibits.draw(tabulate(loaded), loaded)
+    with canvas.style():
+        for name, figure in drawn:
+            assert overlaps(figure) == [], name
+
+
+@pytest.mark.parametrize("title", ["on the line", "over the ticks"])
+def test_overlaps_are_found(title):
+    with canvas.style():
+        figure, (axes, _) = canvas.panels(0.8, rows=2, gap_inch=0.1)
+        assert overlaps(figure) == []
+        if title == "on the line":
+            axes.legend(handles=axes.plot([0, 1], [0, 1], label="line"), loc="upper left")
+        else:
+            axes.tick_params(labelbottom=True)
+            figure.axes[1].set_title(title, loc="left", pad=2)
+        assert overlaps(figure) != []
+
+
+def test_percentages_are_written_in_one_way(page):
+    text = page.read_text()
+    assert re.search(r"\d%", text)
+    assert not re.search(
+        r"\d[\s\u00a0\u202f]%", re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+    )
+
+
+def test_text_has_one_width_and_tables_keep_their_first_column(page):
+    style = re.search(r"<style>(.*?)</style>", page.read_text(), re.DOTALL)[1]
+    assert set(re.findall(r"max-width: ([^;]*);", re.sub(r"@media[^{]*", "", style))) == {
+        "71rem", "var(--text)", "26rem", "none",
+    }  # fmt: skip
+    assert re.search(r"tbody th, thead th:first-child \{[^}]*position: sticky; left: 0", style)
+    tables = re.findall(r"<div class=[^>]*><table", page.read_text())
+    assert tables and all("tabindex" in table and "scroll" in table for table in tables)
+
+
+def test_a_dark_page_has_readable_figures(page):
+    text = page.read_text()
+    style = re.search(r"prefers-color-scheme: dark\) \{(.*?)\n\}", text, re.DOTALL)[1]
+    light = re.search(r"(:root.*?)@media", text, re.DOTALL)[1]
+    defined = dict(re.findall(r"(--[a-z-]+): (#[0-9a-fA-F]+)", style))
+    assert set(re.findall(r"var\((--[a-z-]+)\)", text)) <= {*re.findall(r"(--[a-z-]+):", light)}
+    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        used = set(re.findall(r"var\((--[a-z-]+),", svg))
+        assert {"--figure-ink", "--figure-paper"} <= used <= set(defined)
+        assert not re.search(r"(fill|stroke): (#222222|#ffffff)", svg)
+    # Files of their own stand by themselves, on white.
+    for file in (page.parent / "figures").iterdir():
+        assert "var(" not in file.read_text() and "#ffffff" in file.read_text()
 
 
 def test_torn_last_line_of_the_metrics_is_left_out(tmp_path):

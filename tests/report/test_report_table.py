@@ -1,6 +1,7 @@
 """The table says what the evaluation says, beside what the paper says."""
 
 import json
+import runpy
 
 import pytest
 from synthetic_run import write_run
@@ -10,6 +11,7 @@ from infonce_jax.report import html as html_lib
 from infonce_jax.report import table as table_lib
 from infonce_jax.report import text as text_lib
 from infonce_jax.report.paper import TABLE_1, Entry, reported
+from tests.launching import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_alignment_is_set_against_its_bound_where_that_is_logged(runs, tmp_path)
         line["alignment_bound"] = [0.99] * 3
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     text = " ".join(format_terminal(build_table([run])).split())
-    assert f"Laplace {last:.3f} of 0.990 ({100 * last / 0.99:.0f} %)" in text
+    assert f"Laplace {last:.3f} of 0.990 ({100 * last / 0.99:.0f}%)" in text
     assert "most that the channel allows" not in format_terminal(build_table(runs))
 
 
@@ -87,18 +89,24 @@ def test_pass_rates_are_percentages(runs):
 
 def test_verdict_credits_training_only_where_it_made_the_difference(runs):
     text = text_lib.verdict(build_table(runs))
-    assert text.startswith("After training, Laplace and Gaussian mixture lie in the range")
-    assert "Laplace already did before any training" in text
-    assert "only Gaussian mixture owes it to training" in text
+    assert text.startswith(
+        "After training, at n = 1,000, Laplace and Gaussian mixture are in the range"
+    )
+    assert "Untrained, Laplace is in it; Gaussian mixture is not." in text
+    assert "training made the difference for Gaussian mixture." in text
 
 
 @pytest.mark.parametrize(
     ("untrained", "trained", "words"),
     [
-        (True, True, "training is not what did it"),
-        (False, True, "the untrained encoder did not"),
-        (False, False, "lies outside the range"),
-        (True, False, "did before training"),
+        (True, True, "The untrained encoder is in it, too. So training is not the reason."),
+        (False, True, "The untrained encoder is outside it."),
+        (False, False, "is outside the range"),
+        (
+            True,
+            False,
+            "The untrained encoder is in it. Training made AD worse for Laplace (from 0.400 to",
+        ),
     ],
 )
 def test_verdict_of_one_run(tmp_path, untrained, trained, words):
@@ -130,7 +138,7 @@ def test_verdict_when_nothing_could_be_tested(tmp_path):
 
 def test_every_epoch_that_the_paper_reports_stands_beside_it(tmp_path):
     epochs = {0: 0.0, 50: 25.0, 100: 50.0, 200: 100.0}
-    run = write_run(tmp_path / "binary", paper="binary", untrained="heavy", epochs=epochs)
+    run = write_run(tmp_path / "binary", source="binary", untrained="heavy", epochs=epochs)
     (group,) = build_table([run]).groups
     assert [column.label for column in group.columns] == ["untrained", "epoch 50", "epoch 100"]
     assert [column.paper["norm_cv"] for column in group.columns] == [0.36, 0.12, 0.09]
@@ -172,7 +180,7 @@ def test_default_size_is_the_configurations(tmp_path):
 def test_sizes_stand_beside_an_exact_gaussian(runs):
     text = format_terminal(build_table(runs))
     tail = text[text.index("against the sample size") :]
-    assert "0.384 (95 %)" in tail
+    assert "0.384 (95%)" in tail
     assert [line.split()[0] for line in tail.splitlines()[5:9]] == ["100", "250", "500", "1,000"]
     html = html_lib.sizes_html(build_table(runs))
     assert "Exact Gaussian" in html and html.count("0.384") >= 4
@@ -246,3 +254,120 @@ def test_evaluation_of_other_members_is_refused(tmp_path):
 def test_unevaluated_representation_is_refused(runs):
     with pytest.raises(ValueError, match=r"no summary of 'whitened'.*normalized, raw"):
         build_table(runs, representation="whitened")
+
+
+def _set_statistics(run, ad_of):
+    """Sets AD average by step and n, with a p-value that accepts."""
+    path = run / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    for entry in evaluation["summary"]:
+        if entry["statistic"] == "ad_mean":
+            entry["mean"], entry["standard_error"] = ad_of(entry["step"], entry["n"]), 0.01
+        if entry["statistic"] == "dp_mean_p":
+            entry["mean"] = 0.5
+    path.write_text(json.dumps(evaluation))
+
+
+def test_sizes_at_which_a_column_is_accepted_are_said_of_untrained_ones_too(tmp_path):
+    runs = [
+        write_run(tmp_path / name, title=name.title(), seeds=2, sample_sizes=(100, 500, 1000))
+        for name in ("steady", "fading", "never")
+    ]
+    _set_statistics(runs[0], lambda step, n: 0.4)
+    # Accepted untrained up to n = 500, where training still is at the comparison's n = 1,000.
+    _set_statistics(runs[1], lambda step, n: 0.4 if step or n <= 500 else 2.0)
+    _set_statistics(runs[2], lambda step, n: 3.0)
+    text = text_lib.size_verdict(build_table(runs))
+    assert text == (
+        "Accepted at every n: Steady (untrained and epoch 20) and Fading (epoch 20). "
+        "Accepted up to n = 500 only: Fading (untrained). "
+        "Accepted at no n: Never (untrained and epoch 20)."
+    )
+    assert text.split(": ")[0] in format_terminal(build_table(runs))
+    assert text_lib.size_verdict(build_table(runs[1:2])) == (
+        "Accepted up to n = 500 only: untrained. Accepted at every n: epoch 20."
+    )
+    # A column that is accepted at larger n alone is no column that is accepted up to one.
+    _set_statistics(runs[0], lambda step, n: 0.4 if n == 500 else 0.9)
+    assert "Accepted at n = 500 only: Steady" in text_lib.size_verdict(build_table(runs))
+
+
+def test_many_settings_are_counted_at_their_sizes(tmp_path):
+    run = write_run(
+        tmp_path / "sweep", seeds=1, temperatures=(0.1, 0.2, 0.3, 0.4, 0.5), n=300, views=False,
+        sample_sizes=(100, 250),
+    )  # fmt: skip
+    _set_statistics(run, lambda step, n: 0.4 if step else 0.9)
+    assert text_lib.size_verdict(build_table([run])) == (
+        "Accepted at no n: untrained 5 of 5. Accepted at every n: epoch 20 5 of 5."
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_worse"), [(1.78, 6.5, 1), (6.5, 1.78, 0), (2, 2.02, 0)]
+)
+def test_that_training_made_ad_worse_is_said_beyond_noise(tmp_path, before, after, is_worse):
+    run = write_run(tmp_path / "run", seeds=2, sample_sizes=(100, 1000))
+    _set_statistics(run, lambda step, n: after if step else before)
+    text = text_lib.verdict(build_table([run]))
+    assert ("Training made AD worse for Laplace (from 1.78 to 6.50)." in text) == is_worse
+    assert ("worse" in text) == is_worse
+
+
+@pytest.mark.parametrize(
+    ("full", "is_trial"), [(100.0, True), (20.0, False), (20.3, False), (0.0, False)]
+)
+def test_a_run_short_of_the_whole_experiment_is_called_a_trial(tmp_path, full, is_trial):
+    run = write_run(tmp_path / "run", seeds=1, full_epochs=full)
+    text = text_lib.verdict(build_table([run]))
+    assert (
+        "This is a trial, not the whole experiment: Laplace (20 of 100 epochs)." in text
+    ) == is_trial
+    assert ("trial" in text) == is_trial
+
+
+def test_title_and_paper_belong_to_the_data_they_were_stated_for(tmp_path):
+    run = write_run(tmp_path / "run", title="CIFAR-10, ResNet-18", source="cifar10", seeds=1)
+    (group,) = build_table([run]).groups
+    assert group.title == "CIFAR-10, ResNet-18" and group.columns[-1].paper["norm_cv"] == 0.09
+    config = json.loads((run / "config.json").read_text())
+    config["data"] |= {"source": "array", "path": "~/data/birds.npy"}
+    config["encoder"] = {"name": "resnet18"}
+    (run / "config.json").write_text(json.dumps(config))
+    table = build_table([run])
+    assert table.groups[0].title == "birds.npy, ResNet-18"
+    assert table.groups[0].columns[-1].paper is None
+    text = " ".join(format_terminal(table).split())
+    assert "CIFAR-10" not in text and "for the data cifar10, so neither is shown" in text
+    # A title without a row of the paper's is kept, unless it names its data.
+    config["report"] |= {"paper": "", "source": ""}
+    (run / "config.json").write_text(json.dumps(config))
+    assert build_table([run]).groups[0].title == "CIFAR-10, ResNet-18"
+    config["report"]["source"] = "cifar10"
+    (run / "config.json").write_text(json.dumps(config))
+    assert build_table([run]).groups[0].title == "birds.npy, ResNet-18"
+
+
+def test_configurations_whose_title_names_data_state_which():
+    named = {"CIFAR": "cifar10", "Laplace": "laplace", "mixture": "mixture", "binary": "binary"}
+    seen = set()
+    for file in sorted(ROOT.glob("configs/**/*.py")):
+        module = runpy.run_path(str(file))
+        config = module["get_config"]()
+        variants = []
+        if "sweep" in module:
+            takes_config = module["sweep"].__code__.co_argcount
+            variants = module["sweep"](*[config] * takes_config)
+            variants = list(variants.values()) if isinstance(variants, dict) else []
+        for fields in [{}, *variants]:
+            variant = {**config.report, "data.source": config.data.source}
+            variant |= {name.removeprefix("report."): value for name, value in fields.items()}
+            for word, source in named.items():
+                if word in variant["title"]:
+                    assert (variant["source"] or variant["paper"]) == source, (
+                        file,
+                        variant["title"],
+                    )
+                    assert variant["data.source"] == source
+                    seen.add(source)
+    assert seen == set(named.values())
