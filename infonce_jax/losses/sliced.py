@@ -73,12 +73,15 @@ def sigreg(
     over batches is D for every batch size, 0 for a Gaussian; single values may be negative. To
     change from one to the other without changing the strength, multiply the weight by n.
 
+    Of unit variance in 8 dimensions, 64 directions, 2^18 rows (`python -m benchmarks.sigreg --only
+    means`; the standard error is at most 0.012 of the published and 0.00015 of the unbiased):
+
     | mean over batches | n = 16 | n = 64 | n = 256 |
     | --- | ---: | ---: | ---: |
-    | published, Gaussian rows | 1.0350 | 1.0355 | 1.0350 |
-    | published, Laplace rows | 0 | 0 | 0 |
-    | unbiased, Gaussian rows | 0 | 0 | 0 |
-    | unbiased, Laplace rows | 0 | 0 | 0 |
+    | published, Gaussian rows | 1.052 | 1.051 | 1.048 |
+    | published, Laplace rows | 1.051 | 1.146 | 1.519 |
+    | unbiased, Gaussian rows | 0.0000 | 0.0000 | 0.0000 |
+    | unbiased, Laplace rows | 0.0020 | 0.0020 | 0.0020 |
 
     Example:
         >>> import jax
@@ -228,8 +231,8 @@ def sliced_wasserstein(
 
         W = mean_a ∫_0^1 (F_a⁻¹(u) - Φ⁻¹(u))² du
 
-    over unit vectors a, F_a being the empirical distribution of a·z. The integral is exact. It is
-    differentiable but where two projections are equal; there each row moves to its own quantile.
+    over unit vectors a, F_a being the empirical distribution of a·z. The integral is exact. Where
+    projections are equal, which has no derivative, each row is drawn to a quantile of its own.
 
     Args:
         z: see `sigreg`.

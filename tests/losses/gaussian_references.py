@@ -25,9 +25,9 @@ def sigreg(*views, directions, pooled=False, unbiased=False, t_max=3.0, knots=17
     def of_sample(x):
         if unbiased:
             # Pair by pair, without the empirical characteristic function.
-            pairs = [np.cos(t * (a - b)) for a, b in itertools.permutations(x, 2)]
-            square = np.mean(pairs, axis=0) - 2 * target * np.cos(np.outer(x, t)).mean(0)
-            distance = square + target**2
+            apart = (x[:, None] - x)[~np.eye(len(x), dtype=bool)]
+            of_pairs, of_rows = (np.cos(np.outer(v, t)).mean(0) for v in (apart, x))
+            distance = of_pairs - 2 * target * of_rows + target**2
         else:
             characteristic = np.exp(1j * np.outer(x, t)).mean(0)
             distance = len(x) * np.abs(characteristic - target) ** 2
