@@ -135,9 +135,9 @@ def visreg(
         R = w_c mean_k μ_k² + w_s mean_k (1 - σ_k)² + w_h mean_a mean_i (x_a(i) - Φ⁻¹(i / (n+1)))²
 
     μ and σ² are mean and variance (with 1/n) of each coordinate, and x_a(i) is the i-th smallest of
-    a·(z - μ) / (σ + ε) for unit vectors a, σ held fixed there: the shape term, a sliced Wasserstein
-    distance, does not change the scale. The scale term keeps its gradient as the rows collapse,
-    where that of SIGReg vanishes. The published loss is (1 - λ)·`view_prediction` + λ·R.
+    a·(z - μ) / (σ + ε) for unit vectors a. No gradient passes through this σ. The scale term keeps
+    its gradient as the rows collapse, where that of SIGReg vanishes. The published loss is
+    (1 - λ)·`view_prediction` + λ·R.
 
     Args:
         z: see `sigreg`.

@@ -73,12 +73,15 @@ def sigreg(
     over batches is D for every batch size, 0 for a Gaussian; single values may be negative. To
     change from one to the other without changing the strength, multiply the weight by n.
 
+    Of unit variance in 8 dimensions, 64 directions, 2^18 rows (`python -m benchmarks.sigreg --only
+    means`; the standard error is at most 0.012 of the published and 0.00015 of the unbiased):
+
     | mean over batches | n = 16 | n = 64 | n = 256 |
     | --- | ---: | ---: | ---: |
-    | published, Gaussian rows | 1.0350 | 1.0355 | 1.0350 |
-    | published, Laplace rows | 0 | 0 | 0 |
-    | unbiased, Gaussian rows | 0 | 0 | 0 |
-    | unbiased, Laplace rows | 0 | 0 | 0 |
+    | published, Gaussian rows | 1.052 | 1.051 | 1.048 |
+    | published, Laplace rows | 1.051 | 1.146 | 1.519 |
+    | unbiased, Gaussian rows | 0.0000 | 0.0000 | 0.0000 |
+    | unbiased, Laplace rows | 0.0020 | 0.0020 | 0.0020 |
 
     Example:
         >>> import jax
@@ -90,7 +93,8 @@ def sigreg(
     Args:
         z: representations, not normalised: one view, or several of equal size.
         key: draws `n_directions` directions with `random_directions`. A new one every step.
-        directions: instead of a key: unit vectors, one a column. They are taken as they are.
+        directions: instead of a key: unit vectors, one a column. They are taken as they are, and no
+            gradient passes through them.
         n_directions: how many directions a key draws.
         pooled: treat the rows of all views as one batch. By default each view is measured by itself
             and the mean is taken, as published.
@@ -127,8 +131,8 @@ def sigreg(
     weights = np.full(knots - 1, 2 * t[0])
     weights[-1] = t[0]
     target = np.exp(-(t**2) / 2)
-    characteristic = functools.partial(_characteristic, step=float(t[0]), count=knots - 1)
-    means = _in_blocks(characteristic, rows, directions, block)
+    means = _characteristic(rows, _cut(directions, block), float(t[0]), knots - 1)
+    means = [mean[..., : directions.shape[1]] for mean in means]
     cosine, sine = (over_devices(lax.pmean, mean, axis_name) for mean in means)
     # [knots, views, directions]
     target, weights = (
@@ -142,50 +146,69 @@ def sigreg(
     return jnp.mean(jnp.sum(weights * distance, axis=0))
 
 
-def _characteristic(x: Array, step: float, count: int) -> tuple[Array, Array]:
-    """Means over the rows of cos(t x) and sin(t x) at t = step, 2·step, …, count·step.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _characteristic(rows, blocks, step, count):
+    """Means over the rows of cos(t x) and sin(t x) of the projections x, t = step, …, count·step.
 
-    [views, batch, block] to two arrays [count, views, block].
+    Two arrays [count, views, directions].
     """
-    return _power_means(x * step, count)
+
+    def of_block(directions):
+        first = _on_the_circle(rows, directions, step)
+
+        # One cosine and one sine for each projection: the others follow by the addition theorem.
+        def advance(power, _):
+            means = tuple(jnp.mean(part, axis=1) for part in power)
+            return _multiply(power, first), means
+
+        return lax.scan(advance, first, length=count)[1]
+
+    return tuple(_join(means) for means in lax.map(of_block, blocks))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _power_means(angle, count):
-    """Means over the rows of the real and imaginary parts of the powers of exp(i·angle)."""
-    first = jnp.cos(angle), jnp.sin(angle)
-
-    # One cosine and one sine for each angle: the others follow by the addition theorem.
-    def advance(power, _):
-        means = tuple(jnp.mean(part, axis=1) for part in power)
-        return _multiply(power, first), means
-
-    return lax.scan(advance, first, length=count)[1]
+def _characteristic_forward(rows, blocks, step, count):
+    # Not the function with this rule, so that a gradient can be differentiated again.
+    return _characteristic.fun(rows, blocks, step, count), (rows, blocks)
 
 
-def _power_means_forward(angle, count):
-    return _power_means(angle, count), angle
+def _characteristic_backward(step, count, kept, cotangents):
+    rows, blocks = kept
+    n_rows = rows.shape[1]
+    # The gradient with respect to a projection x is the real part of
+    # Σ_k k step (s_k + i c_k) exp(i k step x), s and c being the cotangents of the sines and of the
+    # cosines: a polynomial, evaluated by Horner's rule, so that no power is kept.
+    factor = jnp.arange(1, count + 1, dtype=rows.dtype)[:, None, None] * (step / n_rows)
+    of_cosine, of_sine = (_split(factor * cotangent, blocks) for cotangent in cotangents)
+
+    def of_block(total, block):
+        directions, of_cosine, of_sine = block
+        first = _on_the_circle(rows, directions, step)
+
+        def add(value, coefficient):
+            value = tuple(v + c[:, None, :] for v, c in zip(value, coefficient, strict=True))
+            return _multiply(value, first), None
+
+        zero = tuple(jnp.zeros_like(part) for part in first)
+        coefficients = (of_sine, of_cosine)
+        value, _ = lax.scan(add, zero, coefficients, reverse=True, unroll=min(count, 16))
+        return total + _product(value[0], directions.T), None
+
+    of_rows, _ = lax.scan(of_block, jnp.zeros_like(rows), (blocks, of_cosine, of_sine))
+    # The directions are held fixed.
+    return of_rows, jnp.zeros_like(blocks)
 
 
-def _power_means_backward(count, angle, cotangents):
-    # The gradient is the real part of Σ_k k (s_k + i c_k) exp(i k angle), a polynomial evaluated by
-    # Horner's rule, so that no power is kept.
-    of_cosine, of_sine = (g[:, :, None, :] for g in cotangents)
-    n_rows = angle.shape[1]
-    first = jnp.cos(angle), jnp.sin(angle)
-    k = jnp.arange(1, count + 1, dtype=angle.dtype)[:, None, None, None] / n_rows
-    total = jnp.zeros_like(angle), jnp.zeros_like(angle)
-
-    def add(total, coefficient):
-        total = total[0] + coefficient[0], total[1] + coefficient[1]
-        return _multiply(total, first), None
-
-    coefficients = (k * of_sine, k * of_cosine)
-    total, _ = lax.scan(add, total, coefficients, reverse=True, unroll=min(count, 16))
-    return (total[0],)
+_characteristic.defvjp(_characteristic_forward, _characteristic_backward)
 
 
-_power_means.defvjp(_power_means_forward, _power_means_backward)
+def _on_the_circle(rows, directions, step):
+    """exp(i step x) of the projections x, its real and its imaginary part."""
+    angle = step * _product(rows, directions)
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def _product(rows, matrix):
+    return jnp.einsum("vni,ij->vnj", rows, matrix, precision=lax.Precision.HIGHEST)
 
 
 def _multiply(a, b):
@@ -208,8 +231,8 @@ def sliced_wasserstein(
 
         W = mean_a ∫_0^1 (F_a⁻¹(u) - Φ⁻¹(u))² du
 
-    over unit vectors a, F_a being the empirical distribution of a·z. The integral is exact. It is
-    differentiable but where two projections are equal; there each row moves to its own quantile.
+    over unit vectors a, F_a being the empirical distribution of a·z. The integral is exact. Where
+    projections are equal, which has no derivative, each row is drawn to a quantile of its own.
 
     Args:
         z: see `sigreg`.
@@ -378,7 +401,7 @@ def prepare(
             f"[{rows.shape[2]}, directions], a unit vector in each column."
         )
     _check_the_same_everywhere(directions, axis_name)
-    return rows, directions.astype(rows.dtype)
+    return rows, lax.stop_gradient(directions.astype(rows.dtype))
 
 
 def as_views(z: Float[Array, "*views batch dim"]) -> Float[Array, "views batch dim"]:
@@ -421,27 +444,15 @@ def _cut(directions: Array, block: int, multiple: int = 1) -> Float[Array, "bloc
     return padded.reshape(dim, n_blocks, block).transpose(1, 0, 2)
 
 
-def _project(function: Callable, rows: Array, axes: str) -> Callable:
-    """Of a block of directions: the function of the projections, which are not kept."""
-
-    def of_block(directions):
-        how = f"vnd,db->{axes}"
-        return function(jnp.einsum(how, rows, directions, precision=lax.Precision.HIGHEST))
-
-    return jax.checkpoint(of_block, prevent_cse=False)
+def _join(blocks: Float[Array, "blocks ... block"]) -> Float[Array, "... directions"]:
+    """The last axis of all blocks as one."""
+    joined = jnp.moveaxis(blocks, 0, -2)
+    return joined.reshape(*joined.shape[:-2], -1)
 
 
-def _in_blocks(function: Callable, rows: Array, directions: Array, block: int):
-    """The function of all projections, from whose results the last axis is that of directions."""
-    count = directions.shape[1]
-    blocks = _cut(directions, block)
-    out = lax.map(_project(function, rows, "vnb"), blocks)
-
-    def join(leaf):
-        leaf = jnp.moveaxis(leaf, 0, -2)
-        return leaf.reshape(*leaf.shape[:-2], -1)[..., :count]
-
-    return jax.tree.map(join, out)
+def _split(values: Array, blocks: Float[Array, "blocks dim block"]) -> Array:
+    """The inverse of `_join`."""
+    return jnp.moveaxis(values.reshape(*values.shape[:-1], len(blocks), -1), -2, 0)
 
 
 def _over_all_rows(
@@ -466,6 +477,12 @@ def _over_all_rows(
         first = lax.axis_index(axis_name) * share
         blocks, is_real = (lax.dynamic_slice_in_dim(x, first, share) for x in (blocks, is_real))
         rows = gather(rows.transpose(1, 0, 2), axis_name).transpose(1, 0, 2)
-    found = lax.map(_project(function, rows, "vbn"), blocks)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def of_block(directions):
+        how = {"precision": lax.Precision.HIGHEST}
+        return function(jnp.einsum("vnd,db->vbn", rows, directions, **how))
+
+    found = lax.map(of_block, blocks)
     total = jnp.sum(jnp.where(is_real[:, None, :], found, 0))
     return over_devices(lax.psum, total, axis_name) / (count * rows.shape[0])

@@ -38,16 +38,14 @@ def _of_views(loss):
     return lambda *views, **options: loss(jnp.stack(views), **options)
 
 
-def _sliced(name, scalars=None, least=1, held=False, rows="ab", block=3, **options):
-    """The block leaves a ragged last one of 7 directions."""
-    how = {"directions": DIRECTIONS, "block": block, **options}
+def _sliced(name, scalars=None, least=1, held=False, rows="ab", **options):
+    options["directions"] = DIRECTIONS
     loss, reference = getattr(losses, name), getattr(references, name)
-    if len(rows) > 1:
-        loss = _of_views(loss)
-    del how["block"]
+    # The block leaves a ragged last one of 7 directions.
+    loss = functools.partial(loss, block=3, **options)
     return Objective(
-        functools.partial(loss, block=block, **how),
-        functools.partial(reference, **how),
+        _of_views(loss) if len(rows) > 1 else loss,
+        functools.partial(reference, **options),
         rows=rows,
         scalars=scalars or {},
         least=least,
@@ -55,12 +53,10 @@ def _sliced(name, scalars=None, least=1, held=False, rows="ab", block=3, **optio
     )
 
 
-def _plain(name, least=1, rows="ab", scalars=None, **options):
+def _plain(name, least=1, **options):
     return Objective(
         functools.partial(getattr(losses, name), **options),
         functools.partial(getattr(references, name), **options),
-        rows=rows,
-        scalars=scalars or {},
         least=least,
     )
 
@@ -83,7 +79,9 @@ OBJECTIVES = {
         held=True,
     ),
     "view_prediction": Objective(_of_views(losses.view_prediction), references.view_prediction),
-    "koleo": _plain("koleo", rows="a", least=2, block=4),
+    "koleo": Objective(
+        functools.partial(losses.koleo, block=4), references.koleo, rows="a", least=2
+    ),
     "w_mse": _plain("w_mse", least=DIM + 1),
     "w_mse, shrunk, in groups": _plain("w_mse", epsilon=0.1, sub_batch=3, least=3),
     "spectral": _plain("spectral_contrastive", least=2),

@@ -31,6 +31,17 @@ def value_of(name):
     return lambda rows, scalars: loss(*rows, **scalars)
 
 
+@pytest.fixture(autouse=True)
+def strict():
+    """Every NaN is an error, and so is every promotion of dtypes or ranks that is not written out."""
+    with (
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+        jax.debug_nans(True),
+    ):
+        yield
+
+
 @functools.cache
 def step(name):
     return jax.jit(jax.value_and_grad(value_of(name), (0, 1)))
@@ -71,7 +82,9 @@ def _check(name, dtype, tolerance, of_slopes):
         _assert_close(gradient, slope, of_slopes)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 2e-5), (jnp.bfloat16, 1e-2)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(jnp.float32, 2e-5), (jnp.bfloat16, 1e-2), (jnp.float16, 1e-3)]
+)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_agrees_with_float64_numpy(name, dtype, tolerance):
     # Rows are exact in their dtype, and so is what is computed of them but for float32's rounding.
@@ -84,32 +97,21 @@ def test_agrees_in_float64(name):
         _check(name, jnp.float64, 1e-11, 1e-7)
 
 
+DEGENERATE = {
+    "zero rows": lambda z: np.where(np.isin(np.arange(N), (0, 3))[:, None], 0, z),
+    "all zero": np.zeros_like,
+    "equal rows": lambda z: np.broadcast_to(z[0], z.shape),
+    "duplicated rows": lambda z: z[np.arange(N) // 2],
+    "far out": lambda z: 1e6 * z,
+}
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_strict_modes_and_degenerate_rows(name):
-    """Under strict promotion of dtypes and ranks, and with every NaN an error."""
-    strict = (
-        jax.numpy_dtype_promotion("strict"),
-        jax.numpy_rank_promotion("raise"),
-        jax.debug_nans(True),
-    )
-    kinds = {
-        "as drawn": lambda z: z,
-        "zero rows": lambda z: np.where(np.isin(np.arange(N), (0, 3))[:, None], 0, z),
-        "all zero": np.zeros_like,
-        "equal rows": lambda z: np.broadcast_to(z[0], z.shape),
-        "duplicated rows": lambda z: z[np.arange(N) // 2],
-        "far out": lambda z: 1e6 * z,
-    }
-    with strict[0], strict[1], strict[2]:
-        function = jax.jit(jax.value_and_grad(value_of(name), (0, 1)))
-        for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
-            for kind, spoil in kinds.items() if dtype == jnp.float32 else [("", lambda z: z)]:
-                batch = draw(name, dtype=dtype)
-                found = function(*cast(batch._replace(rows=list(map(spoil, batch.rows))), dtype))
-                finite = [
-                    np.isfinite(np.asarray(x, np.float64)).all() for x in jax.tree.leaves(found)
-                ]
-                assert all(finite), kind
+def test_degenerate_rows_are_finite(name):
+    batch = draw(name)
+    for kind, spoil in DEGENERATE.items():
+        found = step(name)(*cast(batch._replace(rows=list(map(spoil, batch.rows)))))
+        assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(found)), kind
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -141,7 +143,7 @@ def test_vmap_equals_the_loop_and_order_does_not_matter(name):
         _assert_close(got, want[order], 2e-5)
 
 
-@pytest.mark.parametrize("name", ["sigreg", "sigreg, unbiased", "visreg", "w_mse", "koleo"])
+@pytest.mark.parametrize("name", ["sigreg, unbiased", "anderson_darling", "w_mse", "koleo"])
 def test_second_derivatives(name):
     with jax.enable_x64(True):
         rows, scalars = cast(draw(name), jnp.float64)
@@ -166,14 +168,17 @@ def test_blocks_and_keys(loss):
     key = jax.random.key(3)
     directions = losses.random_directions(key, DIM, 10)
     np.testing.assert_allclose(jnp.sum(directions**2, axis=0), 1, rtol=1e-6)
-    found = [jax.value_and_grad(loss)(z, key=key, n_directions=10)]
-    for block in (1, 4, 10, 99):
-        found.append(jax.value_and_grad(loss)(z, directions=directions, block=block))
-    for value, gradient in found[1:]:
-        _assert_close(value, found[0][0], 1e-5)
-        _assert_close(gradient, found[0][1], 1e-5)
-    other = loss(z, key=jax.random.key(4), n_directions=10)
-    assert abs(other - found[0][0]) > 1e-4
+
+    def value_and_gradient(**options):
+        return jax.jit(jax.value_and_grad(functools.partial(loss, **options)))(z)
+
+    drawn = value_and_gradient(key=key, n_directions=10)
+    for block in (4, 99):
+        found = value_and_gradient(directions=directions, block=block)
+        for got, want in zip(found, drawn, strict=True):
+            _assert_close(got, want, 1e-5)
+    other = value_and_gradient(key=jax.random.key(4), n_directions=10)
+    assert abs(other[0] - drawn[0]) > 1e-4
 
 
 @pytest.mark.parametrize("loss", SLICED)
@@ -241,10 +246,11 @@ def test_visreg_keeps_its_gradient_as_rows_collapse_and_sigreg_does_not():
     directions = jnp.asarray(DIRECTIONS, jnp.float32)
 
     def slope(loss, scale):
-        return -jax.grad(lambda s: loss(s * z, directions=directions))(scale)
+        return -float(jax.grad(lambda s: loss(s * z, directions=directions))(scale))
 
-    assert slope(losses.visreg, 1e-3) == pytest.approx(slope(losses.visreg, 1e-1), rel=0.5)
-    assert slope(losses.sigreg, 1e-3) < 0.1 * slope(losses.sigreg, 1e-1)
+    scale_term = functools.partial(losses.visreg, shape_weight=0.0)
+    assert slope(scale_term, 1e-3) == pytest.approx(slope(scale_term, 1e-1), rel=0.2)
+    assert slope(losses.sigreg, 1e-3) < 0.02 * slope(losses.sigreg, 1e-1)
 
 
 def test_the_two_forms_of_lejepa():
@@ -259,7 +265,7 @@ def test_the_two_forms_of_lejepa():
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_minimisation_lowers_the_objective(name):
     """Plain gradient descent in float32: the gradient points where the loss falls."""
-    rows, scalars = cast(draw(name, n=18))
+    rows, scalars = cast(draw(name))
     before, (gradient, _) = step(name)(rows, scalars)
     square = sum(float(jnp.sum(g**2)) for g in gradient)
     length = 1e-3 * abs(float(before)) / square
@@ -329,8 +335,7 @@ def test_four_devices_equal_one():
     )
     assert done.returncode == 0, done.stderr
     cases = [json.loads(line) for line in done.stdout.splitlines()]
-    # Objectives and six measures in float64, and all of them at once under jit over two kinds of axes.
-    assert len(cases) == len(OBJECTIVES) - 1 + 6 + 2
+    assert len(cases) == 12
     assert not {c["case"]: c["error"] for c in cases if not c["error"] < c["tolerance"]}
 
 
