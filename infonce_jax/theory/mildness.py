@@ -9,11 +9,20 @@ All by NumPy and scipy in float64.
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float
+
+from infonce_jax.theory._mildness_estimate import (
+    MildnessEstimate as MildnessEstimate,
+)
+from infonce_jax.theory._mildness_estimate import (
+    estimate as estimate,
+)
+from infonce_jax.theory._mildness_estimate import (
+    feature_correlation as feature_correlation,
+)
 
 _MOST_NODES = 3000
 
