@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import CubicSpline
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
-from scipy.special import gammaln, ndtr
+from scipy.special import ndtr
 from threadpoolctl import threadpool_limits
 
 from infonce_jax.evaluation import moments, normality, ordered
@@ -311,9 +310,10 @@ def _statistics(
             + n * (1 + 2 * beta2) ** (-d / 2)
         )
     if "energy" in tests:
-        norm = np.exp(gammaln((d + 1) / 2) - gammaln(d / 2))
+        # E‖Z − Z'‖ is √2 times E‖Z‖.
+        norm = np.sqrt(2.0) * distance_to_normal(np.zeros(1), d)[0]
         to_normal = distance_to_normal(square, d).sum()
-        found["energy"] = float(2 * to_normal - 2 * n * norm - sums["energy"] / n)
+        found["energy"] = float(2 * to_normal - n * norm - sums["energy"] / n)
     found["ksd"] = sums["ksd"] / n
     for test, of in _SLICED.items():
         if test in tests:
@@ -334,7 +334,8 @@ def _add_pairs(
         sums["mardia_skewness"] += float(np.einsum("ij,ij,ij->", inner, inner, inner))
     if {"bhep", "energy", "ksd"} & set(tests):
         distance = left[:, None] + right - 2.0 * inner
-        np.maximum(distance, 0.0, out=distance)
+        # Equal rows are at distance 0, which rounding hides, and a square root would make visible.
+        distance[distance < 1e-14 * (left[:, None] + right)] = 0.0
     if "bhep" in tests:
         sums["bhep"] += float(np.exp(-0.5 * beta2 * distance).sum())
     if "energy" in tests:
@@ -350,17 +351,39 @@ def _add_pairs(
 def distance_to_normal(square: Float[np.ndarray, " n"], d: int) -> Float[np.ndarray, " n"]:
     """E‖a − Z‖ for Z ~ N(0, I_d) and ‖a‖² given: the mean of a noncentral chi variable.
 
-    A Poisson mixture of the means of chi variables with d + 2k degrees of freedom, all terms
-    positive; Kummer's function, its closed form, overflows at high d. It is summed on nodes in ‖a‖² and
-    interpolated between them by a cubic spline, to about 1e-9.
+    In closed form it is √2 Γ((d+1)/2)/Γ(d/2) · ₁F₁(−1/2; d/2; −‖a‖²/2). Programs for ₁F₁ overflow or
+    cancel at high d, so it is computed from E D = (1/(2√π)) ∫ (1 − E exp(−tD²)) t^(−3/2) dt, where
+
+        E exp(−t D²) = (1 + 2t)^(−d/2) exp(−‖a‖² t/(1 + 2t)).
+
+    The same integral with exp(−m t), m = d + ‖a‖² = E D², in the place of E exp(−t D²) is √m. Only the
+    difference is integrated, by the trapezoidal rule in log t. The integrand is analytic and bounded
+    for |Im log t| < π/2, so a step of 0.3 leaves a relative error below 1e-13 for every d and norm.
+
+    Args:
+        square: ‖a‖² of each row, finite and not negative.
+        d: dimension of Z, at least 1.
     """
-    low, high = float(square.min()), float(square.max())
-    nodes = np.linspace(low, high + 1e-9 * (1 + high), 128)
-    k = np.arange(int(high / 2 + 12 * np.sqrt(high / 2 + 1)) + 30)
-    half = np.maximum(nodes[:, None], 1e-300) / 2
-    weights = np.exp(k * np.log(half) - half - gammaln(k + 1))
-    chi = np.sqrt(2) * np.exp(gammaln((d + 2 * k + 1) / 2) - gammaln((d + 2 * k) / 2))
-    return CubicSpline(nodes, weights @ chi)(square)
+    mean_square = d + square
+    share, scale = square / mean_square, 2.0 / mean_square
+    step = 0.3
+    lost = np.zeros_like(mean_square)
+    for log_t in np.arange(-21.0, 70.0, step):
+        # In units of 1/m.
+        t = np.exp(log_t)
+        spread = 1.0 + scale * t
+        log_law = -share * t / spread - 0.5 * d * np.log1p(scale * t)
+        if t < 1:
+            # log_law + t, without the two terms that cancel.
+            rest = t * (d / mean_square + scale * t) / spread - 0.5 * d * np.log1p(scale * t)
+            difference = np.exp(-t) * np.expm1(rest)
+        else:
+            difference = np.exp(log_law) - np.exp(-t)
+        difference *= np.exp(-0.5 * log_t)
+        lost += difference
+        if t > 1 and np.abs(difference).max(initial=0.0) < 1e-17:
+            break
+    return np.sqrt(mean_square) * (1.0 - step / (2.0 * np.sqrt(np.pi)) * lost)
 
 
 def default_bandwidth(n: int, d: int) -> float:

@@ -1,5 +1,7 @@
+import mpmath
 import numpy as np
 import pytest
+import scipy.spatial
 import scipy.stats
 from scipy.special import ive
 
@@ -44,17 +46,40 @@ def test_statistics_equal_their_definitions_over_all_pairs(n, d):
     assert found["bhep"].statistic == pytest.approx(sample.mean(), abs=error)
 
 
-@pytest.mark.parametrize("d", [1, 4, 60, 512, 2048])
-def test_mean_distance_to_a_normal(d):
-    square = np.concatenate([[0.0], np.random.default_rng(d).uniform(0.2, 3, 40) * d])
+@pytest.mark.parametrize("d", [1, 2, 3, 8, 60, 512, 4096])
+def test_mean_distance_to_a_normal_for_any_norm(d):
+    square = np.array([0, 1e-300, 1e-8, 0.3, 1, 4, 30, d, 5 * d, 1e3, 1e6, 1e10, 1e20, 1e200])
     found = mv.distance_to_normal(square, d)
-    assert found[0] == pytest.approx(scipy.stats.chi(d).mean(), rel=1e-9)
-    if 4 <= d <= 512:
-        expected = [_distance_by_quadrature(s, d) for s in square[1:6]]
-        np.testing.assert_allclose(found[1:6], expected, rtol=1e-6)
-    # √(d + ‖a‖²) but for the spread of the distance.
-    assert (found < np.sqrt(d + square)).all()
-    np.testing.assert_allclose(found, np.sqrt(d + square), rtol=0.3 / d)
+    with mpmath.workdps(40):
+        half = mpmath.mpf(d) / 2
+        chi = mpmath.sqrt(2) * mpmath.gamma(half + mpmath.mpf(1) / 2) / mpmath.gamma(half)
+        for s, value in zip(map(mpmath.mpf, square.tolist()), found, strict=True):
+            if s < 1e12:
+                want = chi * mpmath.hyp1f1(-mpmath.mpf(1) / 2, half, -s / 2)
+            else:
+                want = mpmath.sqrt(s) * (1 + (d - 1) / (2 * s))
+            assert abs(value / want - 1) < 1e-12, (d, float(s))
+
+
+@pytest.mark.parametrize("n", [1500, 40])
+def test_energy_with_one_gross_outlier_agrees_with_mpmath(n):
+    x = np.random.default_rng(n).standard_normal((n, 3))
+    x[0, 0] = 1000.0
+    rows = 40 if n == 40 else 2000
+    found = mv.multivariate(x, ["energy"], draws=19, rows=rows)["energy"]
+    assert found.pvalue == 0.05
+    y = _white(x)
+    with mpmath.workdps(30):
+        # E‖a − Z‖ in three dimensions is elementary.
+        def distance(a):
+            near = mpmath.sqrt(2 / mpmath.pi) * mpmath.exp(-(a**2) / 2)
+            return near + (a + 1 / a) * mpmath.erf(a / mpmath.sqrt(2))
+
+        to_normal = sum(distance(mpmath.mpf(float(a))) for a in np.linalg.norm(y, axis=1))
+        between = 4 / mpmath.sqrt(mpmath.pi)
+        pairs = scipy.spatial.distance.pdist(y).sum() * 2
+        want = float(2 * to_normal - n * between - pairs / n)
+    assert found.statistic == pytest.approx(want, rel=1e-8)
 
 
 def test_the_stein_kernel_integrates_to_zero_under_the_normal():
