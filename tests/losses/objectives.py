@@ -19,7 +19,7 @@ class Objective(NamedTuple):
         loss: of the package.
         reference: in float64 NumPy, of the same rows and scalars.
         rows: the arrays of rows it takes, all differentiable but `held`.
-        of_rows: what belongs to the rows: "labels", "mask" or "classes", if anything.
+        of_rows: what belongs to the rows: "labels" or "mask", if anything.
         scalars: its differentiable scalars.
         reduction: "none" or "mean", or None where it takes no reduction.
         pairwise: it takes an implementation and a tile.
@@ -158,14 +158,6 @@ OBJECTIVES = {
     "vicreg": _without_negatives(
         losses.vicreg, references.vicreg, least=2, invariances=("translation", "exchange")
     ),
-    "cross_entropy": _without_negatives(
-        losses.cross_entropy,
-        references.cross_entropy,
-        rows="a",
-        of_rows="classes",
-        reduction="none",
-        invariances=(),
-    ),
     "regulariser": _with_options(_REGULARISER, entropy="gaussian"),
     "regulariser by neighbours": _with_options(_REGULARISER._replace(least=4), entropy="knn"),
     "regulariser by kernels": _with_options(_REGULARISER, entropy="kernel"),
@@ -245,7 +237,6 @@ def draw(name, n=9, dim=5, seed=0, dtype=np.float64) -> Batch:
         # From 9 rows on some have partners of their class and some have none.
         "labels": np.arange(n) % (2 * n // 3 + 1) - 1,
         "mask": (rng.random((n, n)) < 0.3) & (np.arange(n) != n // 2)[:, None],
-        "classes": np.arange(n) % dim,
     }
     exact = [rows[k].astype(dtype).astype(np.float64) for k in objective.rows]
     weights = 1 + np.cos(np.arange(n)) / 2 if objective.reduction == "none" else np.float64(1)

@@ -190,10 +190,6 @@ def vicreg(a, b):
     return 25 * ((a - b) ** 2).mean() + 25 * (v1 + v2) / 2 + c1 + c2
 
 
-def cross_entropy(logits, labels):
-    return np.array([log_sum(row) - row[k] for row, k in zip(logits, labels, strict=True)])
-
-
 def norm_entropy_regulariser(z, *, norm_weight, entropy):
     estimate = {"gaussian": gaussian_entropy, "knn": knn_entropy, "kernel": kernel_entropy}[entropy]
     return norm_weight * np.mean((z**2).sum(1)) - estimate(z)

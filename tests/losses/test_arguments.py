@@ -130,7 +130,6 @@ def test_a_flag_is_true_or_false():
         ("z", losses.uniformity),
         ("z", losses.safe_normalize),
         ("target", lambda z: losses.negative_cosine(A, z)),
-        ("labels", lambda z: losses.cross_entropy(A, [0, 1, 0, 1])),
         ("z", lambda z: losses.norm_entropy_regulariser(z, norm_weight=1.0)),
         ("z", losses.gaussian_entropy),
     ],
