@@ -528,11 +528,11 @@ def _check_values_are_positive(name: str, value: Any, hint: str) -> None:
         return
     wide = values.astype(np.float64)
     if not (wide > 0).all():
-        raise ValueError(f"{name} is {value}; it must be positive ({hint}).")
+        raise ValueError(f"{name} is {values}; it must be positive ({hint}).")
     limits = np.finfo(np.float32)
     if not (np.isfinite(wide).all() and (wide >= float(limits.tiny)).all()):
         raise ValueError(
-            f"{name} is {value}, outside of the normal numbers of float32, {limits.tiny:.1e} to "
+            f"{name} is {values}, outside of the normal numbers of float32, {limits.tiny:.1e} to "
             f"{limits.max:.1e}; it must lie within them ({hint})."
         )
 

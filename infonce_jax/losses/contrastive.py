@@ -371,7 +371,8 @@ def sup_con(
         _refuse_positives(positives, n, n_all)
     if not is_labels and positives.dtype != jnp.bool_:
         _refuse_positives(positives, n, n_all)
-    if is_labels and denominator == "all" and inverse.ndim == 0:
+    # A class of labels needs one sum for all of its rows; a symbolic size of `jax.export` has none.
+    if is_labels and denominator == "all" and inverse.ndim == 0 and isinstance(n, int):
         found = _of_classes(rows, as_ids(positives), inverse, where, plan)
     else:
         sets = set_of_positives(positives, (n, n), axis_name)[0]

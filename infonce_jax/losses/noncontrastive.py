@@ -213,7 +213,7 @@ def vicreg(
         covariance_weight=covariance_weight,
     )
     check_positive("epsilon", epsilon, "1e-4 is usual")
-    n_all = global_size(len(z1), axis_name)
+    n_all = global_size(z1.shape[0], axis_name)
     if is_below(n_all, 2):
         raise ValueError(f"z1 has shape {z1.shape}; a variance needs at least two rows.")
     z1, z2 = widen(z1), widen(z2)
@@ -221,8 +221,8 @@ def vicreg(
     def variance_and_covariance(z):
         centred = _centre(z, axis_name)
         product = over_devices(lax.psum, _product(centred.T, centred), axis_name)
-        covariance = product / (n_all - 1)
-        deviation = jnp.sqrt(jnp.diagonal(covariance) + epsilon)
+        covariance = product / as_wide(n_all - 1, z)
+        deviation = jnp.sqrt(jnp.diagonal(covariance) + as_wide(epsilon, z))
         off_diagonal = jnp.sum(_without_diagonal(covariance) ** 2)
         return jnp.mean(jnp.maximum(0, 1 - deviation)), off_diagonal / z.shape[1]
 
@@ -242,7 +242,7 @@ def _centre(z, axis_name):
 def _batch_normalize(z, epsilon, axis_name):
     centred = _centre(z, axis_name)
     variance = over_devices(lax.pmean, jnp.mean(centred**2, axis=0, keepdims=True), axis_name)
-    return centred * lax.rsqrt(variance + epsilon)
+    return centred * lax.rsqrt(variance + as_wide(epsilon, z))
 
 
 def _product(a, b):

@@ -210,12 +210,14 @@ def _against_all(logits, *pairs_and_more):
     positive, of_negatives, count, divisor = _parts(logits, *pairs_and_more)
     top = lax.stop_gradient(jnp.max(jnp.where(positive, logits, -jnp.inf), axis=1))
     top = jnp.where(count > 0, top, 0)
-    # Logits less the largest: of a single positive exactly 0, and so are the two terms below.
     less = jnp.where(positive, logits - top[:, None], 0)
     total = jnp.sum(jnp.where(positive, jnp.exp(less), 0), axis=1)
     log_total = jnp.log(jnp.where(count > 0, total, 1))
     mean = jnp.sum(less, axis=1) / divisor
-    loss = log_total - mean + jax.nn.softplus(of_negatives - top - log_total)
+    # Of a single positive the spread is 0. So is its gradient, whose two parts would not cancel to
+    # less than their rounding, which is more than the gradient of a loss near zero.
+    spread = jnp.where(count > 1, log_total - mean, 0)
+    loss = spread + jax.nn.softplus(of_negatives - top - log_total)
     return RowLosses(jnp.where(count > 0, loss, 0), top + mean, count > 0)
 
 

@@ -895,7 +895,7 @@ def _sweep(tiles, step, state):
 def _tile_logits(tiles, scale, i, j):
     """One tile of logits, -inf where the pair does not count."""
     logits = scale * dot(_at(tiles.x, i), _at(tiles.y, j))
-    row, column = (start + jnp.arange(size) for start, size in (i, j))
+    row, column = (start + jnp.arange(size, dtype=start.dtype) for start, size in (i, j))
     out = []
     if tiles.n_rows < len(tiles.x):
         out.append((row >= tiles.n_rows)[:, None])

@@ -52,6 +52,10 @@ def _beside(loss):
     return lambda a, b, negatives, **options: loss(a, b, negatives=negatives, **options)
 
 
+def _with_positives(loss):
+    return lambda a, b, positives, **options: loss(a, b, positives=positives, **options)
+
+
 def _mean_of_rows_with_positives(z, positives, **scalars):
     each = references.sup_con(z, positives, **scalars)
     return each.sum() / max(np.count_nonzero(references.has_positive(positives)), 1)
@@ -111,6 +115,11 @@ _BESIDE = _infonce(
 )
 _SIGLIP_EXCLUDING = _SIGLIP._replace(
     loss=_excluding(losses.siglip), reference=_excluding(references.siglip), of_rows="labels"
+)
+_SEVERAL = _infonce(
+    _with_positives(losses.infonce),
+    _with_positives(references.infonce_of_several),
+    of_rows="labels",
 )
 _REGULARISER = _without_negatives(
     losses.norm_entropy_regulariser,
@@ -192,6 +201,25 @@ VARIANTS = {
     ),
     "nt_xent of inner products": _with_options(
         _NT_XENT._replace(invariances=("rotation", "exchange")), **_inner_product
+    ),
+    # Both conventions, by ids and by a mask that leaves a row without positives.
+    "infonce of several": _with_options(_SEVERAL, denominator="all"),
+    "infonce of several, by mask": _with_options(
+        _SEVERAL._replace(of_rows="mask"), denominator="negatives", symmetric=False
+    )._replace(invariances=("rotation", "scale")),
+    "nt_xent of several": _with_options(
+        _infonce(
+            _with_positives(losses.nt_xent),
+            _with_positives(references.nt_xent_of_several),
+            of_rows="labels",
+        ),
+        denominator="negatives",
+    ),
+    "siglip of several": _SIGLIP._replace(
+        loss=_with_positives(losses.siglip),
+        reference=_with_positives(references.siglip),
+        of_rows="mask",
+        invariances=("rotation", "scale", "exchange of the sum"),
     ),
     "alignment, not squared": _with_options(
         _without_negatives(losses.alignment, references.alignment, reduction="none"), exponent=1.0
