@@ -233,6 +233,15 @@ def infonce_terms(
     check_reduction(reduction)
     check_denominator(denominator, positives)
     check_rows(z1.shape[0], where, weights)
+    if z1.shape[0] != z2.shape[0]:
+        given = {
+            "exclude": exclude is not None,
+            "where": where is not None,
+            "weights": weights is not None,
+            "temperature": jnp.ndim(temperature) > 0,
+            "reduction='none'": reduction == "none",
+        }
+        _check_for_two_lengths(z1.shape[0], z2.shape[0], symmetric, given)
     z1, z2 = without_masked(where, z1, z2)
     rows = make_pairs(z1, z2, normalize, similarity, axis_name, negatives)
     options = _Options(implementation, axis_name, tile, reduction, where, weights)
@@ -306,15 +315,6 @@ def _of_several_positives(
     x, y, beside, _ = rows
     implementation, axis_name, tile, reduction, where, weights = options
     n, m = x.shape[0], y.shape[0]
-    if n != m:
-        given = {
-            "exclude": exclude is not None,
-            "where": where is not None,
-            "weights": weights is not None,
-            "temperature": jnp.ndim(temperature) > 0,
-            "reduction='none'": reduction == "none",
-        }
-        _check_for_two_lengths(n, m, symmetric, given)
     if implementation == "ring":
         raise ValueError(
             "implementation='ring' takes one positive per row; use 'tiled' with `positives`."

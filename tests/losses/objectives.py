@@ -216,6 +216,7 @@ VARIANTS = {
         denominator="negatives",
     ),
     "siglip of several": _SIGLIP._replace(
+        scalars={"logit_scale": 3.0, "logit_bias": -1.0},
         loss=_with_positives(losses.siglip),
         reference=_with_positives(references.siglip),
         of_rows="mask",

@@ -44,8 +44,8 @@ def test_masked_rows_are_as_if_they_were_not_there(name):
     batch = draw(name)
     rows, scalars, of_rows, _ = cast(batch)
     paired = [len(z) == N for z in rows]
-    garbage = jnp.where(jnp.asarray(KEPT)[:, None], 0, jnp.nan)
-    spoiled = [z + garbage if p else z for z, p in zip(rows, paired, strict=True)]
+    garbage = np.where(KEPT[:, None], np.float32(0), np.float32(np.nan))
+    spoiled = [np.asarray(z) + garbage if p else z for z, p in zip(rows, paired, strict=True)]
     fewer = [z[KEPT] if p else z for z, p in zip(rows, paired, strict=True)]
     of_fewer = [e[KEPT] if e.ndim == 1 else e[np.ix_(KEPT, KEPT)] for e in of_rows]
 
