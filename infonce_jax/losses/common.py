@@ -1,8 +1,10 @@
 """What the objectives share: normalisation, similarity, reduction and the checks of their input."""
 
 import functools
+import inspect
+import warnings
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +15,37 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 Reduction = Literal["mean", "sum", "none"]
 Similarity = Literal["inner_product", "squared_distance"]
+Axes = str | tuple[str, ...] | list[str] | None
+
+# What belongs to the rows; NumPy's arrays are taken as well.
+Ids = Int[Array | np.ndarray, "batch"]
+Mask = Bool[Array | np.ndarray, "batch"]
+Weights = Num[Array | np.ndarray, "batch"]
+Exclude = Ids | Bool[Array | np.ndarray, "batch candidates"]
+Positives = (
+    Ids
+    | tuple[Ids, Int[Array | np.ndarray, "candidates"]]
+    | Bool[Array | np.ndarray, "batch candidates"]
+)
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 class Pairs(NamedTuple):
-    """Rows whose inner products are the similarities, and the similarity of each positive pair.
+    """Rows whose inner products are the similarities, all in float32 (or float64).
 
     Attributes:
-        x: of the first view.
-        y: of the second view.
-        negatives: of candidates beside the batch, where there are any.
-        positive: similarity of row i of both views.
+        x: rows of the first view.
+        y: rows of the second view.
+        negatives: rows of the candidates beside the batch, if there are any.
+        positive: similarity of row i of both views; None if these differ in length.
     """
 
     x: Float[Array, "batch lifted"]
-    y: Float[Array, "batch lifted"]
+    y: Float[Array, "candidates lifted"]
     negatives: Float[Array, "queue lifted"] | None
-    positive: Float[Array, "batch"]
+    positive: Float[Array, "batch"] | None
 
 
 def safe_normalize(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
@@ -60,30 +77,53 @@ def make_pairs(
     z2: Array,
     normalize: bool,
     similarity: Similarity = "inner_product",
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
     negatives: Array | None = None,
+    names: tuple[str, str] = ("z1", "z2"),
 ) -> Pairs:
-    """The rows on the sphere, where `normalize`, and lifted to where similarity is a product."""
+    """Rows whose inner products are the similarities: on the sphere if `normalize`, lifted if asked.
+
+    Everything from here on is computed in float32 (float64 for float64 rows), whatever dtype comes
+    in: unit vectors rounded to bfloat16 would cost the gradient near the optimum most of its digits.
+    """
     check_flags(normalize=normalize)
-    rows = [z1, z2] if negatives is None else [z1, z2, negatives]
+    rows = [widen(z) for z in (z1, z2, *([] if negatives is None else [negatives]))]
     if normalize:
         rows = [safe_normalize(z) for z in rows]
-    wide1, wide2, *wide_negatives = (widen(z) for z in rows)
+    else:
+        named = dict(zip((*names, "negatives"), rows, strict=False))
+        _check_products_are_finite(named)
+    aligned = z1.shape == z2.shape
     if similarity == "inner_product":
         x, y, *others = rows
-        positive = jnp.sum(wide1 * wide2, axis=1)
+        positive = jnp.sum(x * y, axis=1) if aligned else None
     elif similarity == "squared_distance":
-        # Distances do not change under a translation, and the products cancel least about 0.
-        centre = over_devices(lax.pmean, jnp.mean(lax.stop_gradient(wide2), axis=0), axis_name)
-        x = _lift_anchors(wide1 - centre)
-        y, *others = (_lift_candidates(z - centre) for z in (wide2, *wide_negatives))
-        positive = -jnp.sum((wide1 - wide2) ** 2, axis=1)
+        # A translation does not change distances, and products about 0 cancel least.
+        mean = jnp.mean(lax.stop_gradient(rows[1]), axis=0, keepdims=True)
+        centre = over_devices(lax.pmean, mean, axis_name)
+        x = _lift_anchors(rows[0] - centre)
+        y, *others = (_lift_candidates(z - centre) for z in rows[1:])
+        positive = -jnp.sum((rows[0] - rows[1]) ** 2, axis=1) if aligned else None
     else:
         raise ValueError(
             f"similarity is {similarity!r}; use 'inner_product' or 'squared_distance'. The cosine is "
             "'inner_product' with normalize=True, the default."
         )
     return Pairs(x, y, others[0] if others else None, positive)
+
+
+def _check_products_are_finite(rows: dict[str, Array]) -> None:
+    """Refuses rows whose inner products overflow, if their values are known."""
+    if any(isinstance(z, jax.core.Tracer) for z in rows.values()):
+        return
+    for name, z in rows.items():
+        largest = float(np.sqrt(np.max(np.sum(np.asarray(z, np.float64) ** 2, axis=1), initial=0)))
+        # Logits and their differences stay finite for temperatures down to 1e-3 or so.
+        if np.isfinite(largest) and largest**2 > 1e-4 * float(jnp.finfo(z.dtype).max):
+            raise ValueError(
+                f"{name} has a row of norm {largest:.1e}, whose inner products overflow {z.dtype}; "
+                "divide the rows by a constant, or pass normalize=True for the cosine."
+            )
 
 
 # -‖x - y‖² is the inner product of (2x, -‖x‖², 1) and (y, 1, -‖y‖²).
@@ -110,37 +150,44 @@ def widen(z: Array) -> Array:
     return z.astype(accumulator_dtype(z.dtype))
 
 
-def as_scalar(value: Num[Array, ""] | float, *like: Array) -> Float[Array, ""]:
-    """A scalar in the accumulator's dtype, so that nothing is computed in that of a bfloat16 one."""
+def as_wide(value: Num[Array, "..."] | float, *like: Array) -> Float[Array, "..."]:
+    """A number in the accumulator's dtype, so that nothing is computed in that of a bfloat16 one."""
     return jnp.asarray(value, accumulator_dtype(jnp.result_type(*like)))
 
 
-def with_auto_axes(objective: Callable[..., Any]) -> Callable[..., Any]:
-    """Lets an objective take arrays that are sharded over explicit axes of a mesh.
+def objective(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """What every objective does before it computes: axis names, what varies, explicit sharding.
 
-    With these (`jax.make_mesh` makes them) every product of two sharded arrays asks for the sharding
-    of its result. Inside the objective the compiler chooses it, as over automatic axes; what comes
-    out is replicated, or for `reduction="none"` sharded as the rows of the first such array.
+    `axis_name` may be a list. Arrays of rows have to vary over the axes named, or the same rows
+    would be counted once per device. And arrays may be sharded over explicit axes of a mesh
+    (`jax.make_mesh` makes them), over which every product would ask for the sharding of its result:
+    inside the objective the compiler chooses it, as over automatic axes. The result is replicated,
+    or for `reduction="none"` sharded as the rows of the first such array.
     """
+    signature = inspect.signature(function)
 
-    @functools.wraps(objective)
-    def wrapped(*args, **kwargs):
+    @functools.wraps(function)
+    def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        axis_name = kwargs.get("axis_name")
+        if axis_name is not None:
+            kwargs["axis_name"] = axis_name = as_axes(axis_name)
+            _check_varying(axis_name, signature.bind(*args, **kwargs).arguments)
         leaves, tree = jax.tree.flatten((args, kwargs))
         shardings = [jax.typeof(x).sharding for x in leaves if isinstance(x, jax.Array)]
         explicit = [s for s in shardings if s.mesh.explicit_axes]
         if not explicit:
-            return objective(*args, **kwargs)
+            return function(*args, **kwargs)
         dynamic = [isinstance(x, jax.Array) for x in leaves]
 
         def of_arrays(*arrays):
             rest = iter(arrays)
             whole = [next(rest) if d else x for x, d in zip(leaves, dynamic, strict=True)]
             args, kwargs = jax.tree.unflatten(tree, whole)
-            return objective(*args, **kwargs)
+            return function(*args, **kwargs)
 
         if any(s.mesh.manual_axes for s in explicit):
             raise ValueError(
-                f"{objective.__name__} is called inside jax.shard_map over some axes of a mesh whose "
+                f"{function.__name__} is called inside jax.shard_map over some axes of a mesh whose "
                 "others are explicit, which JAX cannot leave there; make the others automatic "
                 "(jax.sharding.AxisType.Auto in jax.make_mesh), or map over all axes."
             )
@@ -153,51 +200,177 @@ def with_auto_axes(objective: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def as_axes(axis_name: Any) -> str | tuple[str, ...]:
+    """One name, or a tuple of names."""
+    if isinstance(axis_name, list | tuple):
+        return tuple(axis_name)
+    return axis_name
+
+
+def _check_varying(axis_name, arguments) -> None:
+    """Refuses arrays of rows that are the same on every device, where shard_map tracks that."""
+    tracked = varying(lax.axis_index(axis_name))
+    for name, value in arguments.items():
+        if name == "negatives":  # a queue may lie on every device
+            continue
+        for leaf in jax.tree.leaves(value):
+            if not _is_array(leaf) or np.ndim(leaf) == 0:
+                continue
+            missing = sorted(tracked - varying(leaf))
+            if missing:
+                raise ValueError(
+                    f"{name} does not vary over {', '.join(map(repr, missing))}, which axis_name "
+                    f"({axis_name!r}) names: its rows are the same on every device of that axis and "
+                    "would count once for each. Shard it over the axis in jax.shard_map's in_specs, "
+                    "or leave the axis out of axis_name."
+                )
+
+
+def varying(value: Any) -> frozenset:
+    """The mapped axes that a value varies over, as far as `jax.shard_map` tracks them."""
+    return jax.typeof(value).manual_axis_type.varying
+
+
+def row_weights(
+    n_local: int,
+    dtype: Any,
+    where: Array | None,
+    weights: Array | None,
+) -> Float[Array, "batch"] | None:
+    """What each row counts for: its weight, or 0 where the mask is False. None if all count 1."""
+    if where is None:
+        return None if weights is None else jnp.asarray(weights, dtype)
+    counts = jnp.asarray(where).astype(dtype)
+    return counts if weights is None else counts * jnp.asarray(weights, dtype)
+
+
 def reduce(
     per_example: Float[Array, "batch"],
     reduction: Reduction,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
+    weights: Float[Array, "batch"] | None = None,
 ) -> Float[Array, "..."]:
-    """Mean or sum over the batch, of all devices where `axis_name` is given, or no reduction."""
+    """Mean or sum over the batch, of all devices if `axis_name` is given, or no reduction.
+
+    With `weights` the sum is Σ w ℓ, the mean Σ w ℓ / Σ w, or 0 if all weights are 0.
+    """
     check_reduction(reduction)
+    if weights is not None:
+        per_example = per_example * weights
     if reduction == "none":
         return per_example
-    if reduction == "mean":
+    if reduction == "mean" and weights is None:
         return over_devices(lax.pmean, jnp.mean(per_example), axis_name)
-    return over_devices(lax.psum, jnp.sum(per_example), axis_name)
+    total = over_devices(lax.psum, jnp.sum(per_example), axis_name)
+    return total if reduction == "sum" else total / _sum_of(weights, axis_name)
 
 
-def over_devices(
-    collective: Callable[..., Array], value: Array, axis_name: str | tuple[str, ...] | None
-) -> Array:
-    """`lax.psum`, `lax.pmean`, … of every device's value, or the value where no axis is named."""
+def shares(
+    n_local: int,
+    dtype: Any,
+    reduction: Reduction,
+    axis_name: Axes,
+    weights: Float[Array, "batch"] | None,
+) -> Float[Array, "batch"]:
+    """What each row's loss is multiplied by, so that the sum over all devices is the reduction."""
+    if weights is None:
+        ones = jnp.ones(n_local, dtype)
+        return ones if reduction == "sum" else ones / global_size(n_local, axis_name)
+    return weights if reduction == "sum" else weights / _sum_of(weights, axis_name)
+
+
+def _sum_of(weights, axis_name):
+    total = over_devices(lax.psum, jnp.sum(weights), axis_name)
+    return jnp.where(total == 0, 1, total)
+
+
+def without_masked(where: Array | None, *rows: Array | None) -> list[Array | None]:
+    """Rows with zeros where the mask is False: what padding holds reaches neither sums nor gradients."""
+    if where is None:
+        return list(rows)
+    kept = jnp.asarray(where)[:, None]
+    return [z if z is None else jnp.where(kept, jnp.asarray(z), 0) for z in rows]
+
+
+def over_devices(collective: Callable[..., Array], value: Array, axis_name: Axes) -> Array:
+    """`lax.psum`, `lax.pmean`, … of every device's value, or the value if no axis is named."""
     return value if axis_name is None else collective(value, axis_name)
 
 
-def gather(value: Array, axis_name: str | tuple[str, ...] | None) -> Array:
+def gather(value: Array, axis_name: Axes) -> Array:
     """The rows of all devices."""
     if axis_name is None:
         return value
     return lax.all_gather(value, axis_name, axis=0, tiled=True)
 
 
-def global_size(n_local: int, axis_name: str | tuple[str, ...] | None) -> int:
-    """Rows of all devices."""
+def global_size(n_local: int, axis_name: Axes) -> int:
+    """Number of rows of all devices."""
     return n_local if axis_name is None else n_local * lax.axis_size(axis_name)
 
 
-def global_index(n_local: int, axis_name: str | tuple[str, ...] | None) -> Int[Array, "batch"]:
-    """Where this device's rows stand among the rows of all devices."""
+def number_of_rows(n: int, where: Array | None, axis_name: Axes) -> Float[Array, ""] | int:
+    """Rows of all devices that count."""
+    if where is None:
+        return global_size(n, axis_name)
+    total = over_devices(lax.psum, jnp.sum(jnp.asarray(where)), axis_name)
+    return jnp.maximum(total, 1)
+
+
+def is_below(n: int, least: int) -> bool:
+    """Whether n < least; a symbolic size of `jax.export` is taken to be large enough."""
+    return isinstance(n, int) and n < least
+
+
+def global_index(n_local: int, axis_name: Axes) -> Int[Array, "batch"]:
+    """Positions of this device's rows among the rows of all devices."""
     first = 0 if axis_name is None else lax.axis_index(axis_name) * n_local
     return first + jnp.arange(n_local)
 
 
-def own_mask(
-    n_local: int, axis_name: str | tuple[str, ...] | None
-) -> Bool[Array, "batch candidates"]:
+def own_mask(n_local: int, axis_name: Axes) -> Bool[Array, "batch candidates"]:
     """True where a column of all devices' rows is this device's row itself."""
     columns = jnp.arange(global_size(n_local, axis_name))
-    return global_index(n_local, axis_name)[:, None] == columns
+    return global_index(n_local, axis_name)[:, None] == columns[None, :]
+
+
+def as_ids(ids: Any) -> Int[Array, "batch"]:
+    """Integer ids as a JAX array in which equal stays equal and different stays different.
+
+    NumPy's 64-bit integers are replaced by their ranks if JAX would cut them to 32 bits.
+    """
+    if unwrap := getattr(ids, "__jax_array__", None):
+        ids = unwrap()
+    if isinstance(ids, np.ndarray) and jax.dtypes.canonicalize_dtype(ids.dtype) != ids.dtype:
+        _, ids = np.unique(ids, return_inverse=True)
+        ids = ids.astype(np.int32)
+    return jnp.asarray(ids)
+
+
+def known(value: Any) -> np.ndarray | None:
+    """An array's values if they are known, and None while it is traced."""
+    if unwrap := getattr(value, "__jax_array__", None):
+        value = unwrap()
+    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+
+
+def warn_if_nothing_is_left(name: str, mask_or_ids: Any) -> None:
+    """Warns if known ids or a known mask leave some row without any negative."""
+    values = known(mask_or_ids)
+    if values is None or len(values) < 2:
+        return
+    if values.ndim == 1:
+        empty = len(values) if (values == values[0]).all() else 0
+    else:
+        left = ~values
+        if left.shape[0] == left.shape[1]:
+            left = left & ~np.eye(len(left), dtype=bool)
+        empty = int(np.sum(~left.any(axis=1)))
+    if empty:
+        warnings.warn(
+            f"{name} leaves {empty} of {len(values)} rows without a negative; their loss is 0.",
+            stacklevel=2,
+        )
 
 
 def check_reduction(reduction: str) -> None:
@@ -205,23 +378,54 @@ def check_reduction(reduction: str) -> None:
         raise ValueError(f"reduction is {reduction!r}; use 'mean', 'sum' or 'none'.")
 
 
-def check_pair(z1: Array, z2: Array, names: tuple[str, str] = ("z1", "z2")) -> None:
+def check_pair(
+    z1: Array,
+    z2: Array,
+    names: tuple[str, str] = ("z1", "z2"),
+    same_length: bool = True,
+) -> None:
     check_arrays(**dict(zip(names, (z1, z2), strict=True)))
-    if z1.ndim != 2 or z1.shape != z2.shape:
+    shapes = f"{names[0]} has shape {z1.shape} and {names[1]} {z2.shape}; both must be [batch, dim]"
+    if z1.ndim != 2 or z2.ndim != 2 or z1.shape[1] != z2.shape[1]:
+        raise ValueError(f"{shapes}, of the same dim.")
+    if same_length and z1.shape != z2.shape:
         raise ValueError(
-            f"{names[0]} has shape {z1.shape} and {names[1]} {z2.shape}; both must be [batch, dim],"
-            " row i of one being the positive of row i of the other."
+            f"{shapes}, and row i of one is the positive of row i of the other. For more candidates "
+            "than queries pass the others as negatives, or say which rows belong together."
         )
-    if z1.shape[0] == 0:
+    if is_below(z1.shape[0], 1) or is_below(z2.shape[0], 1):
         raise ValueError(
             f"The batch is empty ({names[0]} has shape {z1.shape}); pass at least one pair."
         )
-    check_floating(**{names[0]: z1, names[1]: z2})
+    check_floating(**dict(zip(names, (z1, z2), strict=True)))
+
+
+def check_rows(n: int, where: Any = None, weights: Any = None) -> None:
+    """Checks a mask and weights of `n` rows."""
+    if where is not None:
+        check_arrays(where=where)
+        if np.shape(where) != (n,) or jnp.result_type(where) != jnp.bool_:
+            raise ValueError(
+                f"where has shape {np.shape(where)} and dtype {jnp.result_type(where)}; pass a "
+                f"boolean mask of the rows [{n}], True where a row counts."
+            )
+    if weights is not None:
+        check_arrays(weights=weights)
+        dtype = jnp.result_type(weights)
+        real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+        if np.shape(weights) != (n,) or not real:
+            raise ValueError(
+                f"weights has shape {np.shape(weights)} and dtype {dtype}; pass one real number per "
+                f"row [{n}]."
+            )
+        values = known(weights)
+        if values is not None and not (values >= 0).all():
+            raise ValueError(f"weights has {values.min()} among its values; pass none below 0.")
 
 
 def check_negatives(negatives: Array, dim: int) -> None:
     check_floating(negatives=negatives)
-    if negatives.ndim != 2 or negatives.shape[1] != dim or len(negatives) == 0:
+    if negatives.ndim != 2 or negatives.shape[1] != dim or is_below(negatives.shape[0], 1):
         raise ValueError(
             f"negatives has shape {negatives.shape}; it must be [queue, {dim}] with at least one row,"
             " of the dimension of the batch."
@@ -241,6 +445,11 @@ def check_floating(**arrays: Array) -> None:
     for name, z in arrays.items():
         if not jnp.issubdtype(z.dtype, jnp.floating):
             raise TypeError(f"{name} has dtype {z.dtype}; cast it to a floating-point dtype.")
+        if z.dtype.itemsize < 2:
+            raise TypeError(
+                f"{name} has dtype {z.dtype}, in which its gradient would round to zero; pass "
+                f"{name}.astype(jnp.bfloat16), or a wider dtype."
+            )
 
 
 def check_static(**options: Any) -> None:
@@ -294,17 +503,38 @@ def static_scalar(name: str, value: Num[Array, ""] | float) -> float | int:
     return np.asarray(value).item()
 
 
-def check_positive(name: str, value: Num[Array, ""] | float, hint: str) -> None:
+def check_positive(name: str, value: Num[Array, "..."] | float, hint: str) -> None:
     check_scalars(**{name: value})
-    if unwrap := getattr(value, "__jax_array__", None):
-        value = unwrap()
-    # A traced value is not known yet.
-    if not isinstance(value, jax.core.Tracer) and not np.asarray(value) > 0:
-        raise ValueError(f"{name} is {value}; it must be positive ({hint}).")
+    _check_values_are_positive(name, value, hint)
 
 
-def check_temperature(temperature: Num[Array, ""] | float) -> None:
-    check_positive("temperature", temperature, "0.05 to 1 is usual")
+def check_temperature(temperature: Num[Array, "..."] | float, n: int | None = None) -> None:
+    """A positive number; or, for a batch of `n` rows, one of each row."""
+    if n is not None and _is_array(temperature) and np.shape(temperature) not in ((), (n,)):
+        raise ValueError(
+            f"temperature must be a scalar, it has shape {np.shape(temperature)}; pass a number, a "
+            f"0-d array or one temperature per row [{n}], and map over several values with jax.vmap."
+        )
+    if n is None or not _is_array(temperature) or np.ndim(temperature) == 0:
+        check_scalars(temperature=temperature)
+    elif not jnp.issubdtype(jnp.result_type(temperature), jnp.floating):
+        raise TypeError(f"temperature has dtype {jnp.result_type(temperature)}; pass real numbers.")
+    _check_values_are_positive("temperature", temperature, "0.05 to 1 is usual")
+
+
+def _check_values_are_positive(name: str, value: Any, hint: str) -> None:
+    values = known(value)
+    if values is None:
+        return
+    wide = values.astype(np.float64)
+    if not (wide > 0).all():
+        raise ValueError(f"{name} is {values}; it must be positive ({hint}).")
+    limits = np.finfo(np.float32)
+    if not (np.isfinite(wide).all() and (wide >= float(limits.tiny)).all()):
+        raise ValueError(
+            f"{name} is {values}, outside of the normal numbers of float32, {limits.tiny:.1e} to "
+            f"{limits.max:.1e}; it must lie within them ({hint})."
+        )
 
 
 def _is_array(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """Gradient caching: batches larger than an encoder's activations allow."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,8 @@ def microbatched(encode: Callable[..., Any], size: int) -> Callable[..., Any]:
     is that of the embeddings and of one micro-batch's activations. This is gradient caching, at
     the price of one more forward pass.
 
+    Call it inside of `jax.jit`: outside, its loop is compiled in every call.
+
     Exact for encoders that treat every example alone. Random layers need their keys as an input,
     one per example (`jax.random.split(key, batch)`), which are then the same in both passes.
     Not exact where examples meet inside of the encoder: batch normalisation in training mode takes
@@ -36,19 +39,21 @@ def microbatched(encode: Callable[..., Any], size: int) -> Callable[..., Any]:
     Args:
         encode: function of parameters and of arrays whose first axis is the batch, to arrays whose
             first axis is the batch.
-        size: examples in a micro-batch. The last one may be smaller.
+        size: examples in a micro-batch. The last one may be smaller, unless the batch is sharded
+            over explicit axes of a mesh: then `size` has to divide the batch, and the number of
+            shards has to divide `size`.
 
     Returns:
         A function with the arguments of `encode`.
 
     Raises:
-        TypeError: where `size` is no integer.
-        ValueError: where `size` is below 1, the inputs' first axes differ or are empty, or `encode`
-            returns something without the batch's axis.
+        TypeError: if `size` is not an integer.
+        ValueError: if `size` is below 1 or does not fit the sharding, the inputs' first axes differ
+            or are empty, or `encode` returns something without the batch's axis.
 
     References:
-        Gao, Zhang, Han, Callan, `Scaling Deep Contrastive Learning Batch Size under Memory Limited
-        Setup <https://arxiv.org/abs/2101.06983>`_, 2021.
+        Gao, Zhang, Han, Callan, [Scaling Deep Contrastive Learning Batch Size under Memory Limited
+        Setup](https://arxiv.org/abs/2101.06983), 2021.
     """
     try:
         size = operator.index(size)
@@ -75,8 +80,9 @@ def microbatched(encode: Callable[..., Any], size: int) -> Callable[..., Any]:
         (batch,) = lengths
         if not batch:
             raise ValueError("The batch is empty; pass at least one example.")
+        _check_shards(batch, size, inputs)
 
-        # Rematerialisation saves the inputs of a micro-batch alone.
+        # Rematerialisation saves only the inputs of a micro-batch.
         @jax.checkpoint
         def encode_part(part):
             return encode(params, *part)
@@ -84,8 +90,8 @@ def microbatched(encode: Callable[..., Any], size: int) -> Callable[..., Any]:
         whole = batch - batch % size
         outputs = []
         if whole:
-            # A micro-batch takes examples from all over the batch: where that is sharded over devices,
-            # so is each micro-batch then, and not the loop over them.
+            # A micro-batch takes examples from all over the batch: if that is sharded over devices, so
+            # is each micro-batch, and not the loop over them.
             def split(a):
                 return a[:whole].reshape(size, -1, *a.shape[1:]).swapaxes(0, 1)
 
@@ -104,3 +110,19 @@ def microbatched(encode: Callable[..., Any], size: int) -> Callable[..., Any]:
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
 
     return apply
+
+
+def _check_shards(batch: int, size: int, inputs: Any) -> None:
+    """Refuses micro-batches that explicit sharding of the batch cannot be divided into."""
+    for leaf in jax.tree.leaves(inputs):
+        if not isinstance(leaf, jax.Array):
+            continue
+        sharding = jax.typeof(leaf).sharding
+        axes = sharding.spec[0] if sharding.mesh.explicit_axes and len(sharding.spec) else None
+        axes = (axes,) if isinstance(axes, str) else axes or ()
+        shards = math.prod(sharding.mesh.shape[axis] for axis in axes)
+        if shards > 1 and (batch % size or size % shards):
+            raise ValueError(
+                f"size is {size}, and the batch of {batch} examples has {shards} shards over explicit "
+                f"axes of a mesh; pass a size that divides {batch} and is a multiple of {shards}."
+            )

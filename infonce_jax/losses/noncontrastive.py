@@ -1,41 +1,44 @@
-"""Objectives without negatives, for comparison, and the two properties InfoNCE balances.
+"""Objectives without negatives, for comparison, and the two properties that InfoNCE balances.
 
-All are O(batch · dim²) or less but `uniformity`, which sums over pairs and tiles as `infonce` does.
+All are O(batch · dim²) or less, except `uniformity`, which sums over pairs as `infonce` does.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Num
 
 from infonce_jax.losses.common import (
+    Axes,
+    Mask,
     Reduction,
-    as_scalar,
-    check_arrays,
-    check_floating,
+    as_wide,
     check_pair,
     check_positive,
+    check_rows,
     check_scalars,
     gather,
     global_size,
+    is_below,
+    number_of_rows,
+    objective,
     over_devices,
     reduce,
     safe_normalize,
     static_scalar,
     widen,
-    with_auto_axes,
+    without_masked,
 )
-from infonce_jax.losses.tiles import Implementation, make_plan, self_lse
+from infonce_jax.losses.tiles import Implementation, make_plan, own_pairs, safe_lse, self_lse
 
 
-@with_auto_axes
+@objective
 def alignment(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
     *,
     exponent: float = 2.0,
     reduction: Reduction = "mean",
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, "..."]:
     """Wang and Isola's alignment, E ‖u - v‖^α of positive pairs on the unit sphere.
 
@@ -43,17 +46,15 @@ def alignment(
         z1: representations of the first view.
         z2: representations of the second view.
         exponent: α > 0; static.
-        reduction: "mean", "sum" or "none".
-        axis_name: see `infonce`.
 
     References:
-        Wang, Isola, `Understanding Contrastive Representation Learning through Alignment and
-        Uniformity on the Hypersphere <https://arxiv.org/abs/2005.10242>`_, 2020, eq. 6.
+        Wang, Isola, [Understanding Contrastive Representation Learning through Alignment and
+        Uniformity on the Hypersphere](https://arxiv.org/abs/2005.10242), 2020, eq. 6.
     """
     check_pair(z1, z2)
     exponent = static_scalar("exponent", exponent)
     check_positive("exponent", exponent, "2 is usual")
-    difference = widen(safe_normalize(z1)) - widen(safe_normalize(z2))
+    difference = safe_normalize(widen(z1)) - safe_normalize(widen(z2))
     square = jnp.sum(difference**2, axis=1)
     if exponent == 2:
         return reduce(square, reduction, axis_name)
@@ -63,13 +64,14 @@ def alignment(
     return reduce(jnp.where(equal, 0, power), reduction, axis_name)
 
 
-@with_auto_axes
+@objective
 def uniformity(
     z: Float[Array, "batch dim"],
     *,
     t: Num[Array, ""] | float = 2.0,
+    where: Mask | None = None,
     implementation: Implementation = "auto",
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""]:
     """Wang and Isola's uniformity, log E exp(-t ‖u - v‖²) over distinct rows on the unit sphere.
@@ -78,36 +80,45 @@ def uniformity(
         z: representations, at least two rows. Rows of zeros, which have no direction, count as one
             direction at right angles to all others.
         t: inverse width of the Gaussian potential; differentiable.
-        implementation: see `infonce`.
-        axis_name: see `infonce`.
-        tile: see `infonce`.
+        where: rows that count. If fewer than two do, the value is 0.
 
     References:
         Wang, Isola, 2020, eq. 7; see `alignment`.
     """
     check_pair(z, z, ("z", "z"))
     check_scalars(t=t)
-    u = safe_normalize(z)
-    n_all = global_size(len(z), axis_name)
-    if n_all < 2:
+    n = z.shape[0]
+    check_rows(n, where)
+    n_all = global_size(n, axis_name)
+    if is_below(n_all, 2):
         raise ValueError(f"z has shape {z.shape}; uniformity needs at least two rows.")
-    plan = make_plan(implementation, len(z), n_all, axis_name, tile)
+    (z,) = without_masked(where, z)
+    u = safe_normalize(widen(z))
+    plan = make_plan(implementation, n, n_all, axis_name, tile)
     # A row of zeros gets a direction of its own, so that on the sphere all norms are 1 and
     # -t‖u - v‖² = 2t u·v - t(‖u‖² + ‖v‖²) = 2t u·v - 2t.
     is_zero = jnp.all(u == 0, axis=1, keepdims=True).astype(u.dtype)
-    t = as_scalar(t, z)
-    per_row = self_lse(jnp.concatenate([u, is_zero], axis=1), 2 * t, plan)
-    total = over_devices(lax.pmean, jax.nn.logsumexp(gather(per_row, axis_name)), axis_name)
-    return total - 2 * t - jnp.log(n_all) - jnp.log(n_all - 1)
+    t = as_wide(t, u)
+    pairs = None if where is None else own_pairs(None, n, axis_name, where)
+    per_row = self_lse(jnp.concatenate([u, is_zero], axis=1), 2 * t, plan, pairs)
+    counted = number_of_rows(n, where, axis_name)
+    if where is not None:
+        per_row = jnp.where(jnp.asarray(where), per_row, -jnp.inf)
+    total = over_devices(lax.pmean, safe_lse(gather(per_row, axis_name), 0), axis_name)
+    if where is None:
+        return total - 2 * t - jnp.log(counted) - jnp.log(counted - 1)
+    others = jnp.maximum(counted - 1, 1)
+    total = jnp.where(jnp.isneginf(total), 2 * t, total)
+    return jnp.where(counted > 1, total - 2 * t - jnp.log(counted) - jnp.log(others), 0)
 
 
-@with_auto_axes
+@objective
 def negative_cosine(
     prediction: Float[Array, "batch dim"],
     target: Float[Array, "batch dim"],
     *,
     reduction: Reduction = "mean",
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, "..."]:
     """The term of SimSiam and BYOL, -p·z / (‖p‖ ‖z‖), the target held fixed.
 
@@ -117,30 +128,28 @@ def negative_cosine(
     Args:
         prediction: the predictor's output for one view.
         target: the other view's projection, through which no gradient passes.
-        reduction: "mean", "sum" or "none".
-        axis_name: see `infonce`.
 
     References:
-        Chen, He, `Exploring Simple Siamese Representation Learning
-        <https://arxiv.org/abs/2011.10566>`_, 2020, eq. 1; Grill et al., `Bootstrap Your Own Latent
-        <https://arxiv.org/abs/2006.07733>`_, 2020, eq. 2.
+        Chen, He, [Exploring Simple Siamese Representation
+        Learning](https://arxiv.org/abs/2011.10566), 2020, eq. 1.
+        Grill et al., [Bootstrap Your Own Latent](https://arxiv.org/abs/2006.07733), 2020, eq. 2.
     """
     check_pair(prediction, target, ("prediction", "target"))
     target = lax.stop_gradient(target)
-    cosine = jnp.sum(widen(safe_normalize(prediction)) * widen(safe_normalize(target)), axis=1)
+    cosine = jnp.sum(safe_normalize(widen(prediction)) * safe_normalize(widen(target)), axis=1)
     return reduce(-cosine, reduction, axis_name)
 
 
-@with_auto_axes
+@objective
 def barlow_twins(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
     *,
     off_diagonal_weight: Num[Array, ""] | float = 5e-3,
     epsilon: float = 1e-5,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
-    """Barlow Twins: the cross-correlation of the two views is to be the identity.
+    """Barlow Twins: draws the cross-correlation of the two views to the identity.
 
         L = Σ_k (1 - C_kk)² + λ Σ_{k≠l} C_kl²,   C = Ẑ1ᵀ Ẑ2 / batch,
 
@@ -151,23 +160,23 @@ def barlow_twins(
         z2: representations of the second view.
         off_diagonal_weight: λ.
         epsilon: ε > 0, which keeps constant coordinates finite.
-        axis_name: see `infonce`; means, variances and correlations are those of all devices' rows.
+        axis_name: means, variances and correlations are those of all devices' rows.
 
     References:
-        Zbontar, Jing, Misra, LeCun, Deny, `Barlow Twins <https://arxiv.org/abs/2103.03230>`_, 2021,
+        Zbontar, Jing, Misra, LeCun, Deny, [Barlow Twins](https://arxiv.org/abs/2103.03230), 2021,
         eq. 1-2.
     """
     check_pair(z1, z2)
     check_scalars(off_diagonal_weight=off_diagonal_weight)
     check_positive("epsilon", epsilon, "1e-5 is usual")
     unit1, unit2 = (_batch_normalize(widen(z), epsilon, axis_name) for z in (z1, z2))
-    correlation = over_devices(lax.pmean, _product(unit1.T, unit2) / len(z1), axis_name)
+    correlation = over_devices(lax.pmean, _product(unit1.T, unit2) / z1.shape[0], axis_name)
     diagonal = jnp.diagonal(correlation)
     off_diagonal = jnp.sum(_without_diagonal(correlation) ** 2)
-    return jnp.sum((1 - diagonal) ** 2) + off_diagonal_weight * off_diagonal
+    return jnp.sum((1 - diagonal) ** 2) + as_wide(off_diagonal_weight, diagonal) * off_diagonal
 
 
-@with_auto_axes
+@objective
 def vicreg(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -176,7 +185,7 @@ def vicreg(
     variance_weight: Num[Array, ""] | float = 25.0,
     covariance_weight: Num[Array, ""] | float = 1.0,
     epsilon: float = 1e-4,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """VICReg: invariance, variance and covariance.
 
@@ -192,10 +201,10 @@ def vicreg(
         variance_weight: μ.
         covariance_weight: ν.
         epsilon: ε > 0, which keeps the root's gradient finite.
-        axis_name: see `infonce`; variances and covariances are those of all devices' rows.
+        axis_name: variances and covariances are those of all devices' rows.
 
     References:
-        Bardes, Ponce, LeCun, `VICReg <https://arxiv.org/abs/2105.04906>`_, 2022, eq. 1-6.
+        Bardes, Ponce, LeCun, [VICReg](https://arxiv.org/abs/2105.04906), 2022, eq. 1-6.
     """
     check_pair(z1, z2)
     check_scalars(
@@ -204,68 +213,36 @@ def vicreg(
         covariance_weight=covariance_weight,
     )
     check_positive("epsilon", epsilon, "1e-4 is usual")
-    n_all = global_size(len(z1), axis_name)
-    if n_all < 2:
+    n_all = global_size(z1.shape[0], axis_name)
+    if is_below(n_all, 2):
         raise ValueError(f"z1 has shape {z1.shape}; a variance needs at least two rows.")
     z1, z2 = widen(z1), widen(z2)
 
     def variance_and_covariance(z):
         centred = _centre(z, axis_name)
         product = over_devices(lax.psum, _product(centred.T, centred), axis_name)
-        covariance = product / (n_all - 1)
-        deviation = jnp.sqrt(jnp.diagonal(covariance) + epsilon)
+        covariance = product / as_wide(n_all - 1, z)
+        deviation = jnp.sqrt(jnp.diagonal(covariance) + as_wide(epsilon, z))
         off_diagonal = jnp.sum(_without_diagonal(covariance) ** 2)
         return jnp.mean(jnp.maximum(0, 1 - deviation)), off_diagonal / z.shape[1]
 
     (variance1, covariance1), (variance2, covariance2) = map(variance_and_covariance, (z1, z2))
     invariance = over_devices(lax.pmean, jnp.mean((z1 - z2) ** 2), axis_name)
     return (
-        invariance_weight * invariance
-        + variance_weight * (variance1 + variance2) / 2
-        + covariance_weight * (covariance1 + covariance2)
+        as_wide(invariance_weight, z1) * invariance
+        + as_wide(variance_weight, z1) * (variance1 + variance2) / 2
+        + as_wide(covariance_weight, z1) * (covariance1 + covariance2)
     )
 
 
-@with_auto_axes
-def cross_entropy(
-    logits: Float[Array, "batch classes"],
-    labels: Int[Array, "batch"],
-    *,
-    reduction: Reduction = "mean",
-    axis_name: str | tuple[str, ...] | None = None,
-) -> Float[Array, "..."]:
-    """Supervised cross-entropy in nats, ℓ_i = -s_{i,label_i} + log Σ_c exp(s_ic).
-
-    Args:
-        logits: s, one column per class.
-        labels: class of each row, in [0, classes). A label outside gives NaN.
-        reduction: "mean", "sum" or "none".
-        axis_name: see `infonce`.
-    """
-    check_floating(logits=logits)
-    check_arrays(labels=labels)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"logits has shape {logits.shape} and labels {labels.shape}; they must be "
-            "[batch, classes] and [batch]."
-        )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels has dtype {labels.dtype}; pass the class of each row, an integer.")
-    logits = widen(logits)
-    own = jnp.take_along_axis(logits, labels[:, None], axis=1, mode="fill", fill_value=jnp.nan)
-    in_range = labels >= 0
-    own = jnp.where(in_range, own[:, 0], jnp.nan)
-    return reduce(jax.nn.logsumexp(logits, axis=1) - own, reduction, axis_name)
-
-
 def _centre(z, axis_name):
-    return z - over_devices(lax.pmean, jnp.mean(z, axis=0), axis_name)
+    return z - over_devices(lax.pmean, jnp.mean(z, axis=0, keepdims=True), axis_name)
 
 
 def _batch_normalize(z, epsilon, axis_name):
     centred = _centre(z, axis_name)
-    variance = over_devices(lax.pmean, jnp.mean(centred**2, axis=0), axis_name)
-    return centred * lax.rsqrt(variance + epsilon)
+    variance = over_devices(lax.pmean, jnp.mean(centred**2, axis=0, keepdims=True), axis_name)
+    return centred * lax.rsqrt(variance + as_wide(epsilon, z))
 
 
 def _product(a, b):

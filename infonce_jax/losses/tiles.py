@@ -1,13 +1,13 @@
 """Sums over all pairs of rows, dense or in tiles: what the pairwise objectives are made of.
 
-Every contrastive loss here needs, of the logits s_ij = scale · x_i·y_j, only sums along rows and
-columns: log Σ_j exp(s_ij), or Σ_j softplus(s_ij). The tiled form makes them, and their gradients,
-from tiles of s that are thrown away, so memory is O(batch · dim) and not O(batch²).
+Every contrastive loss here needs only sums of the logits s_ij = scale · x_i·y_j along rows and
+columns: log Σ_j exp(s_ij), or Σ_j softplus(s_ij). The tiled form computes them and their gradients
+tile by tile and keeps no tile, so memory is O(batch · dim) and not O(batch²).
 """
 
 import functools
 import operator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,17 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from infonce_jax.losses.common import (
+    Axes,
     accumulator_dtype,
+    as_ids,
     check_arrays,
     check_static,
     gather,
     global_index,
     global_size,
     own_mask,
+    varying,
+    warn_if_nothing_is_left,
 )
 
 Implementation = Literal["auto", "dense", "tiled", "ring"]
@@ -31,7 +35,7 @@ Implementation = Literal["auto", "dense", "tiled", "ring"]
 # exponential then serves rows and columns alike.
 _UNSHIFTED_LIMIT = 40.0
 
-# Up to so many pairs the dense matrix is the faster one (benchmarks/losses.py measures it).
+# Up to this many pairs the dense matrix is faster (benchmarks/losses.py measures it).
 _DENSE_PAIRS = {"cpu": 1536 * 1536}
 _DENSE_PAIRS_ELSEWHERE = 2048 * 2048
 
@@ -53,14 +57,14 @@ class Plan(NamedTuple):
         triangle: the columns are the rows themselves, and only pairs i < j are summed.
         tile: rows and columns of a tile; (0, 0) for the backend's own.
         axis_name: mapped axis over which the rows of x and of y are sharded.
-        ring: pass y round the devices instead of gathering it.
+        ring: pass y around the devices instead of gathering it.
     """
 
     tiled: bool = False
     columns: bool = False
     triangle: bool = False
     tile: tuple[int, int] = (0, 0)
-    axis_name: str | tuple[str, ...] | None = None
+    axis_name: Axes = None
     ring: bool = False
 
 
@@ -68,30 +72,38 @@ def make_plan(
     implementation: Implementation,
     n_rows: int,
     n_columns: int,
-    axis_name: str | tuple[str, ...] | None,
+    axis_name: Axes,
     tile: tuple[int, int] | None = None,
 ) -> Plan:
     """The plan that `implementation` asks for; "auto" goes by the number of pairs and the backend.
 
+    A symbolic batch (`jax.export`) is "dense" by "auto".
+
     Raises:
         TypeError: for a traced tile.
-        ValueError: for an unknown implementation, a ring without an axis, or a tile that is not two
-            integers of at least 1.
+        ValueError: for an unknown implementation, a ring without an axis, a tile that is not two
+            integers of at least 1, or a tiled form of a symbolic batch.
     """
+    symbolic = not (isinstance(n_rows, int) and isinstance(n_columns, int))
     if tile is not None:
         tile = _as_tile(tile)
     if implementation == "ring" and axis_name is None:
         raise ValueError(
-            "implementation='ring' passes negatives round the devices of a mapped axis; call the "
+            "implementation='ring' passes negatives around the devices of a mapped axis; call the "
             "loss inside jax.shard_map and name that axis in axis_name."
         )
     if implementation == "auto":
         dense_pairs = _DENSE_PAIRS.get(jax.default_backend(), _DENSE_PAIRS_ELSEWHERE)
-        many = n_rows * n_columns > dense_pairs
+        many = not symbolic and n_rows * n_columns > dense_pairs
         implementation = "tiled" if many else "dense"
     if implementation not in ("dense", "tiled", "ring"):
         raise ValueError(
             f"implementation is {implementation!r}; use 'auto', 'dense', 'tiled' or 'ring'."
+        )
+    if symbolic and implementation != "dense":
+        raise ValueError(
+            f"implementation is {implementation!r} and the batch has the symbolic size {n_rows}; the "
+            "number of tiles has to be known. Export with implementation='dense', or a fixed size."
         )
     return Plan(
         tiled=implementation != "dense",
@@ -120,7 +132,7 @@ def row_and_column_lse(
     y: Float[Array, "m dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    exclude: tuple[Int[Array, "n"], Int[Array, "m"]] | Bool[Array, "n m"] | None = None,
+    exclude: tuple[Int[Array, "n *k"], Int[Array, "m *k"]] | Bool[Array, "n m"] | None = None,
 ) -> tuple[Float[Array, "n"], Float[Array, "m"]]:
     """log Σ_j exp(s_ij) for every row and log Σ_i exp(s_ij) for every column, s = scale · x yᵀ.
 
@@ -129,9 +141,9 @@ def row_and_column_lse(
         y: columns. Under `plan.axis_name` the rows of x and y held by all devices take part.
         scale: multiplies the inner products; differentiable.
         plan: see `Plan`.
-        exclude: pairs left out: an id for each row and each column, those with the same id being
-            left out, or a mask that is True there. With every candidate left out the sum is -inf
-            and its gradient zero.
+        exclude: pairs left out: an id, or several in a row, for each row and each column, those
+            with the same id in any place being left out; or a mask that is True there. With every
+            candidate left out the sum is -inf and its gradient zero.
     """
     return _row_and_column(plan._replace(columns=True), x, y, scale, exclude)
 
@@ -141,7 +153,7 @@ def row_lse(
     y: Float[Array, "m dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    exclude: tuple[Int[Array, "n"], Int[Array, "m"]] | Bool[Array, "n m"] | None = None,
+    exclude: tuple[Int[Array, "n *k"], Int[Array, "m *k"]] | Bool[Array, "n m"] | None = None,
 ) -> Float[Array, "n"]:
     """log Σ_j exp(s_ij) for every row; see `row_and_column_lse`."""
     return _row_and_column(plan._replace(columns=False), x, y, scale, exclude)[0]
@@ -152,46 +164,56 @@ def lse_beside(
     negatives: Float[Array, "queue dim"],
     scale: Num[Array, ""] | float,
     implementation: Implementation,
-    axis_name: str | tuple[str, ...] | None,
+    axis_name: Axes,
     tile: tuple[int, int] | None,
 ) -> tuple[Float[Array, "n"], int]:
-    """log Σ_j exp(s_ij) over candidates beside the batch, and how many of these there are.
+    """log Σ_j exp(s_ij) over candidates beside the batch, and the number of these.
 
-    Of a mapped axis over which x varies and the negatives do not, every device holds the same ones,
-    and they count once.
+    Negatives that do not vary over a mapped axis are the same on all of its devices and count once.
     """
-    axes = (axis_name,) if isinstance(axis_name, str) else tuple(axis_name or ())
-    # Where shard_map does not track what varies, nothing does: then each device's are its own.
-    if set(axes) <= _varying(x):
-        axes = tuple(axis for axis in axes if axis in _varying(negatives))
-    over = axes or None
-    n_all = global_size(len(negatives), over)
+    over = axes_of_parts(x, negatives, axis_name)
+    n_all = global_size(len_of(negatives), over)
     if implementation == "ring" and axis_name is not None and over is None:
         implementation = "tiled"
-    plan = make_plan(implementation, len(x), n_all, over, tile)
+    plan = make_plan(implementation, len_of(x), n_all, over, tile)
     return row_lse(x, _vary(negatives, x), scale, plan), n_all
+
+
+def axes_of_parts(x: Array, negatives: Array, axis_name: Axes) -> tuple[str, ...] | None:
+    """The axes over which each device holds its own part of the negatives, if there are any."""
+    axes = (axis_name,) if isinstance(axis_name, str) else tuple(axis_name or ())
+    # If shard_map does not track what varies, nothing does: then each device's are its own.
+    if set(axes) <= varying(x):
+        axes = tuple(axis for axis in axes if axis in varying(negatives))
+    return axes or None
+
+
+def len_of(value: Array) -> int:
+    """Rows of an array; `len` refuses the symbolic sizes of `jax.export`."""
+    return value.shape[0]
 
 
 def self_lse(
     z: Float[Array, "n dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    ids: Int[Array, "n"] | None = None,
+    pairs: tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | None = None,
 ) -> Float[Array, "n"]:
     """log Σ_{j≠i} exp(s_ij) for every row of s = scale · z zᵀ.
 
-    On one device tiles below the diagonal are spared.
+    On one device tiles below the diagonal are skipped.
 
     Args:
         z: rows.
         scale: multiplies the inner products; differentiable.
         plan: see `Plan`.
-        ids: rows with the same id are left out of each other's sums.
+        pairs: pairs left out beside each row itself, as ids; the pairs (i, j) and (j, i) alike.
     """
     if not plan.tiled or plan.axis_name is not None:
-        return row_lse(z, z, scale, plan, own_pairs(ids, len(z), plan.axis_name))
+        pairs = own_pairs(None, len_of(z), plan.axis_name) if pairs is None else pairs
+        return row_lse(z, z, scale, plan, pairs)
     plan = plan._replace(columns=True, triangle=True)
-    above, below = _row_and_column(plan, z, None, scale, None if ids is None else (ids, ids))
+    above, below = _row_and_column(plan, z, None, scale, pairs)
     return safe_logaddexp(above, below)
 
 
@@ -202,7 +224,7 @@ def weighted_row_loss(
     positive: Float[Array, "n"],
     weights: Float[Array, "n"],
     plan: Plan,
-    exclude: tuple[Int[Array, "n"], Int[Array, "n"]] | Bool[Array, "n m"],
+    exclude: tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n m"],
 ) -> Float[Array, ""]:
     """Σ_i w_i log(1 + Σ_j exp(s_ij - p_i)), its gradient made in the same pass as its value.
 
@@ -233,7 +255,7 @@ def row_softplus(
     bias: Num[Array, ""] | float,
     weights: Float[Array, "n"] | None,
     plan: Plan,
-    exclude: tuple[Int[Array, "n"], Int[Array, "n"]] | Bool[Array, "n m"],
+    exclude: tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n m"],
 ) -> Float[Array, "..."]:
     """Σ_j log(1 + exp(s_ij + bias)) for every row, or their weighted sum if weights are given.
 
@@ -255,27 +277,79 @@ def row_softplus(
 def own_pairs(
     exclude: Int[Array, "n"] | Bool[Array, "n candidates"] | None,
     n_local: int,
-    axis_name: str | tuple[str, ...] | None,
-) -> tuple[Int[Array, "n"], Int[Array, "n"]] | Bool[Array, "n candidates"]:
-    """Each row's own partner, column i of row i, and what `exclude` says, as pairs to leave out.
+    axis_name: Axes,
+    where: Bool[Array, "n"] | None = None,
+    is_only_source: bool = True,
+) -> tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n candidates"]:
+    """Pairs to leave out: each row's own partner, what `exclude` says, and rows that do not count.
+
+    Args:
+        exclude: an id per row, or a mask.
+        n_local: rows on this device.
+        axis_name: mapped axis over which the rows are sharded.
+        where: rows that count; the others are left out as rows and as columns.
+        is_only_source: the batch holds all negatives; a row without any is then worth a warning.
 
     Raises:
-        TypeError: where `exclude` is no array.
-        ValueError: where `exclude` is neither an integer per row nor a mask of rows by candidates.
+        TypeError: if `exclude` is not an array.
+        ValueError: if `exclude` is neither an integer per row nor a mask of rows by candidates.
     """
     if exclude is None:
-        own = global_index(n_local, axis_name)
-        return own, own
+        ids = global_index(n_local, axis_name)
+        return _with_masked(ids, where)
     check_arrays(exclude=exclude)
     n_all = global_size(n_local, axis_name)
-    if exclude.shape == (n_local,) and jnp.issubdtype(exclude.dtype, jnp.integer):
-        return exclude, exclude
-    if exclude.shape == (n_local, n_all) and exclude.dtype == jnp.bool_:
-        return exclude | own_mask(n_local, axis_name)
+    dtype = jnp.result_type(exclude)
+    if exclude.shape == (n_local,) and jnp.issubdtype(dtype, jnp.integer):
+        ids = as_ids(exclude)
+        if is_only_source and axis_name is None:
+            warn_if_nothing_is_left("exclude", ids)
+        return _with_masked(ids, where)
+    if exclude.shape == (n_local, n_all) and dtype == jnp.bool_:
+        if is_only_source and axis_name is None:
+            warn_if_nothing_is_left("exclude", exclude)
+        mask = jnp.asarray(exclude) | own_mask(n_local, axis_name)
+        if where is None:
+            return mask
+        counts = jnp.asarray(where)
+        return mask | ~counts[:, None] | ~gather(counts, axis_name)[None, :]
     raise ValueError(
         f"exclude has shape {exclude.shape} and dtype {exclude.dtype}; pass an integer per row "
         f"[{n_local}] or a boolean mask [{n_local}, {n_all}]."
     )
+
+
+def _with_masked(ids, where):
+    """Ids of rows and of columns that are equal also if either does not count."""
+    if where is None:
+        return ids, ids
+    return tuple(jnp.column_stack([ids, masked]) for masked in masked_pairs(where, ids.dtype))
+
+
+def masked_pairs(
+    where: Bool[Array, "n"], dtype: Any = jnp.int32
+) -> tuple[Int[Array, "n 2"], Int[Array, "n 2"]]:
+    """Ids of rows and of columns that are equal if one of the two does not count."""
+    counts = jnp.asarray(where).astype(dtype)
+    zeros = jnp.zeros_like(counts)
+    return jnp.stack([counts, zeros], axis=1), jnp.stack([zeros, counts], axis=1)
+
+
+def swapped_pairs(
+    pairs: tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n m"], axis_name: Axes
+) -> tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "m n"]:
+    """The same pairs with rows and columns exchanged; of a mask, this device's columns."""
+    if isinstance(pairs, tuple):
+        return pairs[::-1]
+    return _transposed_mask(pairs, axis_name)
+
+
+def _transposed_mask(mask, axis_name):
+    if axis_name is None:
+        return mask.T
+    n = len_of(mask)
+    start = lax.axis_index(axis_name) * n
+    return lax.dynamic_slice_in_dim(gather(mask, axis_name), start, n, axis=1).T
 
 
 def safe_logaddexp(a: Float[Array, "*n"], b: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -289,16 +363,13 @@ def safe_logaddexp(a: Float[Array, "*n"], b: Float[Array, "*n"]) -> Float[Array,
 
 
 def _common(plan, x, y, scale, bias):
-    """Rows in one dtype (bfloat16 stays, float16 would underflow), scalars in its accumulator's."""
+    """Rows and scalars in float32, or float64 if any rows are."""
     others = [] if y is None else [y]
-    dtype = jnp.result_type(x, *others)
-    if dtype == jnp.float16:
-        dtype = jnp.float32
-    accumulator = accumulator_dtype(dtype)
+    dtype = accumulator_dtype(jnp.result_type(x, *others))
     x, y = x.astype(dtype), None if y is None else y.astype(dtype)
     # Scalars are made to vary over the mapped axes before they enter a custom rule, so that the
-    # sum of their gradient over devices is taken by the transposition of this cast.
-    scale, bias = (_vary(jnp.asarray(a, accumulator), x, *others) for a in (scale, bias))
+    # transpose of this cast sums their gradient over devices.
+    scale, bias = (_vary(jnp.asarray(a, dtype), x, *others) for a in (scale, bias))
     return x, y, scale, bias
 
 
@@ -317,15 +388,15 @@ def _row_and_column(plan, x, y, scale, exclude):
         return _tiled_lse(plan, x, y, scale, exclude)
     if plan.axis_name is None:
         logits = _masked(scale * dot(x, y), exclude)
-        return _safe_lse(logits, 1), _safe_lse(logits, 0) if plan.columns else None
-    rows = _safe_lse(
+        return safe_lse(logits, 1), safe_lse(logits, 0) if plan.columns else None
+    rows = safe_lse(
         _masked(scale * dot(x, gather(y, plan.axis_name)), _gather_ids(plan, exclude)), 1
     )
     if not plan.columns:
         return rows, None
     swapped = _gather_ids(plan, exclude, swapped=True)
     columns = _masked(scale * dot(y, gather(x, plan.axis_name)), swapped)
-    return rows, _safe_lse(columns, 1)
+    return rows, safe_lse(columns, 1)
 
 
 def dot(a, b):
@@ -359,11 +430,19 @@ def _contract(formula, a, b):
 def _masked(logits, exclude):
     if exclude is None:
         return logits
-    mask = exclude[0][:, None] == exclude[1] if isinstance(exclude, tuple) else exclude
+    mask = same_id(*exclude) if isinstance(exclude, tuple) else exclude
     return jnp.where(mask, -jnp.inf, logits)
 
 
-def _safe_lse(logits, axis):
+def same_id(rows: Int[Array, "n *k"], columns: Int[Array, "m *k"]) -> Bool[Array, "n m"]:
+    """True at [i, j] where row i and column j have the same id, in any place of several."""
+    if rows.ndim == 1:
+        return rows[:, None] == columns[None, :]
+    places = [rows[:, None, k] == columns[None, :, k] for k in range(rows.shape[1])]
+    return functools.reduce(jnp.logical_or, places)
+
+
+def safe_lse(logits, axis):
     # The maximum and the sum over nothing are replaced before they are used: a `where` after the
     # logarithm would still leave NaN in the gradient.
     top = lax.stop_gradient(jnp.max(logits, axis=axis, keepdims=True))
@@ -379,12 +458,8 @@ def _safe_lse(logits, axis):
 
 def _vary(value, *others):
     """`value` marked as varying over the mapped axes that any of `others` varies over."""
-    axes = frozenset().union(*(_varying(other) for other in others)) - _varying(value)
+    axes = frozenset().union(*(varying(other) for other in others)) - varying(value)
     return lax.pcast(value, tuple(sorted(axes)), to="varying") if axes else value
-
-
-def _varying(value) -> frozenset:
-    return jax.typeof(value).manual_axis_type.varying
 
 
 def _gather_ids(plan, exclude, swapped=False):
@@ -394,9 +469,7 @@ def _gather_ids(plan, exclude, swapped=False):
         return rows, gather(columns, plan.axis_name)
     if exclude is None or not swapped:
         return exclude
-    mask = gather(exclude, plan.axis_name)
-    n = len(exclude)
-    return lax.dynamic_slice_in_dim(mask, lax.axis_index(plan.axis_name) * n, n, axis=1).T
+    return _transposed_mask(exclude, plan.axis_name)
 
 
 def _scatter_sum(value, plan):
@@ -415,7 +488,7 @@ def _scatter_lse(value, plan):
 
 
 def _round_the_ring(plan, step, staying, travelling):
-    """`step` with every device's `travelling` in turn; what travels ends on the device it is of."""
+    """Rotates `travelling` once around the ring; each block ends on its own device."""
     size = lax.axis_size(plan.axis_name)
     next_device = [(k, (k + 1) % size) for k in range(size)]
 
@@ -429,6 +502,16 @@ def _round_the_ring(plan, step, staying, travelling):
 # --- log-sum-exp, its logits made anew for the gradient ------------------------------------------
 
 
+def compiled_once(*static):
+    """Compiles a loop over tiles once per shape if it is called outside of `jax.jit`.
+
+    Called eagerly, a loop over a new closure would be compiled in every call. Inside of `jax.jit`
+    nothing changes: the loop is inlined.
+    """
+    return functools.partial(jax.jit, static_argnums=static, inline=True)
+
+
+@compiled_once(0)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _tiled_lse(plan, x, y, scale, exclude):
     return _lse_forward(plan, x, y, scale, exclude)[0]
@@ -470,7 +553,7 @@ def _lse_backward(plan, residuals, cotangents):
     return (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype), g_scale, None
 
 
-_tiled_lse.defvjp(_lse_forward, _lse_backward)
+_tiled_lse.__wrapped__.defvjp(_lse_forward, _lse_backward)
 
 
 def _ring_lse(plan, x, y, scale, exclude):
@@ -546,9 +629,9 @@ def _lse_gradient(plan, x, y, scale, exclude, by_row, by_column):
     gradients.
     """
     tiles = _tiles(plan, x, y, exclude)
-    rows, row_weight = (_padded(a, len(tiles.x)) for a in by_row)
+    rows, row_weight = (padded(a, len(tiles.x)) for a in by_row)
     if plan.columns:
-        columns, column_weight = (_padded(a, len(tiles.y)) for a in by_column)
+        columns, column_weight = (padded(a, len(tiles.y)) for a in by_column)
 
     def accumulate(weights_of_tile):
         def step(gradient, i, j):
@@ -572,7 +655,9 @@ def _lse_gradient(plan, x, y, scale, exclude, by_row, by_column):
         def weights_of_tile(i, j):
             exponential = jnp.exp(_tile_logits(tiles, scale, i, j))
             factor = _at(row_factor, i)[:, None]
-            return exponential * (factor + _at(column_factor, j) if plan.columns else factor)
+            if plan.columns:
+                factor = factor + _at(column_factor, j)[None, :]
+            return exponential * factor
 
         return accumulate(weights_of_tile)
 
@@ -581,7 +666,8 @@ def _lse_gradient(plan, x, y, scale, exclude, by_row, by_column):
             logits = _tile_logits(tiles, scale, i, j)
             weights = _at(row_weight, i)[:, None] * jnp.exp(logits - _at(rows, i)[:, None])
             if plan.columns:
-                weights += _at(column_weight, j) * jnp.exp(logits - _at(columns, j))
+                by_column = jnp.exp(logits - _at(columns, j)[None, :])
+                weights += _at(column_weight, j)[None, :] * by_column
             return weights
 
         return accumulate(weights_of_tile)
@@ -631,6 +717,7 @@ def _fold_in(sums, at, logits, axis):
 # `shift` is the logit of each row's positive for "exp", and the bias of all logits for "softplus".
 
 
+@compiled_once(0, 1)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _weighted_rows(kind, plan, x, y, scale, shift, weights, exclude):
     if kind == "exp":
@@ -652,9 +739,10 @@ def _weighted_rows_backward(kind, plan, gradients, cotangent):
     return *((cotangent * g).astype(g.dtype) for g in gradients), None
 
 
-_weighted_rows.defvjp(_weighted_rows_forward, _weighted_rows_backward)
+_weighted_rows.__wrapped__.defvjp(_weighted_rows_forward, _weighted_rows_backward)
 
 
+@compiled_once(0)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _tiled_row_softplus(plan, x, y, scale, bias, exclude):
     return _softplus_forward(plan, x, y, scale, bias, exclude)[0]
@@ -674,7 +762,7 @@ def _softplus_backward(plan, residuals, cotangent):
     return (scale * gx).astype(x.dtype), (scale * gy).astype(y.dtype), g_scale, g_bias, None
 
 
-_tiled_row_softplus.defvjp(_softplus_forward, _softplus_backward)
+_tiled_row_softplus.__wrapped__.defvjp(_softplus_forward, _softplus_backward)
 
 
 def _value_and_gradient(kind, plan, x, y, scale, shift, weights, exclude):
@@ -703,17 +791,17 @@ def _value_and_gradient(kind, plan, x, y, scale, shift, weights, exclude):
 def _strips(kind, plan, x, y, scale, shift, weights, exclude):
     # Softplus and its derivative lie side by side.
     n, held = len(x), 1 if kind == "exp" else 2
-    strips = -(-n // _strip_rows(plan, held * len(y)))
+    strips = -(-n // strip_rows(plan, held * len(y)))
     rows = -(-n // strips)
     left_out, ids = exclude if isinstance(exclude, tuple) else (exclude, None)
     per_row_inputs = [x, weights, left_out, *([shift] if kind == "exp" else [])]
-    split = [_padded(a, strips * rows).reshape(strips, rows, *a.shape[1:]) for a in per_row_inputs]
+    split = [padded(a, strips * rows).reshape(strips, rows, *a.shape[1:]) for a in per_row_inputs]
 
     def step(state, strip):
         gy, g_bias = state
         x_strip, weight, left_out, *positive = strip
         if ids is not None:
-            left_out = left_out[:, None] == ids
+            left_out = same_id(left_out, ids)
         logits = scale * dot(x_strip, y)
         if kind == "exp":
             logits = jnp.where(left_out, -jnp.inf, logits)
@@ -745,7 +833,7 @@ def _strips(kind, plan, x, y, scale, shift, weights, exclude):
     return per_row, gx, gy.T, g_positive if kind == "exp" else g_bias
 
 
-def _strip_rows(plan, n_columns):
+def strip_rows(plan, n_columns):
     """Rows of a strip of all columns, with about as many logits as are asked for in a tile."""
     rows, columns = plan.tile
     elements = rows * columns
@@ -778,11 +866,11 @@ def _tiles(plan, x, y, exclude):
     if plan.triangle:
         columns = max(columns // rows, 1) * rows
         n_padded = -(-n // columns) * columns
-        x = y = _padded(x, n_padded)
+        x = y = padded(x, n_padded)
     else:
-        x, y = _padded(x, -(-n // rows) * rows), _padded(y, -(-m // columns) * columns)
+        x, y = padded(x, -(-n // rows) * rows), padded(y, -(-m // columns) * columns)
     if isinstance(exclude, tuple):
-        exclude = tuple(_padded(ids, len(z)) for ids, z in zip(exclude, (x, y), strict=True))
+        exclude = tuple(padded(ids, len(z)) for ids, z in zip(exclude, (x, y), strict=True))
     elif exclude is not None and exclude.shape != (len(x), len(y)):
         exclude = jnp.pad(exclude, [(0, len(x) - n), (0, len(y) - m)])
     return _Tiles(x, y, exclude, n, m, (rows, columns), plan.triangle)
@@ -807,16 +895,16 @@ def _sweep(tiles, step, state):
 def _tile_logits(tiles, scale, i, j):
     """One tile of logits, -inf where the pair does not count."""
     logits = scale * dot(_at(tiles.x, i), _at(tiles.y, j))
-    row, column = (start + jnp.arange(size) for start, size in (i, j))
+    row, column = (start + jnp.arange(size, dtype=start.dtype) for start, size in (i, j))
     out = []
     if tiles.n_rows < len(tiles.x):
         out.append((row >= tiles.n_rows)[:, None])
     if tiles.n_columns < len(tiles.y):
-        out.append(column >= tiles.n_columns)
+        out.append((column >= tiles.n_columns)[None, :])
     if tiles.triangle:
-        out.append(row[:, None] >= column)
+        out.append(row[:, None] >= column[None, :])
     if isinstance(tiles.exclude, tuple):
-        out.append(_at(tiles.exclude[0], i)[:, None] == _at(tiles.exclude[1], j))
+        out.append(same_id(_at(tiles.exclude[0], i), _at(tiles.exclude[1], j)))
     elif tiles.exclude is not None:
         out.append(lax.dynamic_slice(tiles.exclude, (i[0], j[0]), (i[1], j[1])))
     if not out:
@@ -824,7 +912,7 @@ def _tile_logits(tiles, scale, i, j):
     return jnp.where(functools.reduce(jnp.logical_or, out), -jnp.inf, logits)
 
 
-def _padded(value, length):
+def padded(value, length):
     short = length - value.shape[0]
     return jnp.pad(value, [(0, short)] + [(0, 0)] * (value.ndim - 1)) if short else value
 

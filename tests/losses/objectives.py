@@ -19,7 +19,7 @@ class Objective(NamedTuple):
         loss: of the package.
         reference: in float64 NumPy, of the same rows and scalars.
         rows: the arrays of rows it takes, all differentiable but `held`.
-        of_rows: what belongs to the rows: "labels", "mask" or "classes", if anything.
+        of_rows: what belongs to the rows: "labels" or "mask", if anything.
         scalars: its differentiable scalars.
         reduction: "none" or "mean", or None where it takes no reduction.
         pairwise: it takes an implementation and a tile.
@@ -50,6 +50,10 @@ def _excluding(loss):
 
 def _beside(loss):
     return lambda a, b, negatives, **options: loss(a, b, negatives=negatives, **options)
+
+
+def _with_positives(loss):
+    return lambda a, b, positives, **options: loss(a, b, positives=positives, **options)
 
 
 def _mean_of_rows_with_positives(z, positives, **scalars):
@@ -112,6 +116,11 @@ _BESIDE = _infonce(
 _SIGLIP_EXCLUDING = _SIGLIP._replace(
     loss=_excluding(losses.siglip), reference=_excluding(references.siglip), of_rows="labels"
 )
+_SEVERAL = _infonce(
+    _with_positives(losses.infonce),
+    _with_positives(references.infonce_of_several),
+    of_rows="labels",
+)
 _REGULARISER = _without_negatives(
     losses.norm_entropy_regulariser,
     references.norm_entropy_regulariser,
@@ -158,14 +167,6 @@ OBJECTIVES = {
     "vicreg": _without_negatives(
         losses.vicreg, references.vicreg, least=2, invariances=("translation", "exchange")
     ),
-    "cross_entropy": _without_negatives(
-        losses.cross_entropy,
-        references.cross_entropy,
-        rows="a",
-        of_rows="classes",
-        reduction="none",
-        invariances=(),
-    ),
     "regulariser": _with_options(_REGULARISER, entropy="gaussian"),
     "regulariser by neighbours": _with_options(_REGULARISER._replace(least=4), entropy="knn"),
     "regulariser by kernels": _with_options(_REGULARISER, entropy="kernel"),
@@ -200,6 +201,26 @@ VARIANTS = {
     ),
     "nt_xent of inner products": _with_options(
         _NT_XENT._replace(invariances=("rotation", "exchange")), **_inner_product
+    ),
+    # Both conventions, by ids and by a mask that leaves a row without positives.
+    "infonce of several": _with_options(_SEVERAL, denominator="all"),
+    "infonce of several, by mask": _with_options(
+        _SEVERAL._replace(of_rows="mask"), denominator="negatives", symmetric=False
+    )._replace(invariances=("rotation", "scale")),
+    "nt_xent of several": _with_options(
+        _infonce(
+            _with_positives(losses.nt_xent),
+            _with_positives(references.nt_xent_of_several),
+            of_rows="labels",
+        ),
+        denominator="negatives",
+    ),
+    "siglip of several": _SIGLIP._replace(
+        scalars={"logit_scale": 3.0, "logit_bias": -1.0},
+        loss=_with_positives(losses.siglip),
+        reference=_with_positives(references.siglip),
+        of_rows="mask",
+        invariances=("rotation", "scale", "exchange of the sum"),
     ),
     "alignment, not squared": _with_options(
         _without_negatives(losses.alignment, references.alignment, reduction="none"), exponent=1.0
@@ -245,7 +266,6 @@ def draw(name, n=9, dim=5, seed=0, dtype=np.float64) -> Batch:
         # From 9 rows on some have partners of their class and some have none.
         "labels": np.arange(n) % (2 * n // 3 + 1) - 1,
         "mask": (rng.random((n, n)) < 0.3) & (np.arange(n) != n // 2)[:, None],
-        "classes": np.arange(n) % dim,
     }
     exact = [rows[k].astype(dtype).astype(np.float64) for k in objective.rows]
     weights = 1 + np.cos(np.arange(n)) / 2 if objective.reduction == "none" else np.float64(1)

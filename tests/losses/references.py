@@ -56,6 +56,39 @@ def infonce(
     return out
 
 
+def _of_several(logits, positive, candidate, denominator):
+    """Loss of each row of logits, given its positives and the columns that count."""
+    out = np.zeros(len(logits))
+    for i, row in enumerate(logits):
+        own = np.flatnonzero(positive[i])
+        negatives = np.flatnonzero(candidate[i] & ~positive[i])
+        terms = []
+        for p in own:
+            others = own if denominator == "all" else [p]
+            terms.append(log_sum(row[[*negatives, *others]]) - row[p])
+        out[i] = np.mean(terms) if terms else 0
+    return out
+
+
+def infonce_of_several(a, b, *, temperature, positives, denominator, symmetric=True):
+    s = similarities(a, b, True) / temperature
+    positive, candidate = as_mask(positives), np.ones(s.shape, bool)
+    forward = _of_several(s, positive, candidate, denominator)
+    if not symmetric:
+        return forward
+    return (forward + _of_several(s.T, positive.T, candidate.T, denominator)) / 2
+
+
+def nt_xent_of_several(a, b, *, temperature, positives, denominator):
+    s, partner = _views(a, b)
+    candidate = ~np.eye(len(s), dtype=bool)
+    positive = np.tile(as_mask(positives), (2, 2))
+    positive[np.arange(len(s)), partner] = True
+    return _mean_of_views(
+        _of_several(s / temperature, positive & candidate, candidate, denominator)
+    )
+
+
 def _kept(exclude, n):
     """True where a pair counts: not excluded, or the positive."""
     if exclude is None:
@@ -146,9 +179,9 @@ def moco(q, k, negatives, *, temperature):
     return np.array(out)
 
 
-def siglip(a, b, *, logit_scale, logit_bias, exclude=None):
+def siglip(a, b, *, logit_scale, logit_bias, exclude=None, positives=None):
     logits = logit_scale * unit(a) @ unit(b).T + logit_bias
-    sign = 2 * np.eye(len(a)) - 1
+    sign = 2 * (np.eye(len(a)) if positives is None else as_mask(positives)) - 1
     return (np.logaddexp(0, -sign * logits) * _kept(exclude, len(a))).sum(1)
 
 
@@ -188,10 +221,6 @@ def vicreg(a, b):
 
     (v1, c1), (v2, c2) = parts(a), parts(b)
     return 25 * ((a - b) ** 2).mean() + 25 * (v1 + v2) / 2 + c1 + c2
-
-
-def cross_entropy(logits, labels):
-    return np.array([log_sum(row) - row[k] for row, k in zip(logits, labels, strict=True)])
 
 
 def norm_entropy_regulariser(z, *, norm_weight, entropy):

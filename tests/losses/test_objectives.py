@@ -214,11 +214,6 @@ def test_sup_con_of_two_views_is_nt_xent():
     np.testing.assert_allclose(*both(a, b), rtol=1e-6)
 
 
-def test_labels_out_of_range_give_nan():
-    for outside in (-1, DIM):
-        assert jnp.isnan(losses.cross_entropy(jnp.zeros((1, DIM)), jnp.array([outside])))
-
-
 def test_terms_add_up():
     views = draw("infonce").rows
     a, b = (jnp.asarray(z, jnp.float32) for z in views)

@@ -1,0 +1,150 @@
+"""A queue of past keys, as explicit state, and integer ids of whatever names rows."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from infonce_jax.losses.common import (
+    Axes,
+    as_axes,
+    as_ids,
+    check_floating,
+    global_size,
+    safe_normalize,
+)
+
+
+class Queue(NamedTuple):
+    """The newest keys, to be passed on as `negatives=queue.keys`.
+
+    Attributes:
+        keys: one key per row, in no particular order.
+        position: the row that is overwritten next.
+    """
+
+    keys: Float[Array, "queue dim"]
+    position: Int[Array, ""]
+
+
+def make_queue(key: Array, size: int, dim: int, dtype: Any = jnp.float32) -> Queue:
+    """A queue of random unit vectors, as MoCo starts from.
+
+    Args:
+        key: of `jax.random.key`.
+        size: number of keys it holds.
+        dim: their dimension.
+        dtype: their dtype.
+
+    Raises:
+        ValueError: if `size` or `dim` is below 1.
+
+    References:
+        He et al., [Momentum Contrast for Unsupervised Visual Representation
+        Learning](https://arxiv.org/abs/1911.05722), 2019, algorithm 1.
+    """
+    if size < 1 or dim < 1:
+        raise ValueError(f"size is {size} and dim {dim}; a queue needs at least one of each.")
+    keys = safe_normalize(jax.random.normal(key, (size, dim)))
+    return Queue(keys.astype(dtype), jnp.zeros((), jnp.int32))
+
+
+def enqueue(queue: Queue, keys: Float[Array, "batch dim"], *, axis_name: Axes = None) -> Queue:
+    """The queue with its oldest keys replaced by new ones, through which no gradient passes.
+
+    Pure: it returns a new queue, which belongs in the state of training. The batch need not divide
+    the queue's size.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> queue = make_queue(jax.random.key(0), size=6, dim=2)
+        >>> queue = enqueue(queue, jnp.ones((4, 2)))
+        >>> int(queue.position), bool((queue.keys[:4] == 1).all())
+        (4, True)
+
+    Args:
+        queue: from `make_queue` or an earlier call.
+        keys: the new keys, as the loss is given them. With a loss that normalizes, their length
+            does not matter.
+        axis_name: for a queue that every device holds whole: the axis over which the batch is
+            sharded, so that the keys of all devices enter. Leave it out if each device holds its
+            own part of the queue.
+
+    Raises:
+        TypeError: if the keys are not floating point.
+        ValueError: if their dimension is not the queue's, or there are more than it holds.
+    """
+    check_floating(keys=keys)
+    size, dim = queue.keys.shape
+    axis_name = None if axis_name is None else as_axes(axis_name)
+    if keys.ndim != 2 or keys.shape[1] != dim:
+        raise ValueError(f"keys has shape {keys.shape}; the queue takes [batch, {dim}].")
+    n = global_size(keys.shape[0], axis_name)
+    if n > size:
+        raise ValueError(f"keys has {n} rows and the queue holds {size}; make it larger.")
+    keys = lax.stop_gradient(jnp.asarray(keys)).astype(queue.keys.dtype)
+    if axis_name is not None:
+        # A sum and not a gather, so that shard_map knows the result to be the same everywhere.
+        start = lax.axis_index(axis_name) * keys.shape[0]
+        whole = jnp.zeros((n, dim), keys.dtype)
+        keys = lax.psum(_put_rows(whole, keys, start), axis_name)
+    rows = (queue.position + jnp.arange(n, dtype=jnp.int32)) % size
+    return Queue(queue.keys.at[rows].set(keys), (queue.position + n) % size)
+
+
+def _put_rows(whole, rows, start):
+    missing = tuple(jax.typeof(rows).manual_axis_type.varying)
+    whole = lax.pcast(whole, missing, to="varying") if missing else whole
+    return lax.dynamic_update_slice_in_dim(whole, rows, start, 0)
+
+
+def ids_of(
+    labels: Sequence[Any] | np.ndarray | Array, *, unknown: Any = None
+) -> Int[Array, "batch"]:
+    """An integer per row, equal where the labels are equal: for `exclude`, `positives` and `sup_con`.
+
+    Takes what identifies rows in practice: strings, paths, hashes of any width, class numbers, or
+    rows of several columns, which are equal if all columns are. Labels on the host are ranked there;
+    traced integers inside of `jax.jit` are ranked there too.
+
+    `jax.jit` cuts 64-bit integers to 32 bits as they enter, before any loss sees them: rank hashes
+    by this function outside of it, or pass them as two columns of 32 bits.
+
+    Example:
+        >>> ids_of(["cat", "dog", "cat"]).tolist()
+        [0, 1, 0]
+        >>> ids_of([7, -1, 7, -1], unknown=-1).tolist()
+        [0, 1, 0, 2]
+
+    Args:
+        labels: one per row, or an array [batch, columns].
+        unknown: a label that stands for none; such rows get an id each of their own.
+
+    Raises:
+        ValueError: if `labels` is empty or has more than two axes.
+    """
+    if not isinstance(labels, jax.Array):
+        labels = np.asarray(labels)
+    if labels.ndim not in (1, 2) or labels.shape[0] == 0:
+        raise ValueError(
+            f"labels has shape {labels.shape}; pass one label per row, [batch] or [batch, columns]."
+        )
+    is_traced = isinstance(labels, jax.core.Tracer)
+    xp = jnp if is_traced else np
+    labels = labels if is_traced else np.asarray(labels)
+    size = {"size": labels.shape[0]} if is_traced else {}
+    axis = 0 if labels.ndim == 2 else None
+    _, ranks = xp.unique(labels, axis=axis, return_inverse=True, **size)
+    ranks = xp.reshape(ranks, -1).astype(np.int32)
+    if unknown is not None:
+        is_unknown = labels == unknown
+        is_unknown = is_unknown if is_unknown.ndim == 1 else is_unknown.all(axis=1)
+        n = labels.shape[0]
+        ranks = xp.where(is_unknown, n + xp.arange(n, dtype=np.int32), ranks)
+        if not is_traced:
+            _, ranks = np.unique(ranks, return_inverse=True)
+    return as_ids(np.asarray(ranks, np.int32)) if not is_traced else ranks
