@@ -10,9 +10,9 @@ from infonce_jax.losses.common import (
     check_positive,
     check_scalars,
     global_size,
+    objective,
     over_devices,
     static_scalar,
-    with_auto_axes,
 )
 from infonce_jax.losses.sliced import (
     as_views,
@@ -23,7 +23,7 @@ from infonce_jax.losses.sliced import (
 )
 
 
-@with_auto_axes
+@objective
 def view_prediction(
     z: Float[Array, "views batch dim"],
     *,
@@ -55,7 +55,7 @@ def view_prediction(
     return over_devices(lax.pmean, jnp.mean((rows - centre) ** 2), axis_name)
 
 
-@with_auto_axes
+@objective
 def lejepa(
     z: Float[Array, "views batch dim"],
     *,
@@ -115,7 +115,7 @@ def lejepa(
     return (1 if additive else 1 - weight) * prediction + weight * regulariser
 
 
-@with_auto_axes
+@objective
 def visreg(
     z: Float[Array, "*views batch dim"],
     *,

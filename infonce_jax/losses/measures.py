@@ -15,13 +15,13 @@ from infonce_jax.losses.common import (
     check_positive,
     gather,
     global_size,
+    objective,
     over_devices,
     widen,
-    with_auto_axes,
 )
 
 
-@with_auto_axes
+@objective
 def effective_rank(
     z: Float[Array, "batch dim"], *, axis_name: str | tuple[str, ...] | None = None
 ) -> Float[Array, ""]:
@@ -51,7 +51,7 @@ def effective_rank(
     return jnp.where(jnp.all(is_zero), 0, jnp.exp(entropy))
 
 
-@with_auto_axes
+@objective
 def rankme(
     z: Float[Array, "batch dim"],
     *,
@@ -87,7 +87,7 @@ def _singular_shares(z, axis_name):
     return over_devices(lax.pmean, values / jnp.where(total == 0, 1, total), axis_name)
 
 
-@with_auto_axes
+@objective
 def lidar(
     z: Float[Array, "samples views dim"],
     *,
@@ -141,7 +141,7 @@ def lidar(
     return jnp.exp(-jnp.sum(shares * jnp.log(shares)))
 
 
-@with_auto_axes
+@objective
 def isoscore(
     z: Float[Array, "batch dim"], *, axis_name: str | tuple[str, ...] | None = None
 ) -> Float[Array, ""]:
@@ -173,7 +173,7 @@ def isoscore(
     return (participation - 1) / (dim - 1)
 
 
-@with_auto_axes
+@objective
 def cka(
     x: Float[Array, "batch dim"],
     y: Float[Array, "batch other_dim"],

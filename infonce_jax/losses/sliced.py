@@ -23,11 +23,11 @@ from infonce_jax.losses.common import (
     check_positive,
     gather,
     global_size,
+    objective,
     over_devices,
     safe_normalize,
     static_scalar,
     widen,
-    with_auto_axes,
 )
 
 
@@ -46,7 +46,7 @@ def random_directions(
     return safe_normalize(jax.random.normal(key, (count, dim), dtype)).T
 
 
-@with_auto_axes
+@objective
 def sigreg(
     z: Float[Array, "*views batch dim"],
     *,
@@ -216,7 +216,7 @@ def _multiply(a, b):
     return a[0] * b[0] - a[1] * b[1], a[1] * b[0] + a[0] * b[1]
 
 
-@with_auto_axes
+@objective
 def sliced_wasserstein(
     z: Float[Array, "*views batch dim"],
     *,
@@ -280,7 +280,7 @@ def sliced_transport(
     return _over_all_rows(cost, rows, directions, block, axis_name)
 
 
-@with_auto_axes
+@objective
 def sliced_cramer_von_mises(
     z: Float[Array, "*views batch dim"],
     *,
@@ -321,7 +321,7 @@ def sliced_cramer_von_mises(
     return _over_all_rows(statistic, rows, directions, block, axis_name)
 
 
-@with_auto_axes
+@objective
 def sliced_anderson_darling(
     z: Float[Array, "*views batch dim"],
     *,

@@ -10,16 +10,16 @@ from infonce_jax.losses.common import (
     gather,
     global_index,
     global_size,
+    objective,
     over_devices,
     safe_normalize,
     static_scalar,
     widen,
-    with_auto_axes,
 )
 from infonce_jax.losses.sliced import whole_number
 
 
-@with_auto_axes
+@objective
 def koleo(
     z: Float[Array, "batch dim"],
     *,
@@ -71,7 +71,7 @@ def koleo(
     return over_devices(lax.pmean, -jnp.mean(log_distance), axis_name)
 
 
-@with_auto_axes
+@objective
 def w_mse(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
@@ -145,7 +145,7 @@ def _whiten(groups, n, epsilon, axis_name):
     return lax.linalg.triangular_solve(factor, centred, lower=True, transpose_a=True)
 
 
-@with_auto_axes
+@objective
 def spectral_contrastive(
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
