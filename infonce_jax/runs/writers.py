@@ -46,9 +46,7 @@ class Writers:
         self._file = MetricsFile(workdir, first_step)
         self._terminal = Terminal(config.name, total_steps, first_step)
 
-    def log(
-        self, step: int, epoch: float, metrics: Metrics, timing: Mapping[str, float]
-    ) -> None:
+    def log(self, step: int, epoch: float, metrics: Metrics, timing: Mapping[str, float]) -> None:
         """Writes the metrics of a logging step everywhere.
 
         Args:
@@ -215,9 +213,7 @@ class WandB:
         self._run.finish()
 
 
-def _open_writers(
-    config: config_dict.ConfigDict, workdir: Path, members: Sequence[Member]
-) -> list:
+def _open_writers(config: config_dict.ConfigDict, workdir: Path, members: Sequence[Member]) -> list:
     names = [member.name for member in members]
     writers = []
     if config.log.tensorboard:

@@ -8,7 +8,7 @@ To read it top to bottom: `step.py` (`two_view`, `step_member`, `advance`), then
 `model.py`, which it is a function of, then `program.py`, which compiles it.
 """
 
-from infonce_jax.training.embed import encode_blocks, encode_view_blocks
+from infonce_jax.training.blocks import encode_blocks, encode_view_blocks
 from infonce_jax.training.method import steps_per_epoch, total_steps
 from infonce_jax.training.objectives import OBJECTIVES, check_objective
 from infonce_jax.training.program import Program, make_program

@@ -1,22 +1,14 @@
-"""Representations of rows by all members, in evaluation mode, and by blocks for many rows."""
-
-import functools
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+"""Representations of rows by all members, in evaluation mode."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int, Num, PyTree, Shaped
+from jaxtyping import Array, Float, Int, Num, PyTree
 
 from infonce_jax.data import to_float
 from infonce_jax.training.members import Hyper, Layout, over_members, to_grid, to_list
 from infonce_jax.training.method import Method, draw_two_views
 from infonce_jax.training.model import encode
-from infonce_jax.training.state import TrainState, member_keys
-
-if TYPE_CHECKING:
-    from infonce_jax.training.program import Program
+from infonce_jax.training.state import member_keys
 
 VIEWS = ("clean", "view1", "view2")
 
@@ -63,49 +55,8 @@ def encode_views(
     return to_list(layout, over_members(layout, one, variables, hyper))
 
 
-def encode_blocks(
-    program: "Program", state: TrainState, rows: Shaped[np.ndarray, "n ..."], batch_size: int
-) -> Float[np.ndarray, "members n dim"]:
-    """Representations of any number of rows, `batch_size` at a time."""
-    encode_block = functools.partial(program.encode, state)
-    blocks = [
-        np.asarray(encode_block(block))[:, :count] for _, count, block in _blocks(rows, batch_size)
-    ]
-    return np.concatenate(blocks, axis=1)
-
-
-def encode_view_blocks(
-    program: "Program", state: TrainState, rows: Shaped[np.ndarray, "n ..."], batch_size: int
-) -> dict[str, Float[np.ndarray, "members n dim"]]:
-    """Representations of any number of rows and of two views of them, `batch_size` at a time.
-
-    The views depend on the member's seed and the row's block, not on the training step, so that the
-    same views are compared across steps.
-
-    Returns:
-        Arrays by the names in `VIEWS`.
-    """
-    blocks = []
-    for first, count, block in _blocks(rows, batch_size):
-        outputs = program.encode_views(state, block, jnp.int32(first))
-        blocks.append({name: np.asarray(z)[:, :count] for name, z in outputs.items()})
-    return {name: np.concatenate([b[name] for b in blocks], axis=1) for name in VIEWS}
-
-
 def _embedded(
     method: Method, variables: tuple[PyTree, PyTree], inputs: Float[Array, "n ..."]
 ) -> Float[Array, "n dim"]:
     outputs, _ = encode(method.model, *variables, inputs, train=False)
     return getattr(outputs, method.model.embedded_output)
-
-
-def _blocks(
-    rows: Shaped[np.ndarray, "n ..."], batch_size: int
-) -> Iterator[tuple[int, int, Shaped[np.ndarray, "block ..."]]]:
-    """First row, count and rows of each block; all of one size, so that one program serves them."""
-    batch_size = min(batch_size, len(rows))
-    for first in range(0, len(rows), batch_size):
-        block = rows[first : first + batch_size]
-        count = len(block)
-        padding = np.repeat(block[-1:], batch_size - count, axis=0)
-        yield first, count, np.concatenate([block, padding])

@@ -210,8 +210,8 @@ def test_the_last_good_state_is_that_of_a_run_which_stops_before_the_failure(tin
     tiny_config.train.steps = step
     runs.run(tiny_config, tmp_path / "short", stages=["train"])
     states = []
-    for folder in ("failed", "short"):
-        with Checkpoints(tmp_path / folder / "checkpoints", read_only=True) as checkpoints:
+    for name in ("failed", "short"):
+        with Checkpoints(tmp_path / name / "checkpoints", read_only=True) as checkpoints:
             states.append(checkpoints.arrays(step))
     assert states[0].keys() == states[1].keys()
     for name, array in states[0].items():

@@ -86,7 +86,9 @@ def test_a_field_that_cannot_be_set_is_named_with_its_run(tiny_config, field, va
 
 def test_a_value_that_is_out_of_range_is_named_with_its_run(tiny_config, tmp_path):
     fields = {"first": {}, "second": {"train.batch_size": 0}}
-    runs = {name: variants.variant_config(tiny_config, name, own, {}) for name, own in fields.items()}
+    runs = {
+        name: variants.variant_config(tiny_config, name, own, {}) for name, own in fields.items()
+    }
     message = "The run 'second' of the sweep: config.train.batch_size is 0"
     with pytest.raises(ValueError, match=message):
         next(sweep.dry_run(runs, tmp_path))
@@ -98,7 +100,9 @@ def test_a_dry_run_tells_of_one_run_before_it_looks_at_the_next(tiny_config, tmp
     runs = {name: variants.variant_config(tiny_config, name, {}, {}) for name in "abc"}
     seen = []
     monkeypatch.setattr(
-        sweep.stages_lib, "dry_run", lambda config, *_, **__: seen.append(config.name) or config.name
+        sweep.stages_lib,
+        "dry_run",
+        lambda config, *_, **__: seen.append(config.name) or config.name,
     )
     lines = sweep.dry_run(runs, tmp_path, only=["b", "c"])
     assert next(lines) == "2 of 3 runs, 4 members in all"
@@ -149,7 +153,11 @@ def test_tasks_of_an_array_divide_a_sweep_and_some_can_be_submitted_again():
     ]
     # Shares 3 and 5 of 8, 3 to 5 of 8, and where nothing but the number is known.
     assert [shares_lib.array_share(task(i, 3, 5, 2), 8) for i in (3, 5)] == [(3, 8), (5, 8)]
-    assert [shares_lib.array_share(task(i, 3, 5, 3), 8) for i in (3, 4, 5)] == [(3, 8), (4, 8), (5, 8)]
+    assert [shares_lib.array_share(task(i, 3, 5, 3), 8) for i in (3, 4, 5)] == [
+        (3, 8),
+        (4, 8),
+        (5, 8),
+    ]
     assert shares_lib.array_share(task(3), 8) == (3, 8)
 
 

@@ -1,0 +1,144 @@
+"""A run's folder: whose it is, which stages are done, and the lock of the process that works on it."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import config_dict
+
+from infonce_jax import data, training
+from infonce_jax.config import (
+    config_hash,
+    difference,
+    from_plain,
+    identity,
+    members,
+    plain,
+    validate,
+)
+from infonce_jax.files import write_json
+from infonce_jax.runs.provenance import machine
+
+
+class Busy(ValueError):
+    """Another process is working on the folder."""
+
+
+def check(config: config_dict.ConfigDict) -> None:
+    """Checks what can be checked before any data are read.
+
+    Raises:
+        ValueError: naming the field, its value, and what it may be.
+    """
+    validate(config)
+    training.check_objective(config.objective)
+    training.check_regulariser(config.loss)
+
+
+def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
+    """Writes config.json, or checks that the one there asks for the same training.
+
+    Raises:
+        ValueError: where the folder belongs to another configuration; nothing is changed then.
+    """
+    spec = data.describe(config)
+    runs = members(config)
+    file = workdir / "config.json"
+    if file.exists():
+        try:
+            # A field that the file lacks is younger than the run, which had its default.
+            theirs = plain(from_plain(json.loads(file.read_text())))
+        except ValueError:
+            raise ValueError(
+                f"{file} is not valid JSON. Delete {workdir} or choose another --workdir."
+            ) from None
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file} is not a configuration that this version knows ({error}). Continue the run "
+                f"with the version that began it (run.json names it), or choose another --workdir."
+            ) from None
+        changed = difference(identity(plain(config)), identity(theirs))
+        if changed:
+            shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
+            raise ValueError(
+                f"{workdir} holds a run of another configuration ({shown}). Choose another --workdir, "
+                "or delete that folder to start over."
+            )
+    elif workdir.is_dir() and any(not f.name.startswith(".") for f in workdir.iterdir()):
+        raise ValueError(
+            f"{workdir} is not empty and holds no config.json, so it is not a run. Choose another "
+            "--workdir."
+        )
+    resolved = {
+        **plain(config),
+        "config_hash": config_hash(config),
+        "total_steps": training.total_steps(config, spec),
+        "steps_per_epoch": training.steps_per_epoch(config, spec),
+        "members": [member.record() for member in runs],
+    }
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(file, resolved)
+
+
+def is_finished(config: config_dict.ConfigDict, workdir: Path, stages: Sequence[str]) -> bool:
+    """Whether stages were carried out for this configuration, and their result is there."""
+    if "evaluate" in stages and not (workdir / "evaluation.json").exists():
+        return False
+    done = read_record(workdir)["stages"]
+    return all(
+        done.get(stage, {}).get("fingerprint") == _fingerprint(config, stage) for stage in stages
+    )
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Keeps a second process out of the folder. The system releases the lock of a killed process.
+
+    Raises:
+        Busy: where another process holds the lock.
+    """
+    with open(workdir / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(
+                f"{workdir} is being worked on by another process. Wait for it, or choose another "
+                "--workdir."
+            ) from None
+        yield
+
+
+def record(
+    config: config_dict.ConfigDict, workdir: Path, stage: str, wall_s: float, command: str
+) -> None:
+    """Adds a stage's seconds and what it was done for, the machine and the command to run.json."""
+    content = read_record(workdir)
+    content["machine"] = machine()
+    content["command"] = command or shlex.join(sys.argv)
+    content["stages"][stage] = {
+        "wall_s": round(wall_s, 2),
+        "fingerprint": _fingerprint(config, stage),
+    }
+    write_json(workdir / "run.json", content)
+
+
+def read_record(workdir: Path) -> dict[str, Any]:
+    """What run.json holds; no stages where there is none, or none that can be read."""
+    content: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        content = json.loads((workdir / "run.json").read_text())
+    return {**content, "stages": content.get("stages", {})}
+
+
+def _fingerprint(config: config_dict.ConfigDict, stage: str) -> str:
+    """What decides the result of a stage, as a short hash."""
+    if stage in ("train", "embed"):
+        return config_hash(config)
+    settings = json.dumps(plain(config)[stage], sort_keys=True)
+    return hashlib.sha256(f"{config_hash(config)} {settings}".encode()).hexdigest()[:16]
