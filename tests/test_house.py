@@ -136,7 +136,7 @@ def test_a_library_has_one_door(library):
 
 def test_the_losses_need_jax_and_nothing_heavier():
     allowed = {"jax", "jaxtyping", "numpy", "infonce_jax", "collections", "functools", "inspect"}
-    allowed |= {"math", "statistics", "typing", "warnings"}
+    allowed |= {"math", "operator", "statistics", "typing", "warnings"}
     for file in (PACKAGE / "losses").glob("*.py"):
         assert {name.split(".")[0] for name in imported(file)} <= allowed, file.name
 
