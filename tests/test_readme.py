@@ -46,7 +46,10 @@ def test_files_that_the_readme_names_exist():
     "name",
     [
         "infonce_jax.losses.infonce",
+        "infonce_jax.losses.jepa",
+        "infonce_jax.losses.measures",
         "infonce_jax.losses.regulariser",
+        "infonce_jax.losses.sliced",
         "infonce_jax.theory.uniformity",
     ],
 )

@@ -420,7 +420,7 @@ def _check_the_same_everywhere(directions, axis_name):
     if axis_name is None:
         return
     names = {axis_name} if isinstance(axis_name, str) else set(axis_name)
-    varies = names & set(getattr(jax.typeof(directions), "vma", ()))
+    varies = names & jax.typeof(directions).manual_axis_type.varying
     if varies:
         raise ValueError(
             f"The directions differ between the devices of axis {', '.join(sorted(varies))}; pass "
