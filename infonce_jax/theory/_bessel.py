@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Num
 
 
@@ -36,7 +37,9 @@ class BesselTerms(NamedTuple):
     kl: Float[Array, "..."]
 
 
-def bessel_terms(dim: Int[Array, "..."] | int, alpha: Num[Array, "..."] | float) -> BesselTerms:
+def bessel_terms(
+    dim: Int[ArrayLike, "..."] | int, alpha: Num[ArrayLike, "..."] | float
+) -> BesselTerms:
     """All of `BesselTerms` in the dtype of `alpha`, at least float32."""
     alpha = jnp.asarray(alpha)
     dtype = jnp.promote_types(alpha.dtype, jnp.float32)

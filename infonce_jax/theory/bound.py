@@ -5,13 +5,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 Scalar = Num[Array, ""] | float
 
 
 def alignment_bound(
-    eta2: Num[Array, "*#shape"] | float, mean_resultant: Num[Array, "*#shape"] | float = 0.0
+    eta2: Num[ArrayLike, "*#shape"] | float, mean_resultant: Num[ArrayLike, "*#shape"] | float = 0.0
 ) -> Float[Array, "*shape"]:
     """The highest alignment an encoder can reach: E_π[u·v] ≤ η₂ + (1-η₂) ‖m(μ)‖².
 
@@ -39,11 +40,11 @@ def alignment_bound(
 
 
 def batch_alignment_bound(
-    eta2: Num[Array, ""] | float,
-    batch_resultant: Float[Array, ""],
-    alignment: Float[Array, ""],
+    eta2: Num[ArrayLike, "*#shape"] | float,
+    batch_resultant: Float[ArrayLike, "*#shape"],
+    alignment: Float[ArrayLike, "*#shape"],
     batch: int,
-) -> Float[Array, ""]:
+) -> Float[Array, "*shape"]:
     """`alignment_bound` from one batch of pairs, without the bias of its mean.
 
     The mean of the 2N directions of N independent pairs has
@@ -70,7 +71,7 @@ def batch_alignment_bound(
 
 
 def vanishing_beta(
-    dim: int, temperature: Num[Array, ""] | float, eta2: Num[Array, ""] | float = 0.0
+    dim: int, temperature: Num[ArrayLike, ""] | float, eta2: Num[ArrayLike, ""] | float = 0.0
 ) -> Float[Array, ""] | float:
     """A regulariser weight under which uniformity is the global minimum: β₀ = 2(1-η₂) / (τ d).
 
@@ -107,7 +108,7 @@ def vanishing_beta(
 
 def vanishing_beta_schedule(
     dim: int,
-    temperature: Callable[[Num[Array, ""]], Num[Array, ""]] | Scalar,
+    temperature: Callable[[Num[ArrayLike, ""]], Num[ArrayLike, ""]] | Scalar,
     eta2: Scalar = 0.0,
     multiple: Scalar = 1.0,
 ) -> Callable[[Num[Array, ""]], Float[Array, ""]]:
@@ -128,7 +129,7 @@ def vanishing_beta_schedule(
     """
     vanishing_beta(dim, 1.0 if callable(temperature) else temperature, eta2)
 
-    def schedule(step: Num[Array, ""]) -> Float[Array, ""]:
+    def schedule(step: Num[ArrayLike, ""]) -> Float[Array, ""]:
         tau = temperature(step) if callable(temperature) else temperature
         return multiple * vanishing_beta(dim, tau, eta2)
 
@@ -136,7 +137,7 @@ def vanishing_beta_schedule(
 
 
 def local_beta(
-    dim: int, temperature: Num[Array, ""] | float, eta2: Num[Array, ""] | float = 0.0
+    dim: int, temperature: Num[ArrayLike, ""] | float, eta2: Num[ArrayLike, ""] | float = 0.0
 ) -> Float[Array, ""]:
     """The weight from which uniformity is stable against a small common drift of all directions.
 
@@ -166,11 +167,11 @@ def local_beta(
     return jnp.maximum(gain - 2 * ratio * (1 - ratio / 2), 0)
 
 
-def _check_eta2(eta2: Num[Array, "..."] | float) -> None:
+def _check_eta2(eta2: Num[ArrayLike, "..."] | float) -> None:
     _check_unit_interval("eta2", eta2, "a mildness; theory.mildness has those of known channels")
 
 
-def _check_unit_interval(name: str, value: Num[Array, "..."] | float, what: str) -> None:
+def _check_unit_interval(name: str, value: Num[ArrayLike, "..."] | float, what: str) -> None:
     if _is_traced(value):
         return
     known = np.asarray(value)
@@ -178,5 +179,5 @@ def _check_unit_interval(name: str, value: Num[Array, "..."] | float, what: str)
         raise ValueError(f"{name} is {value}; it must lie in [0, 1], being {what}.")
 
 
-def _is_traced(value: Num[Array, "..."] | float) -> bool:
+def _is_traced(value: Num[ArrayLike, "..."] | float) -> bool:
     return isinstance(value, jax.core.Tracer)

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Num
 
 from infonce_jax.theory._bessel import bessel_terms
@@ -11,7 +12,7 @@ _MOST_ALPHA = 300.0
 
 
 def phi_sigma(
-    dim: Int[Array, "*#shape"] | int, alpha: Num[Array, "*#shape"] | float
+    dim: Int[ArrayLike, "*#shape"] | int, alpha: Num[ArrayLike, "*#shape"] | float
 ) -> Float[Array, "*shape"]:
     """Φ(σ), the least value of the uniformity potential, attained by the uniform law σ alone.
 
@@ -44,7 +45,7 @@ def phi_sigma(
 
 
 def wang_isola_sigma(
-    dim: Int[Array, "*#shape"] | int, t: Num[Array, "*#shape"] | float = 2.0
+    dim: Int[ArrayLike, "*#shape"] | int, t: Num[ArrayLike, "*#shape"] | float = 2.0
 ) -> Float[Array, "*shape"]:
     """Wang and Isola's uniformity log E exp(-t ‖u - v‖²) where u and v are uniform on the sphere.
 
@@ -73,9 +74,9 @@ def wang_isola_sigma(
 
 def uniformity_excess(
     dim: int,
-    alpha: Num[Array, "*#shape"] | float,
-    mean_resultant: Num[Array, "*#shape"] | float,
-    participation_ratio: Num[Array, "*#shape"] | float,
+    alpha: Num[ArrayLike, "*#shape"] | float,
+    mean_resultant: Num[ArrayLike, "*#shape"] | float,
+    participation_ratio: Num[ArrayLike, "*#shape"] | float,
 ) -> Float[Array, "*shape"]:
     """Φ(μ) - Φ(σ) of a law near σ, from its mean and its second moments.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from infonce_jax.theory._bessel import bessel_terms
@@ -105,7 +106,7 @@ def kl_to_uniform(dim: Dim, kappa: Scalar) -> Float[Array, "*shape"]:
 
 
 def sample(
-    key: Key[Array, ""], mean: Float[Array, "dim"], kappa: Num[Array, ""] | float, n: int
+    key: Key[Array, ""], mean: Float[ArrayLike, "dim"], kappa: Num[ArrayLike, ""] | float, n: int
 ) -> Float[Array, "n dim"]:
     """Independent draws of the law with mean direction `mean` and concentration κ.
 
@@ -156,7 +157,7 @@ def _sample_cosine(key: Array, dim: int, kappa: Array, n: int) -> Float[Array, "
     # 1 - x0², without cancellation.
     limit = kappa * x0 + (dim - 1) * jnp.log(4 * b / (1 + b) ** 2)
 
-    def propose(state: tuple[Array, Float[Array, "n"], Bool[Array, "n"]]):
+    def propose(state: tuple[Array, Float[ArrayLike, "n"], Bool[ArrayLike, "n"]]):
         key, cosine, accepted = state
         key, beta_key, uniform_key = jax.random.split(key, 3)
         e = jax.random.beta(beta_key, half, half, (n,), kappa.dtype)
@@ -170,7 +171,7 @@ def _sample_cosine(key: Array, dim: int, kappa: Array, n: int) -> Float[Array, "
 
 
 @jax.custom_jvp
-def log_mean_exp(dim: Int[Array, "..."], kappa: Float[Array, "..."]) -> Float[Array, "..."]:
+def log_mean_exp(dim: Int[ArrayLike, "..."], kappa: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """log E_σ exp(κ u_1), for checked arguments."""
     return bessel_terms(dim, kappa).log_mean
 
