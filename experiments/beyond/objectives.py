@@ -78,7 +78,7 @@ def draw_objectives(runs: Path) -> Drawn:
     axes.set_yticks(range(len(found)), labels=[label for label, *_ in found])
     axes.invert_yaxis()
     # Names of objectives need more room than ticks do.
-    figure.subplots_adjust(left=0.42)
+    figure.subplots_adjust(left=0.48)
     canvas.legend_above(axes)
     return Drawn("objectives", figure, markdown(rows))
 

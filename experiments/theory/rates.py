@@ -154,9 +154,9 @@ def draw_fluctuation(runs: Path) -> Drawn:
         fitted, error = mean_slope(sizes, y)
         of_line = slope_of_line(sizes, line)
         rows.append([name, f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit])
-        digits = max(2, 1 - int(np.floor(np.log10(error))))
-        slope = f"{fitted:.{digits}f} ± {error:.{digits}f}, line {of_line:.{digits}f}"
-        label = f"{name}: {slope}{_off(fitted, error, of_line)}"
+        digits = max(2, -int(np.floor(np.log10(error))))
+        slope = f"{fitted:.{digits}f} ± {error:.{digits}f}, line {of_line:.2f}"
+        label = f"{name.replace(' of the', ',')}: {slope}{_off(fitted, error, of_line)}"
         axes.plot(sizes, y.mean(axis=1), marker, color=colour, markersize=3.5, label=label)
         axes.plot(sizes, line, color=colour, linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="batch N", ylabel="nats")
