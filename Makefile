@@ -22,7 +22,7 @@ paper: $(VENV)/installed
 	$(BIN)/python launch.py --config=configs/paper/fig11_pushforward.py --workdir=$(PAPER)/pushforward
 	$(BIN)/python launch.py --config=configs/paper/search_binary.py --workdir=$(PAPER)/binary
 	$(BIN)/python -m experiments.paper --runs $(PAPER) --output $(PAPER)/figures \
-		--page $(PAPER)/figures/none.md --pdf
+		--page $(PAPER)/figures/none.md --pdf --only controls cosines norms normality pushforward binary
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest

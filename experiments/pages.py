@@ -29,7 +29,7 @@ class Drawn(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A mean over seeds and the half-width of its 95 % interval."""
+    """A mean over seeds and the half-width of its 95% interval."""
 
     mean: float
     half_width: float
@@ -39,14 +39,14 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean of independent values with Student's 95 % interval; needs at least two."""
+    """The mean of independent values with Student's 95% interval; needs at least two."""
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / np.sqrt(len(values))
     return Interval(float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error))
 
 
 def with_interval(values: Sequence[float], decimals: int) -> str:
-    """The mean with its 95 % interval, or the one value."""
+    """The mean with its 95% interval, or the one value."""
     shown = interval(values) if len(values) > 1 else values[0]
     return f"{shown:.{decimals}f}"
 

@@ -8,7 +8,7 @@ from matplotlib.transforms import Bbox
 
 
 def overlaps(figure) -> list[tuple[str, str]]:
-    """Pairs of texts that overlap, and legends, titles and tick labels that reach into a plot.
+    """Texts that overlap, legends, titles and tick labels that reach into a plot, text that is cut off.
 
     Args:
         figure: drawn in the style that it is to be judged in.
@@ -34,7 +34,10 @@ def overlaps(figure) -> list[tuple[str, str]]:
     texts = {**outside, **inside}
     pairs = [*itertools.combinations(texts, 2), *itertools.product(outside, plots)]
     boxes = {**texts, **plots}
-    return [pair for pair in pairs if _cross(boxes[pair[0]], boxes[pair[1]])]
+    found = [pair for pair in pairs if _cross(boxes[pair[0]], boxes[pair[1]])]
+    page = figure.bbox
+    cut = [n for n, b in texts.items() if b.x0 < page.x0 - 2 or b.x1 > page.x1 + 2]
+    return found + [(name, "edge of the figure") for name in cut]
 
 
 def _add(found: dict[str, Bbox], index: int, text: Text, renderer) -> None:

@@ -4,7 +4,7 @@ what Gaussianity is good for.
     python -m experiments.beyond --runs runs/beyond --output docs/beyond
 
 Reads the run folders that configs/beyond/*.py wrote. What has no run folder is left out and named.
-Intervals are 95 % ones over seeds, from Student's t.
+Intervals are 95% ones over seeds, from Student's t.
 """
 
 from collections.abc import Sequence

@@ -60,7 +60,7 @@ def draw_downstream(runs: Path, outliers: int = 2000) -> Drawn:
             f"{interval(v):{f}}" if len(v) > 1 else f"{v[0]:{f}}"
             for v, f in zip(found, formats, strict=True)
         ]
-        rows.append([label, *(f"{cell} %" for cell in shown[:2]), *shown[2:]])
+        rows.append([label, *(f"{cell}%" for cell in shown[:2]), *shown[2:]])
 
     pixels = {name: x.reshape(len(x), -1) / np.float32(255) for name, x in sets.items()}
     # One map for all sets: the same seed gives the same entries.

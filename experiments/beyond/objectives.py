@@ -59,22 +59,27 @@ def draw_objectives(runs: Path) -> Drawn:
                 f"{large['participation_ratio'].mean:.0f}",
             ]
         )  # fmt: skip
-    figure, (axes,) = canvas.panels(0.16 * len(found) + 0.1, legend_lines=1)
+    figure, (axes,) = canvas.panels(0.16 * len(found) + 0.1, legend_lines=2)
     for row, (label, _, large) in enumerate(found):
         colour = canvas.UNTRAINED if label == "untrained" else canvas.TRAINED
         value = large["ad_mean"]
         error = [[value.half_width], [value.half_width]]
         axes.errorbar(value.mean, row, xerr=error, fmt="o", markersize=3.5, color=colour)
-    axes.axvline(GAUSSIAN_AD, **canvas.DASHED, label="Gaussian")
-    axes.axvline(AD_CRITICAL_5_PERCENT, color=canvas.REFERENCE, linewidth=0.8, label="0.752")
+    axes.axvline(GAUSSIAN_AD, **canvas.DASHED, label=f"Gaussian {GAUSSIAN_AD}")
+    axes.axvline(
+        AD_CRITICAL_5_PERCENT,
+        color=canvas.REFERENCE,
+        linewidth=0.8,
+        label=f"5% limit {AD_CRITICAL_5_PERCENT}",
+    )
     axes.set_xscale("log")
     canvas.log_ticks(axes.xaxis, (0.4, 1, 3, 10, 30, 100, 300))
     axes.set(xlabel="AD average, n = 10,000")
     axes.set_yticks(range(len(found)), labels=[label for label, *_ in found])
     axes.invert_yaxis()
     # Names of objectives need more room than ticks do.
-    figure.subplots_adjust(left=0.42)
-    canvas.legend_above(axes, columns=2)
+    figure.subplots_adjust(left=0.48)
+    canvas.legend_above(axes)
     return Drawn("objectives", figure, markdown(rows))
 
 

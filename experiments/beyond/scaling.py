@@ -57,7 +57,10 @@ def draw_scaling(runs: Path) -> Drawn:
     references = {"norm CV": -0.5, "negative cosines' sd": -0.5}
     for row, (name, of, short) in enumerate(quantities):
         for column, (own, axis, label) in enumerate(
-            ((by_dim, "dim", f"d, batch {batch}"), (by_batch, "batch", f"batch, d = {dim}"))
+            (
+                (by_dim, "dim", f"dimension d (batch {batch})"),
+                (by_batch, "batch", f"batch (d = {dim})"),
+            )
         ):
             axes = grid[2 * row + column]
             at = np.array([getattr(p, axis) for p in own], float)
@@ -123,6 +126,6 @@ def draw_scaling(runs: Path) -> Drawn:
 
 
 def _slope(at: Float[np.ndarray, " k"], values: Float[np.ndarray, "k seeds"]) -> str:
-    """The exponent of a power law with its 95 % interval over seeds; – where none can be fitted."""
+    """The exponent of a power law with its 95% interval over seeds; – where none can be fitted."""
     found = exponents(at, values)
     return f"{interval(found):+.2f}".replace("± +", "± ") if np.isfinite(found).all() else "–"

@@ -14,6 +14,7 @@ from infonce_jax import embeddings
 from infonce_jax.evaluation import whitening
 from infonce_jax.report import canvas
 from infonce_jax.report.table import GAUSSIAN_AD, GAUSSIAN_PASS
+from infonce_jax.report.text import percent
 
 _CIFAR10_SIZES = (500, 2000, 10_000)
 
@@ -31,17 +32,17 @@ def draw_dynamics(runs: Path) -> Drawn:
             epochs = list(curve.run.epochs.values())
             values = [curve.at(step, statistic, n) for step in curve.run.epochs]
             axes.plot(epochs, values, color=curve.colour, linewidth=1.2, label=curve.label)
-        axes.set(ylabel=label, xlim=(-1, 101))
+        axes.set(ylabel=label, xlim=(-3, 103))
     paper = {"marker": "D", "markersize": 4, "linestyle": "none", "color": canvas.INK}
     grid[0].plot([0, 100], [0.20, 0.15], label="paper, epochs 0 and 100", clip_on=False, **paper)
     grid[1].plot([0, 100], [0.85, 0.57], clip_on=False, **paper)
     for axes in grid[1:4]:
-        axes.axhline(GAUSSIAN_AD, **canvas.DASHED)
         axes.set_yscale("log")
+        canvas.reference(axes, GAUSSIAN_AD, f"Gaussian {GAUSSIAN_AD}")
         low, high = axes.get_ylim()
         ticks = [t for t in (0.4, 1, 2, 4, 10, 20, 50, 100) if low <= t <= high]
         canvas.log_ticks(axes.yaxis, ticks)
-    grid[4].axhline(GAUSSIAN_PASS, **canvas.DASHED)
+    canvas.reference(grid[4], GAUSSIAN_PASS, f"Gaussian {percent(GAUSSIAN_PASS)}")
     grid[4].set(ylim=(0, 1.03), xlabel="epoch")
     canvas.legend_above(grid[0], columns=2)
 

@@ -46,7 +46,7 @@ def draw_controls(runs: Path) -> Drawn:
             ad = [f[n, "ad_mean"] for f in found]
             # Three digits of 0.388 as of 147.
             cells.append(with_interval(ad, max(0, 2 - math.floor(math.log10(np.mean(ad))))))
-        cells += [with_interval([100 * f[1000, "dp_pass"] for f in found], 0) + " %"]
+        cells += [with_interval([100 * f[1000, "dp_pass"] for f in found], 0) + "%"]
         rows.append([label, *cells])
 
     folders = [runs / path for _, path, _ in _TABLE_1]
@@ -65,7 +65,7 @@ def draw_controls(runs: Path) -> Drawn:
         if reported is not None:
             cv, ad, dp_pass = (reported[name] for name in ("norm_cv", "ad_mean", "dp_pass"))
             rows.append([f"**{title}**: the paper", f"{cv:g}", "–", f"{ad:g} (n not stated)", "–",
-                         f"{100 * dp_pass:g} %"])  # fmt: skip
+                         f"{100 * dp_pass:g}%"])  # fmt: skip
         else:
             rows.append([f"**{title}**", *["" for _ in rows[0][1:]]])
         inputs = data.load(from_plain(run.config)).test

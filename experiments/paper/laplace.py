@@ -18,39 +18,36 @@ from experiments.paper.runs import (
     pair_cosines,
     test_key,
 )
-from infonce_jax.evaluation import AD_CRITICAL_5_PERCENT
 from infonce_jax.report import canvas
-from infonce_jax.report.table import GAUSSIAN_PASS
+from infonce_jax.report.table import GAUSSIAN_AD, GAUSSIAN_PASS
+from infonce_jax.report.text import percent
 
 
 def draw_cosines(runs: Path) -> Drawn:
-    """Figures 2, 7 and 8: cosines of positive and negative pairs against batch size, per dimension."""
+    """Figures 2, 7 and 8: how far cosines of negative pairs spread, against batch size and dimension."""
     points = load_points(runs / "laplace")
-    dims = sorted({p.dim for p in points})
-    figure, grid = canvas.panels(1.0, rows=len(dims), legend_lines=3, gap_inch=0.42)
+    dims, batches = (sorted({getattr(p, name) for p in points}) for name in ("dim", "batch"))
+    figure, (axes,) = canvas.panels(2.4, legend_lines=2)
     rows = [["d", "batch", "positive pairs", "negative pairs", "1/√d"]]
-    for axes, dim in zip(grid, dims, strict=True):
+    for dim, colour in zip(dims, canvas.series_colours(len(dims)), strict=True):
         sets = beside_untrained(of_dim(points, dim))
-        for position, (label, run, step) in enumerate(sets):
+        spreads = []
+        for label, run, step in sets:
             positive, negative = pair_cosines(run, step)
-            for offset, sample, colour in (
-                (-0.2, positive, canvas.POSITIVE),
-                (0.2, negative, canvas.NEGATIVE),
-            ):
-                canvas.violin(axes, position + offset, *canvas.smooth_density(sample), colour)
-            spread = [f"{s.mean():+.3f} ± {s.std():.3f}" for s in (positive, negative)]
-            rows.append([dim, label, *spread, f"{dim**-0.5:.3f}"])
-        for sign in (-1, 1):
-            axes.axhline(sign * dim**-0.5, **canvas.DASHED)
-        axes.set_title(f"d = {dim}", loc="left", fontsize="medium", pad=3)
-        axes.set(ylim=(-0.8, 1.03), xlim=(-0.55, len(sets) - 0.45), ylabel="cosine")
-        axes.set_xticks(range(len(sets)), labels=[str(label) for label, *_ in sets])
-        axes.tick_params(labelbottom=True)
-    grid[-1].set_xlabel("batch")
-    for label, colour in (("positive", canvas.POSITIVE), ("negative", canvas.NEGATIVE)):
-        grid[0].plot([], [], color=colour, linewidth=5, alpha=0.6, label=f"{label} pairs")
-    grid[0].plot([], [], label="±1/√d", **canvas.DASHED)
-    canvas.legend_above(grid[0], columns=2, raise_inch=0.17)
+            spreads.append(negative.std())
+            cells = [f"{s.mean():+.3f} ± {s.std():.3f}" for s in (positive, negative)]
+            rows.append([dim, label, *cells, f"{dim**-0.5:.3f}"])
+        # Untrained encoders stand apart from the batches, which are in order.
+        axes.plot(0, spreads[0], "o", color=colour, markersize=3.5)
+        at = range(1, len(spreads))
+        axes.plot(at, spreads[1:], "o-", color=colour, markersize=3.5, label=f"d = {dim}")
+        axes.axhline(dim**-0.5, color=colour, linewidth=0.7, dashes=(4, 2))
+    axes.plot([], [], label="1/√d", **canvas.DASHED)
+    axes.set(xlabel="batch", ylabel="sd of negative pairs' cosines", yscale="log")
+    axes.set_xticks(range(len(batches) + 1), labels=["untrained", *map(str, batches)])
+    low, high = axes.get_ylim()
+    canvas.log_ticks(axes.yaxis, canvas.decade_ticks(low, high))
+    canvas.legend_above(axes, columns=3)
     return Drawn("cosines", figure, markdown(rows))
 
 
@@ -58,7 +55,8 @@ def draw_norms(runs: Path) -> Drawn:
     """Figure 3, left: norms over their mean at the least and the largest dimension and batch."""
     points = load_points(runs / "laplace")
     dims = sorted({p.dim for p in points})
-    figure, grid = canvas.panels(1.4, rows=2, legend_lines=3, gap_inch=0.5, share_x=False)
+    # One axis for both: that the shell is thinner in more dimensions is what there is to see.
+    figure, grid = canvas.panels(1.4, rows=2, legend_lines=3, gap_inch=0.42)
     for axes, dim in zip(grid, (dims[0], dims[-1]), strict=True):
         own = of_dim(points, dim)
         least, largest = own[0], own[-1]
@@ -83,7 +81,9 @@ def draw_norms(runs: Path) -> Drawn:
             x, mean * stats.chi.pdf(mean * x, dim), **canvas.DASHED, label="isotropic Gaussian"
         )
         axes.set_title(f"d = {dim}", loc="left", fontsize="medium", pad=3)
-        axes.set(ylabel="density", xlabel="‖z‖ / mean" if dim == dims[-1] else "")
+        axes.set(ylabel="density")
+        axes.tick_params(labelbottom=True)
+    grid[-1].set_xlabel("‖z‖ / mean")
     canvas.legend_above(grid[0], columns=2, raise_inch=0.17)
     return Drawn("norms", figure, "")
 
@@ -92,7 +92,7 @@ def draw_normality(runs: Path) -> Drawn:
     """Figure 3, right: the norms' CV and the tests of normality against batch size and dimension."""
     points = load_points(runs / "laplace")
     dims, batches = (sorted({getattr(p, name) for p in points}) for name in ("dim", "batch"))
-    figure, grid = canvas.panels(1.2, rows=3, legend_lines=2, gap_inch=0.25)
+    figure, grid = canvas.panels(1.2, rows=3, legend_lines=2, gap_inch=0.3)
     panels = ("norm_cv", "ad_mean", "dp_pass")
     rows = [
         ["d", "batch", "CV", "of a Gaussian", "AD average", "AD pass", "DP average p", "DP pass"]
@@ -117,11 +117,11 @@ def draw_normality(runs: Path) -> Drawn:
             axes.plot(range(len(line)), line, "o-", color=colour, markersize=3, label=f"d = {dim}")
         grid[0].axhline((2 * dim) ** -0.5, color=colour, linewidth=0.6, dashes=(4, 2))
     grid[0].plot([], [], label="1/√(2d)", **canvas.DASHED)
-    grid[1].axhline(AD_CRITICAL_5_PERCENT, **canvas.DASHED)
-    grid[2].axhline(GAUSSIAN_PASS, **canvas.DASHED)
+    canvas.reference(grid[1], GAUSSIAN_AD, f"Gaussian {GAUSSIAN_AD}")
+    canvas.reference(grid[2], GAUSSIAN_PASS, f"Gaussian {percent(GAUSSIAN_PASS)}")
     grid[0].set(ylabel="CV")
     grid[1].set(ylabel="AD average")
-    grid[2].set(ylabel="DP pass", xlabel="batch", ylim=(0, 1.03))
+    grid[2].set(ylabel="DP pass", xlabel="batch")
     grid[2].set_xticks(range(len(batches) + 1), labels=["untrained", *map(str, batches)])
     canvas.legend_above(grid[0], columns=3)
     return Drawn("normality", figure, markdown(rows))

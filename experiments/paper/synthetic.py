@@ -51,12 +51,10 @@ def draw_pushforward(runs: Path, rows_per_set: int = 10) -> Drawn:
     whole = correlation(x)
     strengths = sorted({strength for _, strength in found})
     rows = [["noise", "untrained", "trained", "Gaussian of the inputs themselves"]]
-    figure, (scatter, curve) = canvas.panels(
-        1.5, rows=2, legend_lines=0, gap_inch=0.75, share_x=False
-    )
+    figure, (scatter, curve) = canvas.panels(1.5, rows=2, gap_inch=1.05, share_x=False)
     scatter.plot(*shown, "o", markersize=2.5, color=canvas.TRAINED, alpha=0.6)
     scatter.set(
-        xlabel="log-likelihood of a set of inputs, nats per row", ylabel="of representations",
+        xlabel="log-likelihood of a set of inputs (nats per row)", ylabel="of their representations",
     )  # fmt: skip
     scatter.locator_params(nbins=5)
     colours = {0: canvas.UNTRAINED, max(run.embeddings): canvas.TRAINED}
@@ -70,7 +68,7 @@ def draw_pushforward(runs: Path, rows_per_set: int = 10) -> Drawn:
     curve.axhline(whole, **canvas.DASHED, label="all coordinates")
     curve.set(xscale="log", xlabel="noise of the views", ylabel="correlation", ylim=(0, 1))
     canvas.log_ticks(curve.xaxis, strengths)
-    curve.legend(loc="lower left", frameon=False)
+    canvas.legend_above(curve, columns=2)
     for strength in strengths:
         cells = []
         for step in colours:

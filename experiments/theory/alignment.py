@@ -51,7 +51,7 @@ def draw_alignment(runs: Path) -> Drawn:
             bound = float(theory.alignment_bound(eta2, resultant))
             points.append((strength, bound, alignment, error))
             cells = (f"{strength:g}", f"{eta2:.4f}", f"{resultant:.3f}", f"{bound:.4f}")
-            share = f"{100 * alignment / bound:.1f} %"
+            share = f"{100 * alignment / bound:.1f}%"
             rows.append([run.title, *cells, f"{alignment:.4f} ± {error:.4f}", share])
         at = np.array(sorted(points))
         axes.plot(at[:, 0], at[:, 1], "-", color=canvas.INK, linewidth=1, label="bound")

@@ -53,7 +53,8 @@ def draw_rates(runs: Path) -> Drawn:
         axes.plot(x, line, color=canvas.INK, linewidth=0.9, dashes=(4, 2))
         axes.set(xscale="log", yscale="log")
         axes.set_title(
-            f"{name}: slope {fitted:.2f} ± {error:.2f}, predicted {of_line:.2f}",
+            f"{name}: slope {fitted:.2f} ± {error:.2f}, predicted {of_line:.2f}"
+            f"{_off(fitted, error, of_line)}",
             loc="left",
             fontsize=7.5,
             pad=3,
@@ -153,13 +154,21 @@ def draw_fluctuation(runs: Path) -> Drawn:
         fitted, error = mean_slope(sizes, y)
         of_line = slope_of_line(sizes, line)
         rows.append([name, f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit])
-        label = f"{name}: {fitted:.2f} ± {error:.2f}, line {of_line:.2f}"
+        digits = max(2, -int(np.floor(np.log10(error))))
+        slope = f"{fitted:.{digits}f} ± {error:.{digits}f}, line {of_line:.2f}"
+        label = f"{name.replace(' of the', ',')}: {slope}{_off(fitted, error, of_line)}"
         axes.plot(sizes, y.mean(axis=1), marker, color=colour, markersize=3.5, label=label)
         axes.plot(sizes, line, color=colour, linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="batch N", ylabel="nats")
     canvas.log_ticks(axes.xaxis, [int(n) for n in sizes])
     canvas.legend_above(axes, columns=1)
     return Drawn("fluctuation", figure, markdown(rows) + "\n" + markdown(values_at))
+
+
+def _off(fitted: float, error: float, of_line: float) -> str:
+    """Says that a measured slope misses the predicted one."""
+    misses = abs(fitted - of_line) > 3 * error + 0.005  # the last digit that is shown
+    return ", off" if misses else ""
 
 
 def _rates_runs(runs: Path) -> list[Run]:

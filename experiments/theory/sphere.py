@@ -70,7 +70,8 @@ def draw_power(_: Path) -> Drawn:
             else:
                 rejected = evaluation.dagostino_pearson(x).pvalue < 0.05
             axes.plot(n, rejected.mean(), "o", color=colour, markersize=3)
-    axes.axhline(0.05, color=canvas.REFERENCE, linewidth=0.8, dashes=(1, 1.5), label="level")
+    axes.plot([], [], "o", color=canvas.INK, markersize=3, label="simulated")
+    axes.axhline(0.05, color=canvas.REFERENCE, linewidth=0.8, dashes=(1, 1.5), label="level 5%")
     axes.set(xscale="log", xlabel="sample size n", ylabel="share rejected, d = 16", ylim=(0, 1.04))
     canvas.legend_above(axes, columns=2)
     return Drawn("power", figure, "")
@@ -113,7 +114,7 @@ def draw_radius(_: Path) -> Drawn:
 
 def draw_kl(_: Path) -> Drawn:
     """KL(vMF ‖ σ) over (d/2)‖m‖² against ‖m‖, with other laws on the sphere."""
-    figure, (axes,) = canvas.panels(1.7, legend_lines=2)
+    figure, (axes,) = canvas.panels(1.7, legend_lines=3)
     rng = np.random.default_rng(0)
     t = np.linspace(-1, 1, 4001)[1:-1]
     for dim, colour in zip((2, 8, 32, 128), COLOURS, strict=False):
@@ -132,9 +133,11 @@ def draw_kl(_: Path) -> Drawn:
             value = density @ np.log(np.maximum(density, 1e-300) / np.maximum(sigma, 1e-300))
             if 0.05 < mean < 0.98 and value / (dim / 2 * mean**2) < 6:
                 axes.plot(mean, value / (dim / 2 * mean**2), ".", color=colour, markersize=3)
-    axes.axhline(1, color=canvas.INK, linewidth=0.8, dashes=(4, 2))
+    axes.axhline(1, color=canvas.INK, linewidth=0.8, dashes=(4, 2), label="‖m‖ → 0")
+    axes.plot([], [], color=canvas.INK, label="vMF")
+    axes.plot([], [], ".", color=canvas.INK, markersize=3, label="other laws")
     axes.set(xlabel="mean resultant length ‖m‖", ylabel="KL / (½ d ‖m‖²)", xlim=(0, 1), ylim=(0, 6))
-    canvas.legend_above(axes, columns=4)
+    canvas.legend_above(axes, columns=3)
     return Drawn("kl", figure, "")
 
 

@@ -200,6 +200,12 @@ def decade_ticks(low: float, high: float) -> list[float]:
     return [d * step for d in decades for step in steps if low <= d * step <= high]
 
 
+def reference(axes: "matplotlib.axes.Axes", value: float, label: str) -> None:
+    """A dashed horizontal line, named above the axes, where no curve runs through its name."""
+    axes.axhline(value, **DASHED)
+    axes.set_title(f"dashed: {label}", loc="right", fontsize=7.5, pad=2)
+
+
 def violin(
     axes: "matplotlib.axes.Axes", x: float, t: np.ndarray, density: np.ndarray, colour: str
 ) -> None:

@@ -12,8 +12,10 @@ from experiments.beyond import downstream
 from experiments.paper.controls import draw_controls
 from infonce_jax import runs as runs_lib
 from infonce_jax.data import cifar10, loader
+from infonce_jax.report import canvas
 from infonce_jax.report.table import GAUSSIAN_AD
 from infonce_jax.runs.variants import variant_config
+from tests.overlapping import overlaps
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -72,6 +74,9 @@ def test_objectives_and_scaling_are_drawn_from_finished_sweeps(tiny_config, tmp_
     rows = [line.split("|")[1].strip() for line in page.read_text().splitlines() if "|" in line]
     assert {"untrained", "VICReg, norm weight 0.1", "VICReg, norm weight 0.5"} <= set(rows)
     assert {"norm CV", "4", "8"} <= set(rows)
+    with canvas.style():
+        for name in ("objectives", "scaling"):
+            assert overlaps(beyond.EXHIBITS[name](tmp_path).figure) == [], name
     for name in ("objectives", "scaling"):
         ElementTree.parse(tmp_path / "out" / f"{name}.svg")
 

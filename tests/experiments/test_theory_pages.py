@@ -4,8 +4,11 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from experiments import pages, power_law, theory
+from infonce_jax.report import canvas
+from tests.overlapping import overlaps
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "theory.md"
 
@@ -17,6 +20,13 @@ def test_draws_what_it_can_and_names_what_is_missing(tmp_path, capsys):
     ElementTree.parse(tmp_path / "out" / "kl.svg")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["kl.svg"]
     assert f"{tmp_path / 'beta'} holds no run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["phi", "batch", "kl"])
+def test_no_text_overlaps_or_is_cut_off(name):
+    with canvas.style():
+        drawn = theory.EXHIBITS[name](Path("no runs"))
+        assert overlaps(drawn.figure) == []
 
 
 def test_a_table_takes_its_place_in_the_page_again_and_again(tmp_path):
