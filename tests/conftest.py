@@ -5,14 +5,14 @@ import subprocess
 import tempfile
 from importlib import metadata
 
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 
 from tests import launching, typechecking
 
 # Every annotation of the package, array shapes and types among them, is checked at every call. Programs
 # that tests start by launch.py run without, as a user's do.
-install_import_hook("infonce_jax", f"{typechecking.__name__}.check")
+jaxtyping.install_import_hook("infonce_jax", f"{typechecking.__name__}.check")
 
 # Most of the suite's time would go into compiling programs that then run for a moment: they are not
 # optimised, and those that several tests or processes need are compiled once. The runs that
@@ -70,6 +70,14 @@ def make_tiny_config():
     names = {}
     exec(TINY, names)
     return names["get_config"]()
+
+
+@pytest.fixture
+def unchecked_types():
+    """For tests that pass wrong types on purpose, to see the package's own message."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -211,7 +211,11 @@ def _check_varying(axis_name, arguments) -> None:
     """Refuses arrays of rows that are the same on every device, where shard_map tracks that."""
     tracked = varying(lax.axis_index(axis_name))
     for name, value in arguments.items():
-        if name in ("negatives", "key", "directions"):  # these may, or have to, be the same everywhere
+        if name in (
+            "negatives",
+            "key",
+            "directions",
+        ):  # these may, or have to, be the same everywhere
             continue
         for leaf in jax.tree.leaves(value):
             if not _is_array(leaf) or np.ndim(leaf) == 0:

@@ -129,7 +129,7 @@ def vanishing_beta_schedule(
     """
     vanishing_beta(dim, 1.0 if callable(temperature) else temperature, eta2)
 
-    def schedule(step: Num[ArrayLike, ""]) -> Float[Array, ""]:
+    def schedule(step: Num[ArrayLike, ""]) -> Float[Array, ""] | float:
         tau = temperature(step) if callable(temperature) else temperature
         return multiple * vanishing_beta(dim, tau, eta2)
 

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 _FLOAT = Float[np.ndarray, "*shape"] | float
+# NumPy gives a scalar, not an array, for a number.
+_RESULT = Float[np.ndarray, "*shape"] | np.floating
 
 # From here on the two laws are so near each other that their difference is integrated instead of
 # taken between distribution functions.
@@ -33,7 +35,7 @@ class NormalDistance(NamedTuple):
     kolmogorov: float
 
 
-def log_density(dim: int, t: _FLOAT) -> Float[np.ndarray, "*shape"]:
+def log_density(dim: int, t: _FLOAT) -> _RESULT:
     """Log-density of a coordinate of a uniform direction, or of a cosine of two of them.
 
         f(t) = Γ(d/2) / (√π Γ((d-1)/2)) · (1-t²)^((d-3)/2)
@@ -61,7 +63,7 @@ def log_density(dim: int, t: _FLOAT) -> Float[np.ndarray, "*shape"]:
     return np.where(inside, constant + power, -np.inf)
 
 
-def cdf(dim: int, t: _FLOAT) -> Float[np.ndarray, "*shape"]:
+def cdf(dim: int, t: _FLOAT) -> _RESULT:
     """P(U₁ ≤ t) for a coordinate of a uniform direction, or for a cosine of two of them.
 
     Args:
@@ -86,7 +88,7 @@ def cdf(dim: int, t: _FLOAT) -> Float[np.ndarray, "*shape"]:
     return np.where(t <= 0, tail, 1 - tail)
 
 
-def quantile(dim: int, probability: _FLOAT) -> Float[np.ndarray, "*shape"]:
+def quantile(dim: int, probability: _FLOAT) -> _RESULT:
     """The t at which P(U₁ ≤ t) is `probability`.
 
     Args:
@@ -234,10 +236,10 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
     Σ λ_i (Z_i + √n c_i)² with λ_i, c_i from the kernel of the empirical process and the difference of
     the distribution functions. D'Agostino-Pearson's K² = Z₁² + Z₂² has a normal Z₁ and a nearly normal
     Z₂, whose means, variances and third cumulants follow from the moments of √d·U₁ by the delta method.
-    (χ² with two degrees of freedom and the noncentrality n·(excess kurtosis)²/24 would be the limit for
-    d → ∞. The kurtosis of a sample of this light-tailed law varies less than the normal's, so that limit
-    asks for a third too many rows at d = 16.) Both sizes grow as d²; with fewer draws a uniform direction
-    passes for Gaussian.
+    (χ² with two degrees of freedom and the noncentrality n·(excess kurtosis)²/24 would be the limit
+    for d → ∞. The kurtosis of a sample of this light-tailed law varies less than the normal's, so
+    that limit asks for a third too many rows at d = 16.) Both sizes grow as d²; with fewer draws a
+    uniform direction passes for Gaussian.
 
     Args:
         dim: dimension d ≥ 2.
@@ -247,8 +249,8 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
 
     Returns:
         The sample size, at least 20 for D'Agostino-Pearson. Against simulation in 16 dimensions it is
-        within 15 % for Anderson-Darling. For D'Agostino-Pearson the power is within 0.02 of the simulated
-        one in 8 dimensions and more, and within 0.01 in 16 and more.
+        within 15 % for Anderson-Darling. For D'Agostino-Pearson the power is within 0.02 of the
+        simulated one in 8 dimensions and more, and within 0.01 in 16 and more.
 
     Raises:
         ValueError: for an unknown test, or a power outside its range.

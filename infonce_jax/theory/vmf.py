@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from infonce_jax.theory._bessel import bessel_terms
 
-Dim = Int[Array, "*#shape"] | int
-Scalar = Num[Array, "*#shape"] | float
+Dim = Int[ArrayLike, "*#shape"] | int
+Scalar = Num[ArrayLike, "*#shape"] | float
 
 
 def log_normalizer(dim: Dim, kappa: Scalar) -> Float[Array, "*shape"]:

@@ -343,7 +343,7 @@ def test_settings_outside_their_range_are_refused(settings, message):
         simclr_view(jax.random.key(0), jnp.zeros((8, 8, 3)), ViewSettings(**settings))
 
 
-def test_wrong_images_and_keys_are_refused():
+def test_wrong_images_and_keys_are_refused(unchecked_types):
     key = jax.random.key(0)
     with pytest.raises(ValueError, match=r"\[height, width, 3\], but this one has \[8, 8, 1\]"):
         simclr_view(key, jnp.zeros((8, 8, 1)), IDENTITY)

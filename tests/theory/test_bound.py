@@ -116,7 +116,7 @@ def test_schedule_follows_the_temperature():
     assert theory.vanishing_beta_schedule(64, 0.5)(3) == theory.vanishing_beta(64, 0.5)
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named(unchecked_types):
     with pytest.raises(ValueError, match=r"eta2 is 1\.5"):
         theory.alignment_bound(1.5, 0.0)
     with pytest.raises(ValueError, match="mean_resultant"):
@@ -137,7 +137,7 @@ def test_bad_input_is_named():
         lambda eta2: theory.local_beta(128, 0.07, eta2),
     ],
 )
-def test_mildness_outside_its_range_is_refused_where_it_is_known(call):
+def test_mildness_outside_its_range_is_refused_where_it_is_known(unchecked_types, call):
     for eta2 in (2, -0.1, float("nan"), jnp.float32(1.5)):
         with pytest.raises(ValueError, match=r"eta2 is .*must lie in \[0, 1\]"):
             call(eta2)

@@ -53,7 +53,9 @@ def test_density_distribution_and_quantile_agree_with_mpmath(dim):
 
 def test_ends_of_the_range():
     assert sphere.log_density(5, 1.5) == -np.inf
-    np.testing.assert_array_equal(sphere.cdf(7, [-2.0, -1.0, 0.0, 1.0, 2.0]), [0, 0, 0.5, 1, 1])
+    np.testing.assert_array_equal(
+        sphere.cdf(7, np.array([-2.0, -1.0, 0.0, 1.0, 2.0])), [0, 0, 0.5, 1, 1]
+    )
     np.testing.assert_array_equal(sphere.quantile(7, [0.0, 0.5, 1.0]), [-1, 0, 1])
 
 
@@ -220,7 +222,7 @@ def test_detectable_sample_size_takes_the_evaluation_s_names():
         assert sphere.detectable_sample_size(8, short) == sphere.detectable_sample_size(8, name)
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named(unchecked_types):
     with pytest.raises(ValueError, match="from dimension 2"):
         sphere.cdf(1, 0.0)
     with pytest.raises(ValueError, match="probability"):

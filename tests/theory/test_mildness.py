@@ -157,7 +157,7 @@ def test_feature_correlation_by_hand():
     assert got.lower == pytest.approx(got.estimate - 1.96 * got.standard_error, abs=1e-4)
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named(unchecked_types):
     with pytest.raises(ValueError, match="support"):
         mildness.additive_noise(np.zeros_like, 1.0, support=(1, 0))
     with pytest.raises(ValueError, match="nodes"):

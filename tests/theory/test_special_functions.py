@@ -177,7 +177,7 @@ def test_samples_have_the_mean_and_the_law(dim, kappa):
     assert np.abs(across.mean(axis=0)).max() < 6 * across.std() / np.sqrt(n)
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named(unchecked_types):
     with pytest.raises(ValueError, match="from dimension 2"):
         theory.phi_sigma(1, 1.0)
     with pytest.raises(TypeError, match="float32"):
