@@ -22,9 +22,8 @@ def batches(steps: int):
 
 
 def main(steps: int = 30) -> list[float]:
-    rngs = nnx.Rngs(0)
-    layers = nnx.Linear(IN, 64, rngs=rngs), nnx.relu, nnx.Linear(64, OUT, rngs=rngs)
-    graph, params = nnx.split(nnx.Sequential(*layers))
+    first, last = (nnx.Linear(*shape, rngs=nnx.Rngs(0)) for shape in ((IN, 64), (64, OUT)))
+    graph, params = nnx.split(nnx.Sequential(first, nnx.relu, last))
     encode = microbatched(lambda params, x: nnx.merge(graph, params)(x), 16)
     adam = optax.adam(3e-3)
 
@@ -34,9 +33,8 @@ def main(steps: int = 30) -> list[float]:
         return infonce(u, v, axis_name="data", **options), v
 
     rows, whole = jax.P("data"), jax.P()
-    over_devices = jax.shard_map(
-        loss, mesh=MESH, in_specs=(whole, whole, rows, rows, rows), out_specs=(whole, rows)
-    )
+    specs = {"in_specs": (whole, whole, rows, rows, rows), "out_specs": (whole, rows)}
+    over_devices = jax.shard_map(loss, mesh=MESH, **specs)
 
     @jax.jit
     def step(params: nnx.State, state: optax.OptState, queue: Queue, batch):
@@ -50,9 +48,10 @@ def main(steps: int = 30) -> list[float]:
             value,
         )
 
-    state, queue, values = adam.init(params), make_queue(jax.random.key(2), 256, OUT), []
+    members = params, adam.init(params), make_queue(jax.random.key(2), 256, OUT)
+    values = []
     for batch in batches(steps):
-        params, state, queue, value = step(params, state, queue, batch)
+        *members, value = step(*members, batch)
         values.append(float(value))
     return values
 
