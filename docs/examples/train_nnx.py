@@ -10,7 +10,7 @@ from flax import nnx
 
 from infonce_jax import Queue, enqueue, infonce, make_queue, microbatched
 
-BATCH, IN, OUT, TEMPERATURE = 64, 32, 16, 0.1
+BATCH, IN, OUT = 64, 32, 16
 MESH = jax.make_mesh((jax.device_count(),), ("data",), (jax.sharding.AxisType.Auto,))
 
 
@@ -29,16 +29,15 @@ def main(steps: int = 30) -> list[float]:
 
     def loss(params: nnx.State, queue: jax.Array, x, y, mask) -> tuple[jax.Array, jax.Array]:
         u, v = encode(params, x), encode(params, y)
-        options = {"temperature": TEMPERATURE, "where": mask, "negatives": queue}
-        return infonce(u, v, axis_name="data", **options), v
+        options = {"temperature": 0.1, "where": mask, "negatives": queue, "axis_name": "data"}
+        return infonce(u, v, **options), v
 
     rows, whole = jax.P("data"), jax.P()
     specs = {"in_specs": (whole, whole, rows, rows, rows), "out_specs": (whole, rows)}
-    over_devices = jax.shard_map(loss, mesh=MESH, **specs)
+    gradient = jax.value_and_grad(jax.shard_map(loss, mesh=MESH, **specs), has_aux=True)
 
     @jax.jit
     def step(params: nnx.State, state: optax.OptState, queue: Queue, batch):
-        gradient = jax.value_and_grad(over_devices, has_aux=True)
         (value, keys), slope = gradient(params, queue.keys, *batch)
         updates, state = adam.update(slope, state)
         return (
@@ -48,10 +47,9 @@ def main(steps: int = 30) -> list[float]:
             value,
         )
 
-    members = params, adam.init(params), make_queue(jax.random.key(2), 256, OUT)
-    values = []
+    state, values = (params, adam.init(params), make_queue(jax.random.key(2), 256, OUT)), []
     for batch in batches(steps):
-        *members, value = step(*members, batch)
+        *state, value = step(*state, batch)
         values.append(float(value))
     return values
 
