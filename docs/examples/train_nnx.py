@@ -32,9 +32,9 @@ def main(steps: int = 30) -> list[float]:
         options = {"temperature": 0.1, "where": mask, "negatives": queue, "axis_name": "data"}
         return infonce(u, v, **options), v
 
-    rows, whole = jax.P("data"), jax.P()
-    specs = {"in_specs": (whole, whole, rows, rows, rows), "out_specs": (whole, rows)}
-    gradient = jax.value_and_grad(jax.shard_map(loss, mesh=MESH, **specs), has_aux=True)
+    ins, outs = (jax.P(), jax.P(), *3 * [jax.P("data")]), (jax.P(), jax.P("data"))
+    over_devices = jax.shard_map(loss, mesh=MESH, in_specs=ins, out_specs=outs)
+    gradient = jax.value_and_grad(over_devices, has_aux=True)
 
     @jax.jit
     def step(params: nnx.State, state: optax.OptState, queue: Queue, batch):
