@@ -183,6 +183,12 @@ def main():
         ]
         case = f"jit over axes of type {kind}"
         print(json.dumps({"case": case, "error": max(errors), "tolerance": 1e-6}))
+    # The last mesh has explicit axes.
+    rows = jax.device_put(a[:16], jax.sharding.NamedSharding(mesh, P("data")))
+    try:
+        losses.microbatched(lambda weight, z: weight * z, 5)(2.0, rows)
+    except ValueError as error:
+        print(json.dumps({"refused": str(error)}))
     print(json.dumps({"memory_bytes": {k: ring_memory_bytes(k) for k in (1, 2, 4)}}))
 
 

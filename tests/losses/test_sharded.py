@@ -30,6 +30,11 @@ def test_value_and_gradients_equal_those_of_one_device(lines):
     assert not {c["case"]: c["error"] for c in cases if not c["error"] < c["tolerance"]}
 
 
+def test_a_ragged_micro_batch_of_explicit_shards_is_refused(lines):
+    (message,) = (line["refused"] for line in lines if "refused" in line)
+    assert "size is 5, and the batch of 16 examples has 4 shards" in message
+
+
 def test_memory_per_device_falls_with_their_number(lines):
     (memory,) = (line["memory_bytes"] for line in lines if "memory_bytes" in line)
     # One device sends nothing; from two on, what is sent and received lies beside what is kept.
