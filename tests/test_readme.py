@@ -45,9 +45,11 @@ def test_files_that_the_readme_names_exist():
 @pytest.mark.parametrize(
     "name",
     [
+        "infonce_jax.losses.contrastive",
         "infonce_jax.losses.infonce",
         "infonce_jax.losses.jepa",
         "infonce_jax.losses.measures",
+        "infonce_jax.losses.queue",
         "infonce_jax.losses.regulariser",
         "infonce_jax.losses.sliced",
         "infonce_jax.theory.uniformity",

@@ -11,11 +11,14 @@ from jaxtyping import Array, Float, Int
 
 from infonce_jax.losses.common import (
     Axes,
+    Mask,
     as_axes,
     as_ids,
     check_floating,
+    check_rows,
     global_size,
     safe_normalize,
+    varying,
 )
 
 
@@ -53,7 +56,13 @@ def make_queue(key: Array, size: int, dim: int, dtype: Any = jnp.float32) -> Que
     return Queue(keys.astype(dtype), jnp.zeros((), jnp.int32))
 
 
-def enqueue(queue: Queue, keys: Float[Array, "batch dim"], *, axis_name: Axes = None) -> Queue:
+def enqueue(
+    queue: Queue,
+    keys: Float[Array, "batch dim"],
+    *,
+    where: Mask | None = None,
+    axis_name: Axes = None,
+) -> Queue:
     """The queue with its oldest keys replaced by new ones, through which no gradient passes.
 
     Pure: it returns a new queue, which belongs in the state of training. The batch need not divide
@@ -70,6 +79,7 @@ def enqueue(queue: Queue, keys: Float[Array, "batch dim"], *, axis_name: Axes = 
         queue: from `make_queue` or an earlier call.
         keys: the new keys, as the loss is given them. With a loss that normalizes, their length
             does not matter.
+        where: rows of `keys` that enter; padding is False.
         axis_name: for a queue that every device holds whole: the axis over which the batch is
             sharded, so that the keys of all devices enter. Leave it out if each device holds its
             own part of the queue.
@@ -83,23 +93,31 @@ def enqueue(queue: Queue, keys: Float[Array, "batch dim"], *, axis_name: Axes = 
     axis_name = None if axis_name is None else as_axes(axis_name)
     if keys.ndim != 2 or keys.shape[1] != dim:
         raise ValueError(f"keys has shape {keys.shape}; the queue takes [batch, {dim}].")
+    check_rows(keys.shape[0], where)
     n = global_size(keys.shape[0], axis_name)
     if n > size:
         raise ValueError(f"keys has {n} rows and the queue holds {size}; make it larger.")
     keys = lax.stop_gradient(jnp.asarray(keys)).astype(queue.keys.dtype)
-    if axis_name is not None:
-        # A sum and not a gather, so that shard_map knows the result to be the same everywhere.
-        start = lax.axis_index(axis_name) * keys.shape[0]
-        whole = jnp.zeros((n, dim), keys.dtype)
-        keys = lax.psum(_put_rows(whole, keys, start), axis_name)
-    rows = (queue.position + jnp.arange(n, dtype=jnp.int32)) % size
-    return Queue(queue.keys.at[rows].set(keys), (queue.position + n) % size)
+    counts = jnp.ones(keys.shape[0], bool) if where is None else jnp.asarray(where)
+    counts = counts.astype(jnp.int32)
+    keys, counts = (_of_all_devices(value, axis_name) for value in (keys, counts))
+    rows = (queue.position + jnp.cumsum(counts) - 1) % size
+    # A row beyond the last is dropped.
+    rows = jnp.where(counts == 1, rows, size)
+    position = (queue.position + jnp.sum(counts)) % size
+    return Queue(queue.keys.at[rows].set(keys, mode="drop"), position)
 
 
-def _put_rows(whole, rows, start):
-    missing = tuple(jax.typeof(rows).manual_axis_type.varying)
+def _of_all_devices(value, axis_name):
+    """The rows of all devices, by a sum, whose result shard_map knows to be the same everywhere."""
+    if axis_name is None:
+        return value
+    n = value.shape[0]
+    whole = jnp.zeros((global_size(n, axis_name), *value.shape[1:]), value.dtype)
+    missing = tuple(sorted(varying(value)))
     whole = lax.pcast(whole, missing, to="varying") if missing else whole
-    return lax.dynamic_update_slice_in_dim(whole, rows, start, 0)
+    whole = lax.dynamic_update_slice_in_dim(whole, value, lax.axis_index(axis_name) * n, 0)
+    return lax.psum(whole, axis_name)
 
 
 def ids_of(

@@ -38,14 +38,34 @@ IMPLEMENTATIONS = {
     "negatives beside": ("dense", "ring"),
     "nt_xent excluding": ("ring",),
     "siglip excluding": ("tiled",),
+    "infonce of several": ("tiled",),
+    "infonce of several, by mask": ("dense",),
+    "nt_xent of several": ("tiled",),
+    "siglip of several": ("tiled",),
+}
+
+
+# Asked with a mask of rows, weights of rows and a temperature of each, as far as they take them.
+OF_ROWS = {
+    "infonce": ("where", "weights", "temperature"),
+    "one-way": ("where", "weights"),
+    "nt_xent": ("where", "weights"),
+    "nt_xent of several": ("where", "temperature"),
+    "sup_con labels": ("where", "weights"),
+    "siglip": ("where", "weights"),
+    "uniformity": ("where",),
 }
 
 
 def mean_loss(name, **how):
-    """Of a batch, or of one device's part of it where `how` names an axis."""
+    """Of a batch, or of one device's part of it if `how` names an axis."""
     objective = ALL[name]
     how |= {"reduction": "mean"} if objective.reduction else {}
-    return lambda rows, scalars, of_rows: objective.loss(*rows, *of_rows, **scalars, **how)
+
+    def loss(rows, scalars, of_rows, named=None):
+        return objective.loss(*rows, *of_rows, **scalars | (named or {}), **how)
+
+    return loss
 
 
 def value_and_gradients(function, batch, dtype):
@@ -86,6 +106,34 @@ def compare(
     print(json.dumps({"case": case, "error": float(max(errors)), "tolerance": tolerance}))
 
 
+def compare_options_of_rows(name):
+    """The same of an objective that is given what belongs to each row by name."""
+    with jax.enable_x64(True):
+        rows, scalars, of_rows, _ = cast(draw(name, N, DIM), jnp.float64)
+        given = {
+            "where": jnp.arange(N) % 5 != 2,
+            "weights": 1 + jnp.arange(N) % 3 / 2,
+            "temperature": jnp.linspace(0.2, 0.8, N),
+        }
+        given = {key: given[key] for key in OF_ROWS[name]}
+        over_devices = jax.shard_map(
+            mean_loss(name, axis_name="data", implementation="tiled", tile=(5, 16)),
+            mesh=MESH,
+            in_specs=(P("data"), P(), P("data"), P("data")),
+            out_specs=P(),
+        )
+        got, expected = (
+            jax.jit(jax.value_and_grad(f))(rows, scalars, of_rows, given)
+            for f in (over_devices, mean_loss(name, implementation="dense"))
+        )
+    errors = [
+        np.max(np.abs(g - e)) / max(np.max(np.abs(e)), 1e-3)
+        for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)
+    ]
+    case = f"{name} with {', '.join(given)}"
+    print(json.dumps({"case": case, "error": float(max(errors)), "tolerance": 1e-11}))
+
+
 def every_objective(a, b):
     """Their sum, and each."""
     labels = jax.device_put(jnp.arange(N) % 5, jax.typeof(a).sharding.update(spec=P(None)))
@@ -114,6 +162,8 @@ def main():
             compare(name, implementation)
     for name, implementation in (("moco", "ring"), ("negatives beside", "dense")):
         compare(name, implementation, cut_queue=False)
+    for name in OF_ROWS:
+        compare_options_of_rows(name)
     compare("infonce", "tiled", jnp.float32, tolerance=1e-6)
     # Logits of ±200 carry a rounding of 1e-5 into the exponent.
     compare("infonce", "ring", jnp.float32, 0.005, tolerance=1e-5)
@@ -133,6 +183,12 @@ def main():
         ]
         case = f"jit over axes of type {kind}"
         print(json.dumps({"case": case, "error": max(errors), "tolerance": 1e-6}))
+    # The last mesh has explicit axes.
+    rows = jax.device_put(a[:16], jax.sharding.NamedSharding(mesh, P("data")))
+    try:
+        losses.microbatched(lambda weight, z: weight * z, 5)(2.0, rows)
+    except ValueError as error:
+        print(json.dumps({"refused": str(error)}))
     print(json.dumps({"memory_bytes": {k: ring_memory_bytes(k) for k in (1, 2, 4)}}))
 
 

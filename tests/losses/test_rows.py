@@ -220,6 +220,9 @@ def test_the_queue_keeps_the_newest_keys():
     # The last seven of fifteen keys: three of 4, three of 3 and one of 2.
     assert sorted(queue.keys[:, 0].tolist()) == [2, 3, 3, 3, 4, 4, 4]
     assert queue.position == 15 % 7
+    padded = step(queue, jnp.full((3, 3), 5.0), where=jnp.array([True, False, True]))
+    assert sorted(padded.keys[:, 0].tolist()) == [3, 3, 4, 4, 4, 5, 5]
+    assert padded.position == 17 % 7
     loss = losses.moco(jnp.eye(3), jnp.eye(3), queue.keys, temperature=0.5)
     assert jnp.isfinite(loss)
     slope = jax.grad(lambda z: losses.enqueue(queue, z).keys.sum())(jnp.ones((2, 3)))

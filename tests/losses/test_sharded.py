@@ -26,8 +26,13 @@ def lines():
 
 def test_value_and_gradients_equal_those_of_one_device(lines):
     cases = [line for line in lines if "case" in line]
-    assert len(cases) == 39
+    assert len(cases) == 50
     assert not {c["case"]: c["error"] for c in cases if not c["error"] < c["tolerance"]}
+
+
+def test_a_ragged_micro_batch_of_explicit_shards_is_refused(lines):
+    (message,) = (line["refused"] for line in lines if "refused" in line)
+    assert "size is 5, and the batch of 16 examples has 4 shards" in message
 
 
 def test_memory_per_device_falls_with_their_number(lines):
