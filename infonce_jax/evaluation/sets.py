@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 from infonce_jax.evaluation import controls, normality
 from infonce_jax.evaluation.evaluate import SAMPLE_SIZES, evaluate_arrays
 from infonce_jax.evaluation.load import Embeddings, open_embeddings, untrained
-from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS
 from infonce_jax.evaluation.rows import Row
 
 
@@ -22,13 +21,15 @@ def evaluate_paths(
     *,
     sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,
-    representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
+    representations: Sequence[str] | None = None,
     pair: Path | str | None = None,
     tests: Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
     mean: normality.Parameter | None = None,
     std: normality.Parameter | None = None,
     deep: bool = False,
+    groups: tuple[int, int] | None = None,
+    repeats: Literal["once", "keep"] = "once",
     controls: Sequence[str] = (),
     inputs: Path | str | None = None,
 ) -> list[Row]:
@@ -46,6 +47,8 @@ def evaluate_paths(
         mean: as for `evaluate_arrays`; the same for all.
         std: likewise.
         deep: as for `evaluate_arrays`.
+        groups: as for `evaluate_arrays`.
+        repeats: as for `evaluate_arrays`.
         controls: "gaussian", "permuted", "untrained" (see `infonce_jax.evaluation.controls`); each
             set's own, evaluated behind it with the control's name in its source. The last is the
             run's set of step 0, and none for that set itself.
@@ -72,6 +75,8 @@ def evaluate_paths(
         mean=mean,
         std=std,
         deep=deep,
+        groups=groups,
+        repeats=repeats,
         controls=controls,
         inputs=inputs,
     )
