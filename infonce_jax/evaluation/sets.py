@@ -173,7 +173,7 @@ def _open_sets(
                     before = untrained(found)
                     sets.append(_control(found, control, lambda before=before: before.z))
             if inputs is not None:
-                array = _only_array("--inputs", inputs)
+                array = _inputs(inputs)
                 if len(array) != len(found.z):
                     raise ValueError(
                         f"--inputs {inputs} has {len(array)} rows and {found.name} "
@@ -201,6 +201,16 @@ def _control(
 ) -> tuple[str, Callable[[], Embeddings]]:
     identity = found.identity | {"source": f"{found.identity['source']} [{control}]"}
     return f"{found.name} [{control}]", lambda: Embeddings(identity, make())
+
+
+def _inputs(path: Path | str) -> np.ndarray:
+    """The encoder's inputs, one row each: images are flattened, whole numbers become float32."""
+    if Path(path).suffix.lower() == ".npy" and Path(path).is_file():
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+        if x.dtype.kind in "iubf" and x.ndim >= 2 and len(x):
+            x = x.reshape(len(x), -1)
+            return x if x.dtype.kind == "f" else x.astype(np.float32)
+    return _only_array("--inputs", path)
 
 
 def _only_array(option: str, path: Path | str) -> np.ndarray:
