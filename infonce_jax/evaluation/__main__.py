@@ -1,7 +1,8 @@
 """Command line: `python -m infonce_jax.evaluation evaluate|compare|whiten|score …`.
 
-Exit codes: 0 done; 1 with --strict, where a verdict is "not gaussian"; 2 with one paragraph on
-stderr, where something is wrong with the arguments or the data; 130 after Ctrl-C.
+Exit codes: 0 done; with --strict, 1 where a part of a verdict fails, and 3 where none fails but one is
+undecided (too few rows to tell) or untested; 2 with one paragraph on stderr, where something is wrong
+with the arguments or the data; 130 after Ctrl-C.
 """
 
 import argparse
@@ -12,7 +13,9 @@ from pathlib import Path
 from infonce_jax.evaluation import commands, normality, whitening
 from infonce_jax.evaluation.controls import CONTROLS
 from infonce_jax.evaluation.evaluate import SAMPLE_SIZES
+from infonce_jax.evaluation.groups import GROUP_SIZE, GROUPS
 from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS, REPRESENTATIONS
+from infonce_jax.evaluation.verdict import PARTS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,8 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m infonce_jax.evaluation",
         description="Tests whether embeddings are Gaussian, concentrated and uniform.",
-        epilog="Exit codes: 0 done; 1 with --strict, where a verdict is that embeddings are not "
-        "Gaussian; 2 something is wrong with arguments or data; 130 after Ctrl-C.",
+        epilog="Exit codes: 0 done; with --strict, 1 where a part of a verdict fails, and 3 where "
+        "none fails but one is undecided (too few rows to tell) or untested; 2 something is wrong with "
+        "arguments or data; 130 after Ctrl-C.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     evaluate = subparsers.add_parser(
@@ -120,9 +124,10 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         "--representation",
         nargs="+",
         choices=list(REPRESENTATIONS),
-        default=DEFAULT_REPRESENTATIONS,
+        default=None,
         help="; ".join(f"{name}: {what}" for name, what in REPRESENTATIONS.items())
-        + f" (default: {' '.join(DEFAULT_REPRESENTATIONS)})",
+        + f" (default: {' '.join(DEFAULT_REPRESENTATIONS)}, or raw alone where all rows have the same "
+        "norm)",
     )
     command.add_argument(
         "--tests",
@@ -172,10 +177,34 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         "--report", action="store_true", help="also write report.html with figures (matplotlib)"
     )
     command.add_argument(
+        "--protocol",
+        choices=["grid", "groups"],
+        default="grid",
+        help="grid: all tests at each sample size (default); groups: besides, AD and DP of every "
+        "coordinate in many small groups, averaged over the groups, as the paper has it",
+    )
+    command.add_argument("--groups", type=int, default=GROUPS, help="their number (default: 20)")
+    command.add_argument(
+        "--group_size", type=int, default=GROUP_SIZE, help="the rows of each (default: 250)"
+    )
+    command.add_argument(
+        "--repeats",
+        choices=["once", "keep"],
+        default="once",
+        help="where more than 1 %% of the rows repeat others, test each once (default), or all",
+    )
+    command.add_argument(
         "--strict",
         action="store_true",
-        help="exit with 1 where a verdict is: not Gaussian (but 0 where it is: close to Gaussian, and "
-        "found not to be)",
+        help="exit with 1 where a part of a verdict fails, with 3 where none fails but one is "
+        "undecided or untested; 'close, but rejected' does not count as a failure, nor do controls",
+    )
+    command.add_argument(
+        "--strict_on",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        help="the parts that --strict follows (default: all)",
     )
     command.set_defaults(run=commands.evaluate)
 

@@ -78,8 +78,8 @@ def _as_float(x: np.ndarray, name: str) -> np.ndarray:
     if dtype.kind in "iub":
         raise TypeError(
             f"{name} has dtype {dtype}: such values are full of ties, for which tests against a "
-            f"continuous law are not made. If they are embeddings, cast them on purpose: "
-            f"x.astype(np.float64)."
+            f"continuous law are not made. `evaluate` and `evaluate_arrays` dither whole numbers "
+            f"first; here, cast them on purpose: x.astype(np.float64)."
         )
     if dtype.kind == "c":
         raise TypeError(

@@ -16,33 +16,38 @@ import scipy
 
 from infonce_jax import __version__
 from infonce_jax.evaluation import whitening
-from infonce_jax.evaluation.arrays import check_embeddings
+from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.load import load_labels, open_embeddings
 from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise, write, write_texts
 from infonce_jax.evaluation.sets import iterate_paths
 from infonce_jax.evaluation.table import format_comparison, format_table
-from infonce_jax.evaluation.verdict import NOT_GAUSSIAN, verdicts
+from infonce_jax.evaluation.verdict import FAILS, UNDECIDED, UNTESTED, Verdict, verdicts
 
 
 def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     started_s = time.perf_counter()
     if arguments.output is None and arguments.report:
         raise ValueError("--report needs --output, the folder to write the page to.")
-    if arguments.strict and "ad" not in arguments.tests:
-        raise ValueError("--strict follows the Anderson-Darling test; add ad to --tests.")
+    if arguments.strict and "coordinates" in arguments.strict_on and "ad" not in arguments.tests:
+        raise ValueError(
+            "--strict judges coordinates by the Anderson-Darling test; add ad to --tests, or leave "
+            "coordinates out of --strict_on."
+        )
     if arguments.output is not None:
         _check_folder(arguments.output)
     labels = None if arguments.labels is None else load_labels(arguments.labels)
     settings = {
         "sample_sizes": list(arguments.sample_sizes),
         "seed": arguments.seed,
-        "representations": list(arguments.representation),
+        "representations": arguments.representation,
         "tests": list(arguments.tests),
         "mean": arguments.known_mean,
         "std": arguments.known_std,
         "deep": arguments.deep,
+        "groups": _groups_asked(arguments),
+        "repeats": arguments.repeats,
         "controls": list(arguments.controls),
     }
     sets = iterate_paths(
@@ -79,7 +84,7 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         print(f"\nduplicate coordinates of {name}: {_groups(groups)}")
     print()
     for one in found:
-        print(f"{one.source}, {one.representation}: {one.text}")
+        print(f"{one.source}, {one.representation}: " + one.text.replace("\n", "\n  "))
     if arguments.report and not interrupted:
         from infonce_jax.report import write_embedding_report  # matplotlib, on request only
 
@@ -90,7 +95,32 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         done = "written" if written else "shown"
         print(f"interrupted: only the sets that were finished were {done}", file=sys.stderr)
         return 130
-    return int(arguments.strict and any(one.answer == NOT_GAUSSIAN for one in found))
+    return _strict_code(found, arguments.strict_on) if arguments.strict else 0
+
+
+def _strict_code(found: Sequence[Verdict], parts: Sequence[str]) -> int:
+    """1 where a part of a set fails, 3 where none fails but one is undecided or untested, else 0."""
+    answers = {
+        getattr(one, part).answer
+        for one in found
+        # Controls are there to compare with; their failures are not the embeddings'.
+        if not one.source.endswith("]")
+        for part in parts
+        # Normalised rows have no norms to judge.
+        if part != "norms" or one.representation == "raw"
+    }
+    return 1 if FAILS in answers else 3 if answers & {UNDECIDED, UNTESTED} else 0
+
+
+def _groups_asked(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    if arguments.protocol != "groups":
+        return None
+    if arguments.groups < 1 or arguments.group_size < MIN_ROWS:
+        raise ValueError(
+            f"--groups is {arguments.groups} and --group_size {arguments.group_size}: give at least 1 "
+            f"group of at least {MIN_ROWS} rows."
+        )
+    return arguments.groups, arguments.group_size
 
 
 def _gather(sets, started_s: float) -> tuple[list[dict], bool]:

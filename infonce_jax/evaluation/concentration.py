@@ -1,9 +1,16 @@
 """Concentration of the norms, and the anisotropy that explains part of it."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
+from scipy.special import gammaln
 
 from infonce_jax.evaluation.arrays import check_embeddings, gram_square_norm, row_blocks, row_norms
+
+# Below this norm CV all rows count as having the same norm: rounding to bfloat16 stays below, and an
+# isotropic Gaussian would need more than 100,000 dimensions.
+EQUAL_NORMS = 2e-3
 
 
 def norm_cv(z: Float[np.ndarray, "n d"]) -> float:
@@ -64,3 +71,93 @@ def norm_cv_gaussian(participation_ratio: float) -> float:
         participation_ratio: as `participation_ratio` gives it.
     """
     return float(1.0 / np.sqrt(2.0 * participation_ratio))
+
+
+class Shell(NamedTuple):
+    """The spread of the norms beside that of a Gaussian with the same mean and covariance.
+
+    Attributes:
+        cv: `norm_cv`.
+        cv_se: its standard error.
+        expected: the norm CV of the Gaussian.
+        log_ratio_se: the standard error of log(cv / expected).
+        null_log_ratio_se: what it is for a Gaussian.
+    """
+
+    cv: float
+    cv_se: float
+    expected: float
+    log_ratio_se: float
+    null_log_ratio_se: float
+
+
+def shell(z: Float[np.ndarray, "n d"], eigenvalues: Float[np.ndarray, " k"]) -> Shell:
+    """Compares the norms with those of a Gaussian of the same mean m and covariance C.
+
+    Its ‖z‖² has mean μ = tr C + ‖m‖² and variance v = 2 tr C² + 4 mᵀC m. The expected CV is that of the
+    root of a gamma variable with these two moments, times what the exact law of a centred Gaussian
+    changes in it, to the power (tr C/μ)². It is exact for centred Gaussians, and tends to 1/√(2 PR)
+    for those of large participation ratio. tr C² and mᵀC m are estimated without bias, so that it
+    holds with fewer rows than coordinates too.
+
+    Args:
+        z: embeddings, one per row, at least 8.
+        eigenvalues: of their covariance (ddof = 1), as `shape.spectrum` gives them.
+
+    Returns:
+        The numbers; NaN where all rows are zero, or equal.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: as `check_embeddings` does.
+    """
+    z = check_embeddings(z, "z")
+    n, d = z.shape
+    norms = row_norms(z)
+    mean, spread = float(norms.mean()), float(norms.std())
+    total, squares = float(eigenvalues.sum()), float(np.sum(eigenvalues**2))
+    if not mean > 0 or not total > 0:
+        return Shell(*[float("nan")] * 5)
+    off = norms - mean
+    influence = (off**2 - spread**2) / (2.0 * mean * max(spread, 1e-300)) - spread * off / mean**2
+    cv, cv_se = spread / mean, float(influence.std() / np.sqrt(n))
+    # Unbiased for Gaussian rows; at least its value for an isotropic covariance.
+    square = (n - 1.0) ** 2 / ((n - 2.0) * (n + 1.0)) * (squares - total**2 / (n - 1.0))
+    square = max(square, total**2 / d)
+    centre = sum((block.sum(axis=0) for _, block in row_blocks(z)), np.zeros(d)) / n
+    along = np.concatenate([block @ centre for _, block in row_blocks(z)])
+    tilt = max(float(along.var(ddof=1)) - square / n, 0.0)
+    mean_square = float(np.mean(norms**2))
+    expected = _root_gamma_cv(mean_square**2 / (2.0 * square + 4.0 * tilt))
+    of_gamma = _root_gamma_cv(total**2 / (2.0 * squares))
+    expected *= (_centred_norm_cv(eigenvalues) / of_gamma) ** (min(total / mean_square, 1.0) ** 2)
+    # The estimate of tr C² has this relative variance, of which the CV gets a quarter.
+    known = 8.0 * float(np.sum(eigenvalues**4)) / (n * squares**2) + 4.0 / n**2
+    null = np.sqrt(0.5 / n + expected**2 / n + 0.25 * known)
+    error = np.sqrt((cv_se / cv) ** 2 + 0.25 * known) if cv > 0 else float("nan")
+    return Shell(cv, cv_se, expected, float(error), float(null))
+
+
+def _root_gamma_cv(shape: float) -> float:
+    """The coefficient of variation of √G, G gamma with this shape."""
+    if shape > 1000.0:
+        return float(np.sqrt(0.25 / shape + 1.0 / (32.0 * shape**2)))
+    log_mean = gammaln(shape + 0.5) - gammaln(shape)
+    return float(np.sqrt(np.expm1(np.log(shape) - 2.0 * log_mean)))
+
+
+def _centred_norm_cv(eigenvalues: Float[np.ndarray, " k"]) -> float:
+    """The norm CV of N(0, C), from E‖z‖ = (1/(2√π)) ∫ s^(−3/2) (1 − Πᵢ (1 + 2sλᵢ)^(−1/2)) ds."""
+    share = eigenvalues[eigenvalues > 0] / eigenvalues.sum()
+    # The trapezoidal rule in log s, where the integrand falls exponentially on both sides.
+    step = 0.25
+    s = np.exp(np.arange(-60.0, 60.0, step))
+    log_mgf = sum(
+        (
+            -0.5 * np.log1p(2.0 * np.outer(s, part)).sum(axis=1)
+            for part in np.array_split(share, 16)
+        ),
+        np.zeros(len(s)),
+    )
+    mean = step * float(np.sum(-np.expm1(log_mgf) / np.sqrt(s))) / (2.0 * np.sqrt(np.pi))
+    return float(np.sqrt(max(1.0 / mean**2 - 1.0, np.finfo(np.float64).tiny)))

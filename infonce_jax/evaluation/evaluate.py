@@ -1,13 +1,14 @@
 """Every statistic of one embedding matrix, at a grid of sample sizes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from infonce_jax.evaluation import normality, shape
+from infonce_jax.evaluation import concentration, discrete, normality, shape
 from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings
+from infonce_jax.evaluation.groups import grouped, summary
 from infonce_jax.evaluation.registry import STATISTICS, Sample
 from infonce_jax.evaluation.representations import (
     DEFAULT_REPRESENTATIONS,
@@ -26,12 +27,14 @@ def evaluate_arrays(
     *,
     sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,
-    representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
+    representations: Sequence[str] | None = None,
     tests: Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
     mean: normality.Parameter | None = None,
     std: normality.Parameter | None = None,
     deep: bool = False,
+    groups: tuple[int, int] | None = None,
+    repeats: Literal["once", "keep"] = "once",
     name: str = "z",
     identity: Mapping[str, Any] | None = None,
 ) -> list[Row]:
@@ -46,6 +49,11 @@ def evaluate_arrays(
     them out, and `zero_rows` counts them. Constant coordinates are left out of the tests, and
     `constant_coordinates` counts them.
 
+    Values on a grid (whole numbers, multiples of a step, float16, bfloat16) are dithered by one step
+    before they are tested, since ties alone would be found not to be normal; a row `quantised_<kind>`
+    then gives the step in standard deviations. Where more than 1 % of the rows repeat others, each is
+    tested once, and rows `repeated_rows` and `distinct_rows` count them.
+
     Args:
         z: embeddings, one per row, at least 8 of them.
         view1: one view of the same samples, for `alignment`; both or neither.
@@ -53,9 +61,10 @@ def evaluate_arrays(
         sample_sizes: numbers of rows to evaluate at, each at least 8, and "all"; those beyond n are
             passed over.
         seed: of the random order.
-        representations: keys of `REPRESENTATIONS`. The coordinates of a Gaussian sample along its own
-            principal axes have the law of any other normal sample's, so that the p-values hold
-            there too; `dim` is then the number of axes with variance.
+        representations: keys of `REPRESENTATIONS`; by default "raw" and "normalized", or "raw" alone
+            where all rows have the same norm, so that both are the same. The coordinates of a
+            Gaussian sample along its own principal axes have the law of any other normal sample's,
+            so that the p-values hold there too; `dim` is then the number of axes with variance.
         tests: the univariate tests, keys of `TESTS`.
         labels: the class of each row, for the figures within and between classes.
         mean: the mean of the raw coordinates, for each or for all, where it is known; then `std` is
@@ -70,6 +79,9 @@ def evaluate_arrays(
             them: `multivariate_left_out_dimensions` (its value: the most dimensions),
             `multivariate_left_out_rows` (the fewest rows) or `multivariate_left_out_rank` (the
             number of principal axes with variance).
+        groups: number and size of the groups of the grouped protocol; adds the rows `group_…`, on
+            the first `groups · size` rows of the random order (see `groups.grouped`).
+        repeats: "once" to test rows that repeat once, "keep" to test them as often as they come.
         name: what errors call the array.
         identity: values for the columns that say where it comes from, such as source and seed.
 
@@ -83,42 +95,108 @@ def evaluate_arrays(
             sample size that fits; one of mean and std without the other, or with no test or
             representation that they matter to.
     """
-    unknown = [r for r in representations if r not in REPRESENTATIONS]
-    if unknown or not representations:
-        raise ValueError(
-            f"unknown representation {', '.join(map(repr, unknown)) or '(none given)'}; "
-            f"choose from {', '.join(REPRESENTATIONS)}."
-        )
-    if not tests:
-        raise ValueError(f"no test is asked for; choose from {', '.join(normality.TESTS)}.")
-    full = _check_sample(Sample(z, view1, view2, labels, tuple(tests)), name)
+    _check_choices(representations, tests, repeats)
+    full, notes = _prepared(Sample(z, view1, view2, labels, tuple(tests)), name, seed, repeats)
+    if representations is None:
+        representations = _default_representations(full)
     n = len(full.z)
     full = full._replace(known=_check_known(mean, std, full, representations))
     origin = dict.fromkeys(IDENTITY) | {"source": name} | dict(identity or {})
     order = np.random.default_rng(seed).permutation(n)
     rows = []
+
+    def add(representation: str, size: int, dim: int, found: Mapping[str, float]) -> None:
+        here = origin | {"representation": representation, "n": size, "dim": dim}
+        rows.extend(here | {"statistic": k, "value": float(v)} for k, v in found.items())
+
     sizes = _sizes_within(n, sample_sizes, name)
     for size in sizes:
         raw = full if size == n else _take(full, np.sort(order[:size]))
-        samples = {"raw": raw}
-        for r in representations:
-            if r != "raw":
-                samples[r] = Sample(MAPS[r](raw.z, name, seed), tests=raw.tests)
-        values: dict[str, dict[str, float]] = {r: {} for r in representations}
-        for statistic in STATISTICS:
-            if statistic.deep and not (deep and size == sizes[-1]):
-                continue
-            wanted = [r for r in representations if r in statistic.representations]
-            if not wanted:
-                continue
-            shared = statistic.compute(raw) if statistic.of_raw else None
-            for r in wanted:
-                values[r] |= statistic.compute(samples[r]) if shared is None else shared
+        samples = _represented(raw, representations, name, seed)
+        values = _values(raw, samples, representations, deep and size == sizes[-1])
         for representation, found in values.items():
-            dim = samples[representation].z.shape[1]
-            here = origin | {"representation": representation, "n": size, "dim": dim}
-            rows += [here | {"statistic": k, "value": float(v)} for k, v in found.items()]
+            add(representation, size, samples[representation].z.shape[1], found | notes)
+    if groups is not None:
+        whole = samples if sizes[-1] == n else _represented(full, representations, name, seed)
+        for representation in representations:
+            x = whole[representation].z
+            found = summary(grouped(x, groups=groups[0], size=groups[1], seed=seed))
+            add(representation, groups[0] * groups[1], x.shape[1], found)
     return rows
+
+
+def _represented(
+    raw: Sample, representations: Sequence[str], name: str, seed: int
+) -> dict[str, Sample]:
+    return {"raw": raw} | {
+        r: Sample(MAPS[r](raw.z, name, seed), tests=raw.tests)
+        for r in representations
+        if r != "raw"
+    }
+
+
+def _values(
+    raw: Sample, samples: Mapping[str, Sample], representations: Sequence[str], deep: bool
+) -> dict[str, dict[str, float]]:
+    values: dict[str, dict[str, float]] = {r: {} for r in representations}
+    for statistic in STATISTICS:
+        wanted = [r for r in representations if r in statistic.representations]
+        if (statistic.deep and not deep) or not wanted:
+            continue
+        shared = statistic.compute(raw) if statistic.of_raw else None
+        for r in wanted:
+            values[r] |= statistic.compute(samples[r]) if shared is None else shared
+    return values
+
+
+def _check_choices(
+    representations: Sequence[str] | None, tests: Sequence[str], repeats: str
+) -> None:
+    if representations is not None:
+        unknown = [r for r in representations if r not in REPRESENTATIONS]
+        if unknown or not representations:
+            raise ValueError(
+                f"unknown representation {', '.join(map(repr, unknown)) or '(none given)'}; "
+                f"choose from {', '.join(REPRESENTATIONS)}."
+            )
+    if not tests:
+        raise ValueError(f"no test is asked for; choose from {', '.join(normality.TESTS)}.")
+    if repeats not in ("once", "keep"):
+        raise ValueError(f"repeats is {repeats!r}; choose from once, keep.")
+
+
+def _prepared(
+    sample: Sample, name: str, seed: int, repeats: str
+) -> tuple[Sample, dict[str, float]]:
+    """The checked sample, each row once and dithered, and the rows that say so."""
+    given = np.asarray(sample.z)
+    is_integer = given.dtype.kind in "iu"
+    if is_integer:
+        # float32 holds whole numbers up to 2²⁴.
+        sample = sample._replace(z=given.astype(np.float32 if given.itemsize <= 2 else np.float64))
+    sample = _check_sample(sample, name)
+    grid = discrete.quantisation(given if is_integer else sample.z)
+    notes: dict[str, float] = {}
+    n = len(sample.z)
+    distinct = discrete.distinct_rows(sample.z)
+    if len(distinct) < n:
+        relative = np.full(sample.z.shape[1], np.finfo(sample.z.dtype).eps)
+        if grid is not None:
+            relative = grid.relative
+        found = n - len(distinct)
+        if found > max(0.01 * n, 10.0 * discrete.expected_repeats(n, relative)):
+            notes |= {"repeated_rows": found, "distinct_rows": len(distinct)}
+            if repeats == "once" and len(distinct) >= MIN_ROWS:
+                sample = _take(sample, distinct)
+    if grid is not None:
+        notes[f"quantised_{grid.kind}"] = grid.typical
+        sample = sample._replace(z=discrete.dithered(sample.z, grid, seed=seed), stored=sample.z)
+    return sample, notes
+
+
+def _default_representations(sample: Sample) -> tuple[str, ...]:
+    is_unit = concentration.norm_cv(sample.exact) < concentration.EQUAL_NORMS
+    return ("raw",) if is_unit else DEFAULT_REPRESENTATIONS
 
 
 def _check_sample(sample: Sample, name: str) -> Sample:
@@ -175,5 +253,10 @@ def _sizes_within(n: int, sample_sizes: Sequence[int | str], name: str) -> list[
 
 
 def _take(sample: Sample, rows: np.ndarray) -> Sample:
-    taken = (None if x is None else np.asarray(x[rows]) for x in sample[:4])
-    return Sample(*taken, sample.tests, sample.known)
+    def taken(x: np.ndarray | None) -> np.ndarray | None:
+        return None if x is None else np.asarray(x[rows])
+
+    z, view1, view2, labels = map(taken, sample[:4])
+    return sample._replace(
+        z=z, view1=view1, view2=view2, labels=labels, stored=taken(sample.stored)
+    )

@@ -63,7 +63,14 @@ def load_embeddings(path: Path | str) -> dict[str, Float[np.ndarray, "n d"]]:
             f"{path} is not a file. Give a .npy, .npz, .safetensors or .parquet file, an "
             f"embeddings/<step> folder, or a run folder that has such folders."
         )
-    if path.suffix not in _READERS:
+    suffix = path.suffix.lower()
+    if suffix in (".pt", ".pth"):
+        raise ValueError(
+            f"{path} is PyTorch's own format, which is not read. Convert it: "
+            f"z = torch.load('{path}', map_location='cpu'); "
+            f"np.save('{path.with_suffix('.npy')}', z.detach().float().numpy())."
+        )
+    if suffix not in _READERS:
         raise ValueError(
             f"{path} has a suffix that is not known; embeddings are read from "
             f"{', '.join(_READERS)} files. Text becomes one by "
@@ -71,10 +78,16 @@ def load_embeddings(path: Path | str) -> dict[str, Float[np.ndarray, "n d"]]:
         )
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes): write it again.")
-    arrays = _READERS[path.suffix](path, key)
+    arrays = _READERS[suffix](path, key)
     several = len(arrays) > 1 or key is not None
     sources = {f"{path}::{name}" if several else str(path): x for name, x in arrays.items()}
-    return {source: check_embeddings(x, source, min_rows=1) for source, x in sources.items()}
+    # Matrices of whole numbers are left as they are: the evaluation dithers them.
+    return {
+        source: x
+        if x.dtype.kind in "iu" and x.ndim == 2 and x.size
+        else check_embeddings(x, source, min_rows=1)
+        for source, x in sources.items()
+    }
 
 
 def open_embeddings(path: Path | str) -> Iterator[Embeddings]:
@@ -220,7 +233,7 @@ def _member_embeddings(stored: Any, member: dict[str, Any], split: str) -> Embed
 
 def _split_key(path: str) -> tuple[Path, str | None]:
     file, separator, key = path.rpartition("::")
-    if separator and Path(file).suffix in _READERS and not Path(path).exists():
+    if separator and Path(file).suffix.lower() in _READERS and not Path(path).exists():
         return Path(file), key
     return Path(path), None
 
@@ -253,6 +266,11 @@ def _read_npz(path: Path, key: str | None) -> dict[str, np.ndarray]:
     arrays, found = {}, {}
     try:
         with np.load(path, allow_pickle=False) as archive:
+            if {"components", "variances", "facts"} <= set(archive.files):
+                raise TypeError(
+                    f"{path} is the model that `whiten` saved, not embeddings: give it to `score`, "
+                    f"and name the file of the embeddings here."
+                )
             _check_key(path, key, archive.files)
             for name in archive.files if key is None else [key]:
                 try:

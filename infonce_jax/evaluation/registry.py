@@ -12,6 +12,8 @@ from jaxtyping import Float
 
 from infonce_jax.evaluation import (
     aggregate,
+    concentration,
+    isotropy,
     multivariate,
     normality,
     shape,
@@ -27,12 +29,13 @@ class Sample(NamedTuple):
     """What a statistic sees: some rows of one representation, and what belongs to the same samples.
 
     Attributes:
-        z: the embeddings.
+        z: the embeddings, dithered where their values lie on a grid.
         view1: one view of the same samples, or None.
         view2: another, or None.
         labels: the class of each, or None.
         tests: the univariate tests asked for.
         known: mean and standard deviation of each coordinate of the embeddings, or None.
+        stored: the embeddings as they are, where `z` was dithered.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -41,6 +44,12 @@ class Sample(NamedTuple):
     labels: np.ndarray | None = None
     tests: tuple[str, ...] = tuple(normality.TESTS)
     known: tuple[np.ndarray, np.ndarray] | None = None
+    stored: np.ndarray | None = None
+
+    @property
+    def exact(self) -> np.ndarray:
+        """The embeddings as they are, without dithering."""
+        return self.z if self.stored is None else self.stored
 
 
 class Statistic(NamedTuple):
@@ -79,7 +88,19 @@ def _coordinates(sample: Sample) -> dict[str, float]:
             found["dp_pass"] = _mean(asymptotic > 0.05)
         found |= _over_coordinates(test, pvalue)
     found["constant_coordinates"] = int(np.sum(np.isnan(statistics["skewness"])))
-    return found | shape.effect_sizes(sample.z, statistics)
+    eigenvalues = shape.spectrum(sample.z)
+    norms = concentration.shell(sample.z, eigenvalues)
+    return (
+        found
+        | shape.effect_sizes(sample.z, statistics, eigenvalues)
+        | {
+            "excess_kurtosis_se": shape.excess_kurtosis_error(sample.z),
+            "norm_cv_se": norms.cv_se,
+            "norm_cv_expected": norms.expected,
+            "norm_log_ratio_se": norms.log_ratio_se,
+            "norm_log_ratio_null_se": norms.null_log_ratio_se,
+        }
+    )
 
 
 def _over_coordinates(name: str, pvalue: Float[np.ndarray, " d"]) -> dict[str, float]:
@@ -107,13 +128,13 @@ def _known(sample: Sample) -> dict[str, float]:
 
 
 def _duplicates(sample: Sample) -> dict[str, float]:
-    groups = duplicate_coordinates(sample.z)
+    groups = duplicate_coordinates(sample.exact)
     return {"duplicate_coordinates": sum(len(group) - 1 for group in groups)}
 
 
 def _coordinates_of_directions(sample: Sample) -> dict[str, float]:
     # All norms are 1 there.
-    return {k: v for k, v in _coordinates(sample).items() if not k.startswith("norm_cv")}
+    return {k: v for k, v in _coordinates(sample).items() if not k.startswith("norm_")}
 
 
 def _alignment(sample: Sample) -> dict[str, float]:
@@ -123,12 +144,22 @@ def _alignment(sample: Sample) -> dict[str, float]:
 
 
 def _uniformity(sample: Sample) -> dict[str, float]:
-    cosines = uniformity.negative_cosines(sample.z)
+    zero_rows = uniformity.zero_rows(sample.exact)
+    found = isotropy.isotropy(sample.z)
+    variance = found.mean_square_cosine - found.mean_cosine**2
     return {
-        "negative_cosine_mean": cosines.mean,
-        "negative_cosine_std": cosines.std,
-        "mean_resultant": uniformity.mean_resultant(sample.z),
-        "zero_rows": uniformity.zero_rows(sample.z),
+        "negative_cosine_mean": found.mean_cosine,
+        "negative_cosine_std": math.sqrt(max(variance, 0.0)) if found.n > 1 else math.nan,
+        "mean_resultant": found.mean_resultant if found.n > 1 else float(found.n) or math.nan,
+        "zero_rows": zero_rows,
+        "negative_cosine_mean_se": found.mean_cosine_se,
+        "square_cosine_mean_se": found.mean_square_cosine_se,
+        "direction_anisotropy": found.anisotropy,
+        "direction_effective_rank": found.effective_rank,
+        "direction_rayleigh_p": found.rayleigh_p,
+        "direction_bingham_p": found.bingham_p,
+        "uniformity_excess": found.excess,
+        "uniformity_excess_se": found.excess_se,
     }
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from infonce_jax.evaluation.verdict import as_documents, verdicts
+
 IDENTITY = ("source", "run", "step", "epoch", "member", "seed", "hyperparameters", "split")
 COLUMNS = (*IDENTITY, "representation", "n", "dim", "statistic", "value")
 _GROUP = tuple(c for c in COLUMNS if c not in ("member", "seed", "value"))
@@ -57,7 +59,12 @@ def write(
     """
     output_dir = Path(output_dir)
     summary = summarise(rows)
-    document = {"meta": dict(meta or {}), "rows": list(rows), "summary": summary}
+    document = {
+        "meta": dict(meta or {}),
+        "verdicts": as_documents(verdicts(summary)),
+        "rows": list(rows),
+        "summary": summary,
+    }
     texts = {
         "evaluation.csv": _csv(COLUMNS, rows),
         "evaluation_summary.csv": _csv(SUMMARY_COLUMNS, summary),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 from infonce_jax.evaluation import controls, normality
 from infonce_jax.evaluation.evaluate import SAMPLE_SIZES, evaluate_arrays
 from infonce_jax.evaluation.load import Embeddings, open_embeddings, untrained
-from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS
 from infonce_jax.evaluation.rows import Row
 
 
@@ -22,13 +21,15 @@ def evaluate_paths(
     *,
     sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,
-    representations: Sequence[str] = DEFAULT_REPRESENTATIONS,
+    representations: Sequence[str] | None = None,
     pair: Path | str | None = None,
     tests: Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
     mean: normality.Parameter | None = None,
     std: normality.Parameter | None = None,
     deep: bool = False,
+    groups: tuple[int, int] | None = None,
+    repeats: Literal["once", "keep"] = "once",
     controls: Sequence[str] = (),
     inputs: Path | str | None = None,
 ) -> list[Row]:
@@ -46,6 +47,8 @@ def evaluate_paths(
         mean: as for `evaluate_arrays`; the same for all.
         std: likewise.
         deep: as for `evaluate_arrays`.
+        groups: as for `evaluate_arrays`.
+        repeats: as for `evaluate_arrays`.
         controls: "gaussian", "permuted", "untrained" (see `infonce_jax.evaluation.controls`); each
             set's own, evaluated behind it with the control's name in its source. The last is the
             run's set of step 0, and none for that set itself.
@@ -72,6 +75,8 @@ def evaluate_paths(
         mean=mean,
         std=std,
         deep=deep,
+        groups=groups,
+        repeats=repeats,
         controls=controls,
         inputs=inputs,
     )
@@ -168,7 +173,7 @@ def _open_sets(
                     before = untrained(found)
                     sets.append(_control(found, control, lambda before=before: before.z))
             if inputs is not None:
-                array = _only_array("--inputs", inputs)
+                array = _inputs(inputs)
                 if len(array) != len(found.z):
                     raise ValueError(
                         f"--inputs {inputs} has {len(array)} rows and {found.name} "
@@ -196,6 +201,16 @@ def _control(
 ) -> tuple[str, Callable[[], Embeddings]]:
     identity = found.identity | {"source": f"{found.identity['source']} [{control}]"}
     return f"{found.name} [{control}]", lambda: Embeddings(identity, make())
+
+
+def _inputs(path: Path | str) -> np.ndarray:
+    """The encoder's inputs, one row each: images are flattened, whole numbers become float32."""
+    if Path(path).suffix.lower() == ".npy" and Path(path).is_file():
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+        if x.dtype.kind in "iubf" and x.ndim >= 2 and len(x):
+            x = x.reshape(len(x), -1)
+            return x if x.dtype.kind == "f" else x.astype(np.float32)
+    return _only_array("--inputs", path)
 
 
 def _only_array(option: str, path: Path | str) -> np.ndarray:

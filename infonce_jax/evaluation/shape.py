@@ -107,12 +107,15 @@ STATISTICS = ("ad", "w1", "w2", "skewness", "kurtosis")
 
 
 def effect_sizes(
-    z: Float[np.ndarray, "n d"], statistics: Mapping[str, np.ndarray] | None = None
+    z: Float[np.ndarray, "n d"],
+    statistics: Mapping[str, np.ndarray] | None = None,
+    eigenvalues: Float[np.ndarray, " k"] | None = None,
 ) -> dict[str, float]:
     """The departure from normality, averaged over coordinates, and the concentration.
 
     * `norm_cv` beside `norm_cv_gaussian` = 1/√(2 PR): what a centred Gaussian with this spectrum has.
-    * `participation_ratio`, `effective_rank`: of the covariance's spectrum.
+    * `participation_ratio`, `effective_rank`: of the covariance's spectrum; `largest_variance_share`:
+      what its first principal axis has of the total variance.
     * `skewness_rms`, `excess_kurtosis`: of the coordinates, the latter less its expectation for a
       Gaussian of n rows, −6/(n + 1).
     * `w1`, `w2`: `wasserstein`. `negentropy`: see there.
@@ -123,6 +126,7 @@ def effect_sizes(
     Args:
         z: embeddings, one per row, at least 8.
         statistics: those named in `STATISTICS` of this very `z`, where they have been computed.
+        eigenvalues: its `spectrum`, where that has been computed.
 
     Raises:
         TypeError: for what is not of real floating type.
@@ -131,7 +135,7 @@ def effect_sizes(
     z = check_embeddings(z, "z")
     n = len(z)
     found = normality.statistics(z, STATISTICS) if statistics is None else statistics
-    eigenvalues = spectrum(z)
+    eigenvalues = spectrum(z) if eigenvalues is None else eigenvalues
     total = eigenvalues.sum()
     known = ~np.isnan(found["skewness"])
     statistic, first, second, skewness, kurtosis = (found[name][known] for name in STATISTICS)
@@ -141,6 +145,7 @@ def effect_sizes(
         "norm_cv_gaussian": concentration.norm_cv_gaussian(ratio),
         "participation_ratio": ratio,
         "effective_rank": effective_rank(eigenvalues) if known.any() else float("nan"),
+        "largest_variance_share": float(eigenvalues[0] / total) if known.any() else float("nan"),
         "skewness_rms": _mean(skewness**2) ** 0.5,
         "excess_kurtosis": _mean(kurtosis - 3.0 * (n - 1.0) / (n + 1.0)),
         "w1": _mean(first),
@@ -148,6 +153,39 @@ def effect_sizes(
         "negentropy": _mean(negentropy(skewness, kurtosis, n)),
         "delta": (_mean(statistic) - normality.AD_GAUSSIAN_MEAN) / n,
     }
+
+
+def excess_kurtosis_error(z: Float[np.ndarray, "n d"], *, rows: int = 5000) -> float:
+    """The standard error of the mean excess kurtosis over coordinates, their dependence included.
+
+    By the delta method: each row's influence w⁴ − b₂ − 2 b₂ (w² − 1) − 4 √b₁ w, averaged over the
+    coordinates, from at most `rows` rows spread evenly.
+
+    Args:
+        z: embeddings, one per row, at least 8.
+        rows: the most rows used.
+
+    Returns:
+        The error at all n rows; NaN where all coordinates are constant.
+
+    Raises:
+        TypeError: for what is not of real floating type.
+        ValueError: as `check_embeddings` does.
+    """
+    z = check_embeddings(z, "z")
+    some = np.asarray(z[:: -(-len(z) // rows)], dtype=np.float64)
+    centred = some - some.mean(axis=0)
+    spread = np.sqrt(np.mean(centred**2, axis=0))
+    known = spread > np.finfo(z.dtype).eps * np.abs(some.mean(axis=0))
+    if not known.any():
+        return float("nan")
+    w = centred[:, known] / spread[known]
+    square = w * w
+    skewness, kurtosis = np.mean(square * w, axis=0), np.mean(square * square, axis=0)
+    influence = np.mean(
+        square * square - kurtosis - 2.0 * kurtosis * (square - 1.0) - 4.0 * skewness * w, axis=1
+    )
+    return float(influence.std(ddof=1) / np.sqrt(len(z)))
 
 
 def intervals(

@@ -162,8 +162,14 @@ def uniformity_potential(z: Float[np.ndarray, "n d"], alpha: float) -> float:
     m = len(u)
     if m < 2:
         return float("nan")
+    return float(row_potentials(u, alpha).mean())
+
+
+def row_potentials(u: Float[np.ndarray, "m d"], alpha: float) -> Float[np.ndarray, " m"]:
+    """log[ (1/(m−1)) Σ_{j≠i} exp(α uᵢ·uⱼ) ] for each of m ≥ 2 unit vectors, in blocks of rows."""
+    m = len(u)
     size = max(1, 8 * BLOCK_ENTRIES // m)
-    total = 0.0
+    out = np.empty(m)
     for start in range(0, m, size):
         scores = alpha * (u[start : start + size] @ u.T)
         local = np.arange(len(scores))
@@ -171,5 +177,5 @@ def uniformity_potential(z: Float[np.ndarray, "n d"], alpha: float) -> float:
         # A fixed shift by α would underflow at small temperatures; the row's maximum cannot.
         peak = scores.max(axis=1)
         scores -= peak[:, None]
-        total += float(np.sum(peak + np.log(np.exp(scores, out=scores).sum(axis=1) / (m - 1))))
-    return total / m
+        out[start + local] = peak + np.log(np.exp(scores, out=scores).sum(axis=1) / (m - 1))
+    return out

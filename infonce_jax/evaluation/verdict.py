@@ -1,14 +1,73 @@
-"""The rows of an evaluation in plain words, each verdict with its reason."""
+"""The verdict: are the coordinates normal, the directions uniform, the norms a thin shell?
+
+Each part has an answer, its reason, and effect sizes with 95 % intervals, what an exact Gaussian scores,
+and the smallest departure that this number of rows detects with 80 % power.
+"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from infonce_jax.evaluation import normality
+from infonce_jax.evaluation.arrays import MIN_ROWS
+from infonce_jax.evaluation.concentration import EQUAL_NORMS
+from infonce_jax.evaluation.detectable import detectable
+from infonce_jax.evaluation.isotropy import detectable_anisotropy, detectable_resultant
 
-GAUSSIAN, CLOSE, NOT_GAUSSIAN, UNTESTED = "gaussian", "close", "not gaussian", "untested"
+HOLDS, CLOSE, FAILS, UNDECIDED, UNTESTED = "holds", "close", "fails", "undecided", "untested"
+PARTS = ("coordinates", "directions", "norms")
+# The worst answer first: it is that of the whole.
+_BY_WEIGHT = (FAILS, UNTESTED, UNDECIDED, CLOSE, HOLDS)
 # A mean A² at this many rows below the 5 % point counts as close: the paper's criterion, at an n.
 REFERENCE_ROWS = 1000
+# Departures up to these count as close where they are found.
+_CLOSE_RESULTANT, _CLOSE_RANK, _CLOSE_RATIO = 0.1, 0.9, 1.25
+# Without the power to see even Laplace's excess kurtosis, no departure found decides nothing.
+_LAPLACE = 3.0
+_Z99, _Z95, _Z80 = 2.575829, 1.959964, 0.841621
+_GRIDS = {
+    "integer": "whole numbers",
+    "grid": "multiples of a step",
+    "float16": "values rounded to float16",
+    "bfloat16": "values rounded to bfloat16",
+}
+
+
+class Effect(NamedTuple):
+    """One effect size.
+
+    Attributes:
+        name: what it is.
+        value: the estimate.
+        low: the lower end of its 95 % interval, or None where it has none.
+        high: the upper end.
+        gaussian: what an exact isotropic Gaussian scores; for norms, one of this mean and covariance.
+        detectable: the smallest departure from `gaussian` found with 80 % power at this n, or None.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    gaussian: float
+    detectable: float | None
+
+
+class Part(NamedTuple):
+    """One part of a verdict.
+
+    Attributes:
+        answer: "holds" where no departure was found, "close" for a small one, "fails" for a larger one,
+            "undecided" where none was found and so few rows could hardly show one, "untested".
+        text: the answer in words, with its reason.
+        short: the answer in a few words, for `Verdict.sentence`.
+        effects: the effect sizes.
+    """
+
+    answer: str
+    text: str
+    short: str
+    effects: tuple[Effect, ...] = ()
 
 
 class Verdict(NamedTuple):
@@ -16,36 +75,56 @@ class Verdict(NamedTuple):
 
     Attributes:
         source: which set.
-        representation: "raw" or "normalized".
-        answer: "gaussian", "close", "not gaussian" or "untested".
-        text: one sentence or two, with the reason.
+        representation: "raw", "normalized" or another.
+        answer: the worst of the parts' answers: "holds" says that nothing speaks against an isotropic
+            Gaussian.
+        sentence: the whole in one sentence, to quote.
+        text: the sentence, the notes, and the parts with their reasons, each on a line.
+        coordinates: are they normal?
+        directions: are they uniform on the sphere?
+        norms: are they as concentrated as a Gaussian's? "untested" is not counted in `answer` where the
+            representation has no norms.
+        notes: what is special about the data: repeated rows, values on a grid, equal norms.
     """
 
     source: str
     representation: str
     answer: str
+    sentence: str
     text: str
+    coordinates: Part
+    directions: Part
+    norms: Part
+    notes: tuple[str, ...] = ()
 
 
-def verdicts(summary: Iterable[dict[str, Any]]) -> list[Verdict]:
+def verdicts(summary: Iterable[Mapping[str, Any]]) -> list[Verdict]:
     """One verdict for each embedding set and representation, on the largest sample.
 
-    * "gaussian": A² does not tell the coordinates from Gaussian ones at this n: by the global test
-      where it was made (p > 0.01, both of the mean A² and of the smallest p-value), and otherwise by
-      the share of coordinates with p > 0.05, at least 0.95 less three standard errors of d
-      independent ones, and none rejected at a false discovery rate of 5 %.
-    * "close": a departure is found, but so small that at 1,000 rows the average coordinate would
-      pass: 0.384 + 1000 Δ̂ < 0.752.
-    * "not gaussian": a larger one.
+    * Coordinates hold where A² shows no departure at this n: by the global test where it was made
+      (p > 0.01, both of the mean A² and of the smallest p-value), and otherwise by the share of
+      coordinates with p > 0.05, at least 0.95 less three standard errors of d independent ones, and
+      none rejected at a false discovery rate of 5 %. They are close where a departure is so small that
+      at 1,000 rows the average coordinate would pass, 0.384 + 1000 Δ̂ < 0.752. They are undecided where
+      n rows would miss even a Laplace coordinate in more than a fifth of samples (n < 94).
+    * Directions hold where neither the Rayleigh nor the Bingham test rejects at 0.5 %. They are close
+      where the mean resultant length is below 0.1 and the effective rank above 0.9 d.
+    * Norms hold where the logarithm of their CV over that of a Gaussian with the same mean and
+      covariance is within 2.58 standard errors of 0, or where they are more alike than that: a thin
+      shell. They are close up to a ratio of 1.25.
+
+    Directions and norms are undecided where departures that count as close could not be told from
+    larger ones with 80 % power.
 
     Args:
         summary: as `infonce_jax.evaluation.summarise` returns it.
     """
-    groups: dict[tuple[str, Any, str], dict[int, dict[str, dict[str, Any]]]] = {}
+    groups: dict[tuple[str, Any, Any, str], dict[int, dict[str, Mapping[str, Any]]]] = {}
     for row in summary:
+        if row["statistic"].startswith("group_"):
+            continue
         key = (row["source"], row["hyperparameters"], row["split"], row["representation"])
-        at = groups.setdefault(key, {}).setdefault(row["n"], {})
-        at[row["statistic"]] = row
+        groups.setdefault(key, {}).setdefault(row["n"], {})[row["statistic"]] = row
     found = []
     for (source, hyperparameters, split, representation), by_n in groups.items():
         n = max(by_n)
@@ -53,40 +132,245 @@ def verdicts(summary: Iterable[dict[str, Any]]) -> list[Verdict]:
         dim = next(iter(by_n[n].values()))["dim"]
         of = [v for v in (split, hyperparameters) if v not in (None, "{}")]
         name = f"{source} ({', '.join(of)})" if of else source
-        found.append(Verdict(name, representation, *_judge(values, n, dim)))
+        found.append(_verdict(name, representation, values, n, dim))
     return found
 
 
-def _judge(values: dict[str, float], n: int, dim: int) -> tuple[str, str]:
+def as_documents(found: Iterable[Verdict]) -> list[dict[str, Any]]:
+    """The verdicts as dictionaries, for JSON."""
+
+    def part(one: Part) -> dict[str, Any]:
+        return one._asdict() | {"effects": [effect._asdict() for effect in one.effects]}
+
+    return [
+        one._asdict()
+        | {name: part(getattr(one, name)) for name in PARTS}
+        | {"notes": list(one.notes)}
+        for one in found
+    ]
+
+
+def _verdict(name: str, representation: str, values: dict[str, float], n: int, dim: int) -> Verdict:
+    parts = [_coordinates(values, n, dim), _directions(values, n, dim), _norms(values, n)]
+    # Normalised rows have no norms to judge.
+    told = parts if "norm_cv" in values else parts[:2]
+    sentence = f"At n = {n:,} rows of d = {dim}, {_listed([part.short for part in told])}."
+    notes = tuple(_notes(values, n))
+    texts = [f"{title.capitalize()}: {part.text}" for title, part in zip(PARTS, told, strict=False)]
+    return Verdict(
+        name,
+        representation,
+        min((part.answer for part in told), key=_BY_WEIGHT.index),
+        sentence,
+        "\n".join([sentence, *notes, *texts]),
+        *parts,
+        notes,
+    )
+
+
+def _coordinates(values: Mapping[str, float], n: int, dim: int) -> Part:
     mean, passed = values.get("ad_mean"), values.get("ad_calibrated_pass")
     if mean is None or passed is None or math.isnan(mean):
-        return UNTESTED, "Anderson-Darling was not computed, or every coordinate is constant."
+        text = "Anderson-Darling was not computed, or every coordinate is constant."
+        return Part(UNTESTED, text, "the coordinates were not tested")
     delta = (mean - normality.AD_GAUSSIAN_MEAN) / n
-    error = math.sqrt(0.95 * 0.05 / dim)
+    least = detectable("kurtosis", n)
+    effects = (
+        _effect("mean excess kurtosis", values, "excess_kurtosis", least),
+        Effect("A² growth per 1,000 rows", 1000 * delta, None, None, 0.0, None),
+    )
+    accepted, reason = _accepted(values, dim)
+    reason = f"{reason}; {_told(effects[0])}"
+    power = (
+        f"{n:,} rows detect, in one coordinate and with 80 % power, an excess kurtosis of "
+        f"{least:.2g} or a skewness of {detectable('skewness', n):.2g}"
+    )
+    described = f"{passed:.1%} pass Anderson-Darling at the 5 % level"
+    if accepted and least > _LAPLACE:
+        text = "No deviation from a Gaussian found, but so few rows show large ones only"
+        short = "the rows are too few to tell whether the coordinates are Gaussian"
+        return Part(UNDECIDED, f"{text}: {power}; {reason}.", short, effects)
+    if accepted:
+        text = f"No deviation from a Gaussian found: {reason}; {power}."
+        short = f"the coordinates show no deviation from a Gaussian ({described})"
+        return Part(HOLDS, text, short, effects)
+    # Below this slope the average coordinate passes at any n that could be asked for.
+    rows = (normality.AD_CRITICAL_5_PERCENT - normality.AD_GAUSSIAN_MEAN) / max(delta, 1e-12)
+    when = "the smallest sample" if rows < MIN_ROWS else f"some {_round(rows)} rows"
+    grows = f"with A² = {mean:.3g} on average, a coordinate fails from {when} on"
+    if rows > REFERENCE_ROWS:
+        text = f"Close to Gaussian, but rejected at n = {n:,}: {reason}; {grows}; {power}."
+        short = f"the coordinates are close to Gaussian, but rejected ({described})"
+        return Part(CLOSE, text, short, effects)
+    short = f"the coordinates are not Gaussian ({described})"
+    return Part(FAILS, f"Not Gaussian: {grows}; {reason}.", short, effects)
+
+
+def _accepted(values: Mapping[str, float], dim: int) -> tuple[bool, str]:
     if "global_mean_p" in values:
         small = min(values["global_mean_p"], values["global_smallest_p"])
-        accepted = small > 0.01
-        reason = (
+        return small > 0.01, (
             f"against Gaussians of the same covariance the mean A² has p = "
             f"{values['global_mean_p']:.2g} and the most extreme coordinate p = "
             f"{values['global_smallest_p']:.2g} (n = {values['global_rows']:,.0f})"
         )
+    error = math.sqrt(0.95 * 0.05 / dim)
+    passed, rejected = values["ad_calibrated_pass"], values.get("ad_bh_rejected", 0.0)
+    return passed >= 0.95 - 3 * error and rejected == 0.0, (
+        f"{passed:.1%} of the coordinates pass Anderson-Darling at the 5 % level and {rejected:.1%} "
+        f"are rejected at a false discovery rate of 5 %; an exact Gaussian with independent "
+        f"coordinates has 95 ± {100 * error:.1f} % and 0 %"
+    )
+
+
+def _directions(values: Mapping[str, float], n: int, dim: int) -> Part:
+    rayleigh, bingham = (
+        values.get(f"direction_{test}_p", math.nan) for test in ("rayleigh", "bingham")
+    )
+    if math.isnan(rayleigh) or math.isnan(bingham):
+        text = "They need at least two coordinates, and two rows that are not zero."
+        return Part(UNTESTED, text, "the directions were not tested")
+    m = max(n - round(values.get("zero_rows", 0.0)), 2)
+    effects = _direction_effects(values, m, dim)
+    resultant, ranks, largest, excess = effects
+    reason = (
+        f"{_told(resultant)} (0 if uniform; Rayleigh p {_p(rayleigh)}), {_told(ranks)} (of {dim}; "
+        f"Bingham p {_p(bingham)}), the first principal axis has {largest.value:.1%} of the variance "
+        f"(at least {1 / dim:.1%}), {_told(excess)}"
+    )
+    power = (
+        f"{m:,} rows detect a mean resultant length of {resultant.detectable:.2g} or an effective rank "
+        f"of {dim - ranks.detectable:.3g} with 80 % power"
+    )
+    described = (
+        f"mean resultant length {resultant.value:.2g}, effective rank {ranks.value:.3g} of {dim}"
+    )
+    sees = resultant.detectable <= _CLOSE_RESULTANT and ranks.detectable <= (1 - _CLOSE_RANK) * dim
+    if min(rayleigh, bingham) > 0.005 and not sees:
+        text = "No deviation from uniform found, but so few rows show large ones only"
+        short = "the rows are too few to tell whether the directions are uniform"
+        return Part(UNDECIDED, f"{text}: {power}; {reason}.", short, effects)
+    if min(rayleigh, bingham) > 0.005:
+        text = f"No deviation from uniform found: {reason}; {power}."
+        short = f"the directions show no deviation from uniform ({described})"
+        return Part(HOLDS, text, short, effects)
+    if resultant.value < _CLOSE_RESULTANT and ranks.value > _CLOSE_RANK * dim:
+        text = f"Close to uniform, but rejected: {reason}; {power}."
+        short = f"the directions are close to uniform, but rejected ({described})"
+        return Part(CLOSE, text, short, effects)
+    short = f"the directions are not uniform ({described})"
+    return Part(FAILS, f"Not uniform: {reason}.", short, effects)
+
+
+def _direction_effects(values: Mapping[str, float], m: int, dim: int) -> tuple[Effect, ...]:
+    cosine, cosine_reach = values["negative_cosine_mean"], _Z95 * values["negative_cosine_mean_se"]
+    rank = values["direction_effective_rank"]
+    square, square_reach = 1.0 / rank, _Z95 * values["square_cosine_mean_se"]
+    axes = detectable_anisotropy(m, dim)
+    return (
+        Effect(
+            "mean resultant length",
+            math.sqrt(max(cosine, 0.0)),
+            math.sqrt(max(cosine - cosine_reach, 0.0)),
+            math.sqrt(max(cosine + cosine_reach, 0.0)),
+            0.0,
+            detectable_resultant(m, dim),
+        ),
+        Effect(
+            "effective rank",
+            rank,
+            max(1.0 / (square + square_reach), 1.0),
+            float(dim) if square - square_reach <= 1.0 / dim else 1.0 / (square - square_reach),
+            float(dim),
+            dim - dim / (1.0 + axes**2),
+        ),
+        Effect(
+            "largest share of variance",
+            values.get("largest_variance_share", math.nan),
+            None,
+            None,
+            1.0 / dim,
+            None,
+        ),
+        _effect("excess uniformity potential", values, "uniformity_excess", None),
+    )
+
+
+def _norms(values: Mapping[str, float], n: int) -> Part:
+    cv, expected = values.get("norm_cv", math.nan), values.get("norm_cv_expected", math.nan)
+    if math.isnan(cv) or math.isnan(expected):
+        return Part(UNTESTED, "This representation has none.", "the norms were not tested")
+    error, null = values["norm_log_ratio_se"], values["norm_log_ratio_null_se"]
+    least = expected * (math.exp((_Z95 + _Z80) * null) - 1.0)
+    spread = _Z95 * values["norm_cv_se"]
+    effect = Effect("norm CV", cv, max(cv - spread, 0.0), cv + spread, expected, least)
+    reason = (
+        f"{_told(effect)}, where a Gaussian of this mean and covariance has {expected:.3g} "
+        f"(1/√(2 PR) = {values['norm_cv_gaussian']:.3g})"
+    )
+    power = f"{n:,} rows detect a norm CV of {expected + least:.3g} with 80 % power"
+    described = f"CV {cv:.3g}, a Gaussian's {expected:.3g}"
+    ratio, reach = cv / expected, _Z99 * error
+    if cv < EQUAL_NORMS:
+        answer, text, short = HOLDS, f"All equal: {reason}.", "the norms are all equal"
+    elif abs(math.log(ratio)) <= reach and least > (_CLOSE_RATIO - 1.0) * expected:
+        text = f"As a Gaussian's, but so few rows show large deviations only: {power}; {reason}."
+        answer, short = UNDECIDED, "the rows are too few to tell whether the norms are a Gaussian's"
+    elif abs(math.log(ratio)) <= reach:
+        text = f"They vary as a Gaussian's: {reason}; {power}."
+        answer, short = HOLDS, f"the norms vary as a Gaussian's ({described})"
+    elif ratio < 1.0:
+        text = f"A thinner shell than a Gaussian's: {reason}."
+        answer, short = HOLDS, f"the norms vary less than a Gaussian's ({described})"
+    elif ratio <= _CLOSE_RATIO:
+        text = f"Close to a Gaussian's, but found to vary more: {reason}; {power}."
+        answer, short = CLOSE, f"the norms vary slightly more than a Gaussian's ({described})"
     else:
-        accepted = passed >= 0.95 - 3 * error and values.get("ad_bh_rejected", 0.0) == 0.0
-        reason = (
-            f"{passed:.1%} of the coordinates pass Anderson-Darling at the 5 % level and "
-            f"{values.get('ad_bh_rejected', 0.0):.1%} are rejected at a false discovery rate of "
-            f"5 %; an exact Gaussian with independent coordinates has 95 ± {100 * error:.1f} % and "
-            f"0 %"
+        text = f"No thin shell: {reason}, which is {ratio:.3g} times as much."
+        answer, short = FAILS, f"the norms vary more than a Gaussian's ({described})"
+    return Part(answer, text, short, (effect,))
+
+
+def _notes(values: Mapping[str, float], n: int) -> Iterator[str]:
+    if values.get("repeated_rows", 0.0) > 0:
+        copies, distinct = round(values["repeated_rows"]), round(values["distinct_rows"])
+        how = "each of these is tested once" if n <= distinct else "all are tested"
+        yield (
+            f"Rows repeat: of {copies + distinct:,}, {copies:,} are copies of the {distinct:,} that "
+            f"differ; {how}."
         )
-    if accepted:
-        return GAUSSIAN, f"Not told from Gaussian at n = {n:,}: {reason}."
-    # Below this slope the average coordinate passes at any n that could be asked for.
-    rows = (normality.AD_CRITICAL_5_PERCENT - normality.AD_GAUSSIAN_MEAN) / max(delta, 1e-12)
-    grows = f"with A² = {mean:.3g} on average, a coordinate fails from some {_round(rows)} rows on"
-    if rows > REFERENCE_ROWS:
-        return CLOSE, f"Close to Gaussian, and found not to be at n = {n:,}: {reason}; {grows}."
-    return NOT_GAUSSIAN, f"Not Gaussian: {grows}; {reason}."
+    for kind, name in _GRIDS.items():
+        if f"quantised_{kind}" in values:
+            yield (
+                f"The values are quantised ({name}; the step is {values[f'quantised_{kind}']:.2g} "
+                f"standard deviations) and were dithered by one step before the tests."
+            )
+    if values.get("norm_cv", math.inf) < EQUAL_NORMS:
+        yield (
+            "All rows have the same norm, so normalised rows are the same; --representation spherical "
+            "tests the coordinates against the law of uniform directions."
+        )
+
+
+def _effect(name: str, values: Mapping[str, float], statistic: str, least: float | None) -> Effect:
+    value, error = (float(values.get(key, math.nan)) for key in (statistic, f"{statistic}_se"))
+    if math.isnan(error):
+        return Effect(name, value, None, None, 0.0, least)
+    return Effect(name, value, value - _Z95 * error, value + _Z95 * error, 0.0, least)
+
+
+def _told(effect: Effect) -> str:
+    if effect.low is None or effect.high is None:
+        return f"{effect.name} {effect.value:.3g}"
+    return f"{effect.name} {effect.value:.3g} (95 % interval {effect.low:.3g} to {effect.high:.3g})"
+
+
+def _p(value: float) -> str:
+    return "< 1e-16" if value < 1e-16 else f"= {value:.2g}"
+
+
+def _listed(texts: list[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])}, and {texts[-1]}"
 
 
 def _round(rows: float) -> str:

@@ -118,7 +118,9 @@ def write_embedding_report(
 def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
     return "".join(
         f'<p class="verdict"><strong>{escape(one.source)}, {escape(one.representation)}:</strong> '
-        f"{escape(one.text)}</p>"
+        f"{escape(one.sentence)}</p><ul>"
+        + "".join(f"<li>{escape(line)}</li>" for line in one.text.split("\n")[1:])
+        + "</ul>"
         for one in verdicts(summary)
     )
 

@@ -54,7 +54,7 @@ def test_everything_at_once_lands_in_the_rows(files, capsys):
     }  # fmt: skip
     assert "bhep_p" not in {r["statistic"] for r in rows if r["n"] == 250}
     assert "Not Gaussian" in out
-    assert "heavy.npy [gaussian], raw: Not told from Gaussian" in out
+    assert "Coordinates: No deviation from a Gaussian found" in out
     assert document["meta"]["deep"] is True
 
 
@@ -95,27 +95,42 @@ def test_compare_sets_stand_side_by_side(files, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "answer"), [("gaussian", 0, "gaussian"), ("heavy", 1, "not gaussian")]
+    ("name", "parts", "code", "answers"),
+    [
+        ("isotropic", [], 0, ("holds", "holds", "holds")),
+        ("gaussian", [], 1, ("holds", "fails", "holds")),
+        ("gaussian", ["--strict_on", "coordinates", "norms"], 0, ("holds", "fails", "holds")),
+        ("heavy", [], 1, ("fails", "holds", "fails")),
+        ("heavy", ["--strict_on", "directions"], 0, ("fails", "holds", "fails")),
+        ("few", [], 3, ("undecided",) * 3),
+    ],
 )
-def test_strict_tells_by_the_exit_code(files, capsys, name, code, answer):
+def test_strict_tells_by_the_exit_code(files, capsys, name, parts, code, answers):
+    rng = np.random.default_rng(1)
+    np.save(files / "isotropic.npy", rng.standard_normal((2000, 8)))
+    np.save(files / "few.npy", rng.standard_normal((30, 8)))
     found, out, _ = _main(
         capsys, "evaluate", files / f"{name}.npy", "--output", files / "out", "--strict",
-        "--representation", "raw",
+        "--representation", "raw", *parts,
     )  # fmt: skip
     assert found == code
-    summary = json.loads((files / "out" / "evaluation.json").read_text())["summary"]
-    (verdict,) = verdicts(summary)
-    assert verdict.answer == answer
-    assert verdict.text in out
+    document = json.loads((files / "out" / "evaluation.json").read_text())
+    (verdict,) = verdicts(document["summary"])
+    (stored,) = document["verdicts"]
+    parts = ("coordinates", "directions", "norms")
+    assert tuple(getattr(verdict, part).answer for part in parts) == answers
+    assert tuple(stored[part]["answer"] for part in parts) == answers
+    assert stored["sentence"] == verdict.sentence
+    assert all(line in out for line in verdict.text.splitlines())
 
 
 def test_a_slight_departure_is_called_close_and_constants_untested():
     rows = evaluation.evaluate_arrays(SLIGHT, representations=["raw"], sample_sizes=["all"])
     (verdict,) = verdicts(evaluation.summarise(rows))
-    assert verdict.answer == "close"
-    assert "n = 20,000" in verdict.text
+    assert verdict.coordinates.answer == "close"
+    assert "Close to Gaussian, but rejected at n = 20,000" in verdict.text
     rows = evaluation.evaluate_arrays(np.ones((20, 2)), representations=["raw"])
-    assert verdicts(evaluation.summarise(rows))[0].answer == "untested"
+    assert verdicts(evaluation.summarise(rows))[0].coordinates.answer == "untested"
 
 
 def test_ctrl_c_keeps_what_is_finished(files, capsys, monkeypatch):

@@ -435,7 +435,6 @@ def test_constant_coordinates_are_told_on_the_terminal(tmp_path, capsys):
         (_with(-np.inf, 11, 4), "holds 1 values .* -inf at row 11, column 4"),
         (Z[:7], "has 7 rows of 6 coordinates; at least 8"),
         (Z[:, 0], "1-dimensional"),
-        (Z.astype(np.int32), "dtype int32"),
         (Z.astype(np.complex64), "complex64"),
         (np.zeros_like(Z), "0 rows that are not all zeros"),
     ],

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from infonce_jax.evaluation import load_embeddings
+from infonce_jax.evaluation import evaluate_paths, load_embeddings
 
 X = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
 Y = X[:, :2] + 1
@@ -122,7 +122,11 @@ BAD = {
     "empty.npy": (lambda p: p.touch(), r"empty \(0 bytes\)"),
     "vector.npy": (lambda p: np.save(p, X[:, 0]), r"1-dimensional.*x\[:, None\]"),
     "norows.npy": (lambda p: np.save(p, X[:0]), "0 rows of 3"),
-    "integer.npy": (lambda p: np.save(p, X.astype(int)), "dtype int64.*cast"),
+    "model.npz": (
+        lambda p: np.savez(p, mean=X[0], components=X, variances=X[0], facts="{}"),
+        "model that `whiten` saved",
+    ),
+    "torch.PT": (lambda p: p.write_bytes(b"PK"), r"torch\.load\(.*np\.save"),
     "complex.npy": (lambda p: np.save(p, X + 0j), "complex64"),
     "bf16.npy": (lambda p: np.save(p, X.astype(ml_dtypes.bfloat16)), "cannot name bfloat16"),
     "nan.npy": (lambda p: np.save(p, np.full((9, 2), np.nan)), "18 values.*row 0, column 0"),
@@ -189,3 +193,21 @@ def test_missing_files_and_libraries(tmp_path, monkeypatch):
     for suffix, library in [("safetensors", "safetensors"), ("parquet", "pyarrow")]:
         with pytest.raises(ModuleNotFoundError, match=f"pip install {library}"):
             load_embeddings(tmp_path / f"x.{suffix}")
+
+
+def test_whole_numbers_and_suffixes_of_any_case_are_read(tmp_path):
+    np.save(tmp_path / "x.npy", (20 * X).astype(np.int8))
+    (tmp_path / "x.npy").rename(tmp_path / "x.NPY")
+    np.testing.assert_array_equal(_one(tmp_path / "x.NPY")[1], (20 * X).astype(np.int8))
+
+
+def test_images_are_inputs_as_they_are(tmp_path):
+    images = np.random.default_rng(1).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    np.save(tmp_path / "z.npy", np.random.default_rng(2).standard_normal((40, 3)))
+    np.save(tmp_path / "pixels.npy", images)
+    np.save(tmp_path / "flat.npy", images.reshape(40, -1).astype(np.float32))
+    found = [
+        [row["value"] for row in evaluate_paths([tmp_path / "z.npy"], inputs=tmp_path / name)]
+        for name in ("pixels.npy", "flat.npy")
+    ]
+    np.testing.assert_array_equal(*found)
