@@ -1,5 +1,6 @@
 """Embeddings from files of any maker, and from the embedding folders of a run."""
 
+import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,9 @@ def load_embeddings(path: Path | str) -> dict[str, Float[np.ndarray, "n d"]]:
     * `.parquet`: the columns of floating type as coordinates (integers and text are taken for ids
       and labels, and left out); or columns of lists, each a matrix of its own.
 
-    float16 and bfloat16 become float32.
+    * `.csv`, `.tsv`: one row a line; a header and a first column of text are skipped.
+
+    Suffixes may be in any case. float16 and bfloat16 become float32; matrices of whole numbers stay.
 
     Args:
         path: the file, with `::key` behind it to choose one of its arrays.
@@ -74,7 +77,7 @@ def load_embeddings(path: Path | str) -> dict[str, Float[np.ndarray, "n d"]]:
         raise ValueError(
             f"{path} has a suffix that is not known; embeddings are read from "
             f"{', '.join(_READERS)} files. Text becomes one by "
-            "np.save('x.npy', np.loadtxt('x.csv', delimiter=','))."
+            "np.save('x.npy', np.loadtxt('x.txt'))."
         )
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes): write it again.")
@@ -346,6 +349,46 @@ def _read_parquet(path: Path, key: str | None) -> dict[str, np.ndarray]:
     return {path.name: out}
 
 
+def _read_text(path: Path, key: str | None) -> dict[str, np.ndarray]:
+    """CSV or TSV: one row a line; a header is skipped, and so is a first column that is text."""
+    if key is not None:
+        raise ValueError(f"{path} holds one table, so ::{key} names nothing: leave it out.")
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.reader(stream, delimiter=separator) if row]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file ({error}).") from None
+    if len(rows) > 1 and not any(map(_is_number, rows[0])):
+        rows = rows[1:]
+    if not rows:
+        raise ValueError(f"{path} has no rows: give one embedding a line.")
+    first = 0 if _is_number(rows[0][0]) else 1
+    out = np.empty((len(rows), len(rows[0]) - first))
+    for i, row in enumerate(rows):
+        try:
+            # `fromiter` does not stretch a short row.
+            out[i] = np.fromiter(map(float, row[first:]), float, len(rows[0]) - first)
+            if len(row) != len(rows[0]):
+                raise ValueError
+        except ValueError:
+            wrong = next((c for c in row[first:] if not _is_number(c)), None)
+            what = f"{wrong!r} in" if wrong is not None else f"{len(row)} cells in"
+            raise ValueError(
+                f"{path} has {what} row {i} (counted from 0, without the header), where {len(rows[0])} "
+                f"cells are numbers but for one id in front: mend the row, or drop that column."
+            ) from None
+    return {path.name: out}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_list(pa: Any, kind: Any) -> bool:
     types = pa.types
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
@@ -418,4 +461,6 @@ _READERS: dict[str, Callable[[Path, str | None], dict[str, np.ndarray]]] = {
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
     ".parquet": _read_parquet,
+    ".csv": _read_text,
+    ".tsv": _read_text,
 }

@@ -76,8 +76,8 @@ def test_files_of_the_wrong_kind_are_named(files, capsys):
     arguments = ("score", files / "gaussian.npy", files / "heavy.npy", "--output", files / "out")
     code, _, error = _main(capsys, *arguments)
     assert code == 2 and "gaussian.npy is not a whitening" in error and "no .npz file" in error
-    (files / "x.csv").write_text("1,2\n3,4\n")
-    code, _, error = _main(capsys, "evaluate", files / "x.csv")
+    (files / "x.txt").write_text("1,2\n3,4\n")
+    code, _, error = _main(capsys, "evaluate", files / "x.txt")
     assert code == 2 and "np.loadtxt" in error
 
 

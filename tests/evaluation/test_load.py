@@ -148,7 +148,9 @@ BAD = {
         "truncated or damaged",
     ),
     "text.parquet": (lambda p: pq.write_table(pa.table({"a": ["b"]}), p), "found: a string"),
-    "table.csv": (lambda p: p.write_text("1,2"), "suffix that is not known.*npy"),
+    "table.txt": (lambda p: p.write_text("1,2"), "suffix that is not known.*npy"),
+    "words.csv": (lambda p: p.write_text("a,b\n1,2\n3,x\n"), "'x' in row 1"),
+    "ragged.tsv": (lambda p: p.write_text("1\t2\n3\n"), "1 cells in row 1"),
 }
 
 
@@ -211,3 +213,13 @@ def test_images_are_inputs_as_they_are(tmp_path):
         for name in ("pixels.npy", "flat.npy")
     ]
     np.testing.assert_array_equal(*found)
+
+
+def test_csv_and_tsv_skip_a_header_and_a_column_of_ids(tmp_path):
+    for name, separator, header, ids in [
+        ("a.csv", ",", "", False), ("b.CSV", ",", "id,x,y,z", True), ("c.tsv", "\t", "", True),
+    ]:  # fmt: skip
+        cells = [[f"id{i}"] * ids + [repr(float(v)) for v in row] for i, row in enumerate(X)]
+        lines = [header] * bool(header) + [separator.join(row) for row in cells]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        np.testing.assert_array_equal(_one(tmp_path / name)[1], X.astype(np.float64))
