@@ -103,6 +103,108 @@ def bernoulli_erasure(probability: float, strength: float) -> float:
     return (1 - p) * (1 - q) / (1 - q * (1 - p))
 
 
+def bernoulli_addition(probability: float, strength: float) -> float:
+    """η₂ = q(1-p) / (q + p(1-q)) of a bit, P(X0 = 1) = q, if a zero becomes one with probability p.
+
+    It is `bernoulli_erasure` with the two values exchanged. For a vector of independent bits take
+    `tensorised` of the bits' values: the most frequent bit decides.
+
+    Args:
+        probability: q in (0, 1).
+        strength: p in [0, 1].
+
+    Returns:
+        η₂.
+
+    Raises:
+        ValueError: for a q or p outside these ranges.
+    """
+    q, p = _check_bit(probability), strength
+    _check_probability("strength", p)
+    return q * (1 - p) / (q + p * (1 - q))
+
+
+def gaussian_mixing(kept: float) -> float:
+    """η₂ = A² for X = A X0 + √(1-A²) ε, X0 and ε standard normal.
+
+    Args:
+        kept: A in [0, 1].
+
+    Returns:
+        η₂.
+
+    Raises:
+        ValueError: for A outside [0, 1].
+    """
+    _check_probability("kept", kept)
+    return kept**2
+
+
+def laplace_mixing(kept: float, scale: float = 1.0) -> float:
+    """η₂ for X = A X0 + √(1-A²) ε with X0 Laplace(0, scale) and ε standard normal.
+
+    Division by A changes nothing, so this is `laplace_noise` of √(1-A²)/(A √2 scale).
+
+    Channels that may follow: independent Gaussian jitter of standard deviation s turns the noise's
+    √(1-A²) into √(1-A²+s²), exactly. Coordinates that are then set to zero with probability p are
+    recognised as erased, and η₂ is (1-p) times the value before, exactly. A random factor for the
+    whole row makes coordinates dependent. It can only lower η₂; the exact value is not known.
+
+    Args:
+        kept: A in [0, 1].
+        scale: of the Laplace law; its variance is 2·scale².
+
+    Returns:
+        η₂.
+
+    Raises:
+        ValueError: for A outside [0, 1], or a scale that is not positive.
+    """
+    _check_probability("kept", kept)
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is {scale}; it must be positive and finite.")
+    if kept == 0:
+        return 0.0
+    return laplace_noise(float(np.sqrt((1 - kept) * (1 + kept)) / (kept * np.sqrt(2) * scale)))
+
+
+def mixture_component(
+    means: Float[np.ndarray, "components dim"], scale: float = 1.0
+) -> float | None:
+    """η₂ of views that are independent draws of one component of an equal mixture of N(m_k, scale² I).
+
+    What two such views share is the component's label, which takes the place of X0. η₂ is 1 where some
+    components can be told from the others, and below 1 where they overlap. Alignment is then decided by
+    the law between components alone: E u·v = E‖E[u | component]‖².
+
+    For means on a line it comes from quadrature along it. For others the line through two means gives a
+    lower bound, which is returned where it is 1 to within 1e-6.
+
+    Args:
+        means: one row per component.
+        scale: standard deviation within a component, positive.
+
+    Returns:
+        η₂, or None where the means span more than a line and η₂ is not 1 to within 1e-6.
+
+    Raises:
+        ValueError: for a scale that is not positive.
+    """
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is {scale}; it must be positive and finite.")
+    means = np.asarray(means, np.float64) / scale
+    centred, directions, on_a_line = _lines(means)
+    # The trapezoidal rule near each component; far from all of them there is no mass.
+    step, best = 0.05, 0.0
+    near = np.arange(-200, 201)
+    for at in (centred @ direction for direction in directions):
+        x = step * np.unique(np.round(at[:, None] / step) + near)
+        best = max(best, finite(np.exp(-0.5 * (x - at[:, None]) ** 2)))
+    if best > 1 - 1e-6:
+        return 1.0
+    return best if on_a_line else None
+
+
 def bernoulli_noise(probability: float, strength: float) -> float:
     """η₂ of a bit with P(X0 = 1) = q under Gaussian noise, X = X0 + s·ε.
 
@@ -338,17 +440,7 @@ def mixture_noise(means: Float[np.ndarray, "components dim"], strength: float) -
     linear = gaussian_noise(strength)
     if strength == 0:
         return 1.0
-    centred = means - means.mean(axis=0)
-    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
-    if not spread[0] > 0:
-        return linear
-    on_a_line = len(spread) < 2 or spread[1] <= 1e-9 * spread[0]
-    directions = [axes[0]]
-    if not on_a_line:
-        differences = [a - b for i, a in enumerate(means) for b in means[:i]]
-        lengths = [float(np.linalg.norm(d)) for d in differences]
-        order = np.argsort(lengths)[::-1]
-        directions = [differences[i] / lengths[i] for i in order[:4]]
+    centred, directions, on_a_line = _lines(means)
     best = linear
     for direction in directions:
         at = centred @ direction
@@ -409,6 +501,23 @@ def synthetic(
     if source == "mixture" and means is not None:
         return mixture_noise(means, strength)
     return None
+
+
+def _lines(means: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
+    """The means less their mean, the lines to look along, and whether the first holds all of them.
+
+    There is none where the means are all the same.
+    """
+    centred = means - means.mean(axis=0)
+    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+    if not spread[0] > 0:
+        return centred, [], True
+    if len(spread) < 2 or spread[1] <= 1e-9 * spread[0]:
+        return centred, [axes[0]], True
+    differences = [a - b for i, a in enumerate(means) for b in means[:i]]
+    lengths = [float(np.linalg.norm(d)) for d in differences]
+    order = np.argsort(lengths)[::-1]
+    return centred, [differences[i] / lengths[i] for i in order[:4] if lengths[i] > 0], False
 
 
 def _line_mixture(at: np.ndarray, strength: float) -> float:
