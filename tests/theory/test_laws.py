@@ -56,7 +56,7 @@ def test_ends_of_the_range():
     np.testing.assert_array_equal(
         sphere.cdf(7, np.array([-2.0, -1.0, 0.0, 1.0, 2.0])), [0, 0, 0.5, 1, 1]
     )
-    np.testing.assert_array_equal(sphere.quantile(7, [0.0, 0.5, 1.0]), [-1, 0, 1])
+    np.testing.assert_array_equal(sphere.quantile(7, np.array([0.0, 0.5, 1.0])), [-1, 0, 1])
 
 
 @pytest.mark.parametrize("dim", [2, 3, 10, 300])
