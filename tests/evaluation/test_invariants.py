@@ -45,7 +45,7 @@ samples = st.tuples(
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(samples)
 def test_univariate_tests(sample):
-    kind, n, d, seed = sample
+    _, n, _, seed = sample
     x = draw(*sample)
     rng = np.random.default_rng(seed)
     constant = np.ptp(x, axis=0) == 0
@@ -106,7 +106,7 @@ def test_multivariate_tests(sample):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(samples, st.sampled_from([1e-3, 1.0, 50.0, 5000.0]))
 def test_sphere_tests(sample, alpha):
-    kind, n, d, seed = sample
+    _, n, d, seed = sample
     x = draw(*sample)
     rng = np.random.default_rng(seed)
     try:
