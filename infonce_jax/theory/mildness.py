@@ -222,7 +222,8 @@ def bernoulli_noise(probability: float, strength: float) -> float:
     """
     q = _check_bit(probability)
     _check_strength(strength)
-    if strength == 0:
+    # Forty standard deviations apart: no view is in doubt.
+    if strength < 0.025:
         return 1.0
     # In units of the noise; the logit of the posterior is linear in x, of slope 1/s.
     x = np.arange(-12.0, 12.0 + 1 / strength, min(0.05, 0.05 * strength))
@@ -231,6 +232,10 @@ def bernoulli_noise(probability: float, strength: float) -> float:
     )
     total = one + zero
     posterior = one / np.where(total > 0, total, 1)
+    if strength > 1:
+        # The posterior less q is q (1-q) (f₁ - f₀)/f, which does not cancel where noise hides the bit.
+        gap = np.exp(-0.5 * x**2) * np.expm1(x / strength - 0.5 / strength**2)
+        return float(q * (1 - q) * np.sum(gap**2 / total) / np.sum(total))
     # 1 - E Var(X0|X)/Var(X0), whose second term does not cancel.
     return float(1 - np.sum(posterior * zero) / np.sum(total) / (q * (1 - q)))
 
@@ -260,12 +265,14 @@ def sphere_noise(dim: int, strength: float) -> float:
     if strength == 0:
         return 1.0
     middle = np.sqrt(dim * (1 + strength**2))
-    r = np.linspace(max(1e-9, middle - 14 * strength), middle + 14 * strength, 4001)
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    low, high = max(0.0, middle - 14 * strength), middle + 14 * strength
+    r = (high + low) / 2 + (high - low) / 2 * nodes
     with jax.enable_x64(True):
         terms = bessel_terms(dim, np.sqrt(dim) * r / strength**2)
         mean_exp, ratio = np.asarray(terms.log_mean), np.asarray(terms.ratio)
     logs = (dim - 1) * np.log(r) - (r**2 + dim) / (2 * strength**2) + mean_exp
-    weight = np.exp(logs - logs.max())
+    weight = weights * np.exp(logs - logs.max())
     return float(np.sum(weight * ratio**2) / np.sum(weight))
 
 
@@ -408,13 +415,15 @@ def laplace_noise(strength: float) -> float:
     # Below, no eigenvalue exceeds what the tails give, on grids of any length.
     if strength < 1:
         return float(np.exp(-(strength**2) / 2))
-    return additive_noise(
+    found = additive_noise(
         lambda x: -np.sqrt(2) * np.abs(x),
         strength,
         support=(-150.0, 150.0),
         breaks=(0.0,),
         tail_rate=np.sqrt(2),
     )
+    # The linear feature is a bound from below, under which the grid's rounding must not fall.
+    return max(found, gaussian_noise(strength))
 
 
 def mixture_noise(means: Float[np.ndarray, "components dim"], strength: float) -> float | None:

@@ -216,6 +216,16 @@ def test_power_of_dagostino_pearson_agrees_with_draws(dim):
     assert abs(rejected / repeats - 0.5) < 3 * error + (0.02 if dim == 8 else 0.005)
 
 
+@pytest.mark.parametrize("dim", [2, 3, 8, 128, 10_000])
+def test_detectable_sample_size_rises_with_the_power(dim):
+    sizes = [sphere.detectable_sample_size(dim, "dp", p) for p in (0.06, 0.2, 0.5, 0.9, 0.99)]
+    assert np.all(np.diff(sizes) >= 0) and sizes[0] >= 20
+    # In high dimensions, the limiting law's.
+    if dim == 10_000:
+        limit = [stats.ncx2.sf(5.991464547107979, 2, n * 1.5 / (dim + 2) ** 2) for n in sizes]
+        np.testing.assert_allclose(limit, (0.06, 0.2, 0.5, 0.9, 0.99), atol=0.003)
+
+
 def test_detectable_sample_size_takes_the_evaluation_s_names():
     for name, short in (("anderson_darling", "ad"), ("dagostino_pearson", "dp")):
         assert short in evaluation.TESTS
