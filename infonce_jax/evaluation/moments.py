@@ -50,7 +50,7 @@ def moment_statistic(
     return _skewness_score(skewness, n) ** 2 + _kurtosis_score(kurtosis, n) ** 2
 
 
-def _skewness_score(skewness: Float[np.ndarray, " d"], n: int) -> Float[np.ndarray, " d"]:
+def _skewness_score(skewness: Float[np.ndarray, " d"], n: float) -> Float[np.ndarray, " d"]:
     y = skewness * np.sqrt((n + 1.0) * (n + 3.0) / (6.0 * (n - 2.0)))
     beta2 = (
         (3.0 * (n**2 + 27.0 * n - 70.0) * (n + 1.0) * (n + 3.0))
@@ -61,7 +61,7 @@ def _skewness_score(skewness: Float[np.ndarray, " d"], n: int) -> Float[np.ndarr
     return np.arcsinh(y / np.sqrt(2.0 / (w2 - 1.0))) / np.sqrt(0.5 * np.log(w2))
 
 
-def _kurtosis_score(kurtosis: Float[np.ndarray, " d"], n: int) -> Float[np.ndarray, " d"]:
+def _kurtosis_score(kurtosis: Float[np.ndarray, " d"], n: float) -> Float[np.ndarray, " d"]:
     mean = 3.0 * (n - 1.0) / (n + 1.0)
     variance = 24.0 * n * (n - 2.0) * (n - 3.0) / ((n + 1.0) ** 2 * (n + 3.0) * (n + 5.0))
     skew = 6.0 * (n**2 - 5.0 * n + 2.0) / ((n + 7.0) * (n + 9.0))

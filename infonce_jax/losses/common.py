@@ -11,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec as P
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
 Reduction = Literal["mean", "sum", "none"]
 Similarity = Literal["inner_product", "squared_distance"]
+# A number of rows: an int, or a symbolic dimension of `jax.export`, whose class JAX does not publish.
+Size = Any
 Axes = str | tuple[str, ...] | list[str] | None
 
 # What belongs to the rows; NumPy's arrays are taken as well.
@@ -48,7 +51,7 @@ class Pairs(NamedTuple):
     positive: Float[Array, "batch"] | None
 
 
-def safe_normalize(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+def safe_normalize(z: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
     """Projects rows on the unit sphere, u = z / ‖z‖, with u = 0 and a zero gradient at z = 0.
 
     Rows are first divided by their largest entry, so that neither tiny nor huge rows lose their
@@ -150,7 +153,7 @@ def widen(z: Array) -> Array:
     return z.astype(accumulator_dtype(z.dtype))
 
 
-def as_wide(value: Num[Array, "..."] | float, *like: Array) -> Float[Array, "..."]:
+def as_wide(value: Num[ArrayLike, "..."] | Size, *like: Array) -> Float[Array, "..."]:
     """A number in the accumulator's dtype, so that nothing is computed in that of a bfloat16 one."""
     return jnp.asarray(value, accumulator_dtype(jnp.result_type(*like)))
 
@@ -249,10 +252,10 @@ def row_weights(
 
 
 def reduce(
-    per_example: Float[Array, "batch"],
+    per_example: Float[ArrayLike, "batch"],
     reduction: Reduction,
     axis_name: Axes = None,
-    weights: Float[Array, "batch"] | None = None,
+    weights: Float[ArrayLike, "batch"] | None = None,
 ) -> Float[Array, "..."]:
     """Mean or sum over the batch, of all devices if `axis_name` is given, or no reduction.
 
@@ -274,7 +277,7 @@ def shares(
     dtype: Any,
     reduction: Reduction,
     axis_name: Axes,
-    weights: Float[Array, "batch"] | None,
+    weights: Float[ArrayLike, "batch"] | None,
 ) -> Float[Array, "batch"]:
     """What each row's loss is multiplied by, so that the sum over all devices is the reduction."""
     if weights is None:
@@ -288,7 +291,7 @@ def _sum_of(weights, axis_name):
     return jnp.where(total == 0, 1, total)
 
 
-def without_masked(where: Array | None, *rows: Array | None) -> list[Array | None]:
+def without_masked(where: Mask | None, *rows: Array | None) -> list[Array | None]:
     """Rows with zeros where the mask is False: what padding holds reaches neither sums nor gradients."""
     if where is None:
         return list(rows)
@@ -308,12 +311,12 @@ def gather(value: Array, axis_name: Axes) -> Array:
     return lax.all_gather(value, axis_name, axis=0, tiled=True)
 
 
-def global_size(n_local: int, axis_name: Axes) -> int:
+def global_size(n_local: Size, axis_name: Axes) -> Size:
     """Number of rows of all devices."""
     return n_local if axis_name is None else n_local * lax.axis_size(axis_name)
 
 
-def number_of_rows(n: int, where: Array | None, axis_name: Axes) -> Float[Array, ""] | int:
+def number_of_rows(n: Size, where: Array | None, axis_name: Axes) -> Num[Array, ""] | Size:
     """Rows of all devices that count."""
     if where is None:
         return global_size(n, axis_name)
@@ -321,18 +324,18 @@ def number_of_rows(n: int, where: Array | None, axis_name: Axes) -> Float[Array,
     return jnp.maximum(total, 1)
 
 
-def is_below(n: int, least: int) -> bool:
+def is_below(n: Size, least: int) -> bool:
     """Whether n < least; a symbolic size of `jax.export` is taken to be large enough."""
     return isinstance(n, int) and n < least
 
 
-def global_index(n_local: int, axis_name: Axes) -> Int[Array, "batch"]:
+def global_index(n_local: Size, axis_name: Axes) -> Int[Array, "batch"]:
     """Positions of this device's rows among the rows of all devices."""
     first = 0 if axis_name is None else lax.axis_index(axis_name) * n_local
     return first + jnp.arange(n_local)
 
 
-def own_mask(n_local: int, axis_name: Axes) -> Bool[Array, "batch candidates"]:
+def own_mask(n_local: Size, axis_name: Axes) -> Bool[Array, "batch candidates"]:
     """True where a column of all devices' rows is this device's row itself."""
     columns = jnp.arange(global_size(n_local, axis_name))
     return global_index(n_local, axis_name)[:, None] == columns[None, :]
@@ -404,7 +407,7 @@ def check_pair(
     check_floating(**dict(zip(names, (z1, z2), strict=True)))
 
 
-def check_rows(n: int, where: Any = None, weights: Any = None) -> None:
+def check_rows(n: Size, where: Any = None, weights: Any = None) -> None:
     """Checks a mask and weights of `n` rows."""
     if where is not None:
         check_arrays(where=where)
@@ -436,7 +439,7 @@ def check_negatives(negatives: Array, dim: int) -> None:
         )
 
 
-def check_arrays(**arrays: Array) -> None:
+def check_arrays(**arrays: Any) -> None:
     for name, value in arrays.items():
         if not _is_array(value):
             raise TypeError(
@@ -444,7 +447,7 @@ def check_arrays(**arrays: Array) -> None:
             )
 
 
-def check_floating(**arrays: Array) -> None:
+def check_floating(**arrays: Any) -> None:
     check_arrays(**arrays)
     for name, z in arrays.items():
         if not jnp.issubdtype(z.dtype, jnp.floating):
@@ -500,19 +503,19 @@ def check_scalars(**scalars: Num[Array, ""] | float) -> None:
             raise TypeError(f"{name} has dtype {value.dtype}; pass a real number.")
 
 
-def static_scalar(name: str, value: Num[Array, ""] | float) -> float | int:
+def static_scalar(name: str, value: Num[ArrayLike, ""] | float) -> float | int:
     """A number that decides what is computed, as Python's, of whatever kind it is given."""
     check_static(**{name: value})
     check_scalars(**{name: value})
     return np.asarray(value).item()
 
 
-def check_positive(name: str, value: Num[Array, "..."] | float, hint: str) -> None:
+def check_positive(name: str, value: Num[ArrayLike, "..."] | float, hint: str) -> None:
     check_scalars(**{name: value})
     _check_values_are_positive(name, value, hint)
 
 
-def check_temperature(temperature: Num[Array, "..."] | float, n: int | None = None) -> None:
+def check_temperature(temperature: Num[ArrayLike, "..."] | float, n: Size = None) -> None:
     """A positive number; or, for a batch of `n` rows, one of each row."""
     if n is not None and _is_array(temperature) and np.shape(temperature) not in ((), (n,)):
         raise ValueError(

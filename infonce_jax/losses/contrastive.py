@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Num
 
 from infonce_jax.losses.common import (
@@ -73,10 +74,10 @@ from infonce_jax.losses.tiles import (
 
 
 def nt_xent(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[Array, ""] | Float[Array, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     normalize: bool = True,
     positives: Positives | None = None,
     denominator: Denominator = "all",
@@ -138,10 +139,10 @@ def nt_xent(
 
 @objective
 def nt_xent_terms(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[Array, ""] | Float[Array, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     normalize: bool = True,
     positives: Positives | None = None,
     denominator: Denominator = "all",
@@ -183,10 +184,10 @@ def nt_xent_terms(
 
 @objective
 def dcl(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[Array, ""] | float,
+    temperature: Num[ArrayLike, ""] | float,
     normalize: bool = True,
     where: Mask | None = None,
     weights: Weights | None = None,
@@ -224,10 +225,10 @@ def dcl(
 
 @objective
 def debiased_infonce(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[Array, ""] | float,
+    temperature: Num[ArrayLike, ""] | float,
     positive_prior: float = 0.1,
     hardness: float = 0.0,
     where: Mask | None = None,
@@ -308,10 +309,10 @@ def debiased_infonce(
 
 @objective
 def sup_con(
-    z: Float[Array, "batch dim"],
+    z: Float[ArrayLike, "batch dim"],
     positives: Ids | Bool[Array | np.ndarray, "batch candidates"],
     *,
-    temperature: Num[Array, ""] | Float[Array, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     normalize: bool = True,
     denominator: Denominator = "all",
     where: Mask | None = None,
@@ -421,11 +422,11 @@ def _of_classes(rows, labels, inverse, where, plan) -> RowLosses:
 
 @objective
 def moco(
-    query: Float[Array, "batch dim"],
-    key: Float[Array, "batch dim"],
-    negatives: Float[Array, "queue dim"],
+    query: Float[ArrayLike, "batch dim"],
+    key: Float[ArrayLike, "batch dim"],
+    negatives: Float[ArrayLike, "queue dim"],
     *,
-    temperature: Num[Array, ""] | Float[Array, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     normalize: bool = True,
     where: Mask | None = None,
     weights: Weights | None = None,
@@ -477,11 +478,11 @@ def moco(
 
 @objective
 def siglip(
-    image: Float[Array, "batch dim"],
-    text: Float[Array, "candidates dim"],
+    image: Float[ArrayLike, "batch dim"],
+    text: Float[ArrayLike, "candidates dim"],
     *,
-    logit_scale: Num[Array, ""] | float,
-    logit_bias: Num[Array, ""] | float,
+    logit_scale: Num[ArrayLike, ""] | float,
+    logit_bias: Num[ArrayLike, ""] | float,
     normalize: bool = True,
     positives: Positives | None = None,
     exclude: Exclude | None = None,

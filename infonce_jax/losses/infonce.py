@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from infonce_jax.losses.common import (
@@ -76,17 +77,17 @@ class InfoNCETerms(NamedTuple):
 
 
 def infonce(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "candidates dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "candidates dim"],
     *,
-    temperature: Num[Array, ""] | Float[Array, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     symmetric: bool = True,
     normalize: bool = True,
     similarity: Similarity = "inner_product",
     positives: Positives | None = None,
     denominator: Denominator = "all",
     exclude: Exclude | None = None,
-    negatives: Float[Array, "queue dim"] | None = None,
+    negatives: Float[ArrayLike, "queue dim"] | None = None,
     where: Mask | None = None,
     weights: Weights | None = None,
     reduction: Reduction = "mean",
@@ -186,17 +187,17 @@ def infonce(
 
 @objective
 def infonce_terms(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "candidates dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "candidates dim"],
     *,
-    temperature: Num[Array, ""] | Float[Array, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     symmetric: bool = True,
     normalize: bool = True,
     similarity: Similarity = "inner_product",
     positives: Positives | None = None,
     denominator: Denominator = "all",
     exclude: Exclude | None = None,
-    negatives: Float[Array, "queue dim"] | None = None,
+    negatives: Float[ArrayLike, "queue dim"] | None = None,
     where: Mask | None = None,
     weights: Weights | None = None,
     reduction: Reduction = "mean",
@@ -388,13 +389,13 @@ def check_denominator(denominator: str, positives: object) -> None:
 
 
 def with_terms(
-    loss: Float[Array, "..."],
-    positive: Float[Array, "batch"],
-    inverse: Float[Array, "..."],
-    log_candidates: Float[Array, ""],
+    loss: Float[ArrayLike, "..."],
+    positive: Float[ArrayLike, "batch"],
+    inverse: Float[ArrayLike, "..."],
+    log_candidates: Float[ArrayLike, ""],
     reduction: Reduction,
     axis_name: Axes,
-    weights: Float[Array, "batch"] | None,
+    weights: Float[ArrayLike, "batch"] | None,
 ) -> InfoNCETerms:
     """A reduced loss over so many candidates, with its alignment and its potential."""
     alignment = reduce(positive, reduction, axis_name, weights)
@@ -411,11 +412,11 @@ def with_terms(
 
 
 def clip(
-    image: Float[Array, "batch dim"],
-    text: Float[Array, "candidates dim"],
+    image: Float[ArrayLike, "batch dim"],
+    text: Float[ArrayLike, "candidates dim"],
     *,
-    logit_scale: Num[Array, ""] | float,
-    logit_bias: Num[Array, ""] | float = 0.0,
+    logit_scale: Num[ArrayLike, ""] | float,
+    logit_bias: Num[ArrayLike, ""] | float = 0.0,
     normalize: bool = True,
     positives: Positives | None = None,
     exclude: Exclude | None = None,

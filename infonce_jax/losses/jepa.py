@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from infonce_jax.losses.common import (
@@ -25,7 +26,7 @@ from infonce_jax.losses.sliced import (
 
 @objective
 def view_prediction(
-    z: Float[Array, "views batch dim"],
+    z: Float[ArrayLike, "views batch dim"],
     *,
     n_global: int | None = None,
     axis_name: str | tuple[str, ...] | None = None,
@@ -57,13 +58,13 @@ def view_prediction(
 
 @objective
 def lejepa(
-    z: Float[Array, "views batch dim"],
+    z: Float[ArrayLike, "views batch dim"],
     *,
-    weight: Num[Array, ""] | float = 0.05,
+    weight: Num[ArrayLike, ""] | float = 0.05,
     additive: bool = False,
     n_global: int | None = None,
     key: PRNGKeyArray | None = None,
-    directions: Float[Array, "dim directions"] | None = None,
+    directions: Float[ArrayLike, "dim directions"] | None = None,
     n_directions: int = 1024,
     pooled: bool = False,
     unbiased: bool = False,
@@ -117,15 +118,15 @@ def lejepa(
 
 @objective
 def visreg(
-    z: Float[Array, "*views batch dim"],
+    z: Float[ArrayLike, "*views batch dim"],
     *,
     key: PRNGKeyArray | None = None,
-    directions: Float[Array, "dim directions"] | None = None,
+    directions: Float[ArrayLike, "dim directions"] | None = None,
     n_directions: int = 1024,
     pooled: bool = False,
-    scale_weight: Num[Array, ""] | float = 1.0,
-    shape_weight: Num[Array, ""] | float = 1.0,
-    centre_weight: Num[Array, ""] | float = 1.0,
+    scale_weight: Num[ArrayLike, ""] | float = 1.0,
+    shape_weight: Num[ArrayLike, ""] | float = 1.0,
+    centre_weight: Num[ArrayLike, ""] | float = 1.0,
     epsilon: float = 1e-4,
     block: int = 128,
     axis_name: str | tuple[str, ...] | None = None,

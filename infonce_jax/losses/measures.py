@@ -6,6 +6,7 @@ or float64 for float64 rows.
 
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from infonce_jax.losses.common import (
@@ -23,7 +24,7 @@ from infonce_jax.losses.common import (
 
 @objective
 def effective_rank(
-    z: Float[Array, "batch dim"], *, axis_name: str | tuple[str, ...] | None = None
+    z: Float[ArrayLike, "batch dim"], *, axis_name: str | tuple[str, ...] | None = None
 ) -> Float[Array, ""]:
     """Roy and Vetterli's effective rank: exp of the entropy of the singular values.
 
@@ -53,7 +54,7 @@ def effective_rank(
 
 @objective
 def rankme(
-    z: Float[Array, "batch dim"],
+    z: Float[ArrayLike, "batch dim"],
     *,
     epsilon: float = 1e-7,
     axis_name: str | tuple[str, ...] | None = None,
@@ -89,7 +90,7 @@ def _singular_shares(z, axis_name):
 
 @objective
 def lidar(
-    z: Float[Array, "samples views dim"],
+    z: Float[ArrayLike, "samples views dim"],
     *,
     delta: float = 1e-4,
     epsilon: float = 1e-8,
@@ -143,7 +144,7 @@ def lidar(
 
 @objective
 def isoscore(
-    z: Float[Array, "batch dim"], *, axis_name: str | tuple[str, ...] | None = None
+    z: Float[ArrayLike, "batch dim"], *, axis_name: str | tuple[str, ...] | None = None
 ) -> Float[Array, ""]:
     """IsoScore: 1 where variance is the same in all directions, 0 where one direction holds it all.
 
@@ -175,8 +176,8 @@ def isoscore(
 
 @objective
 def cka(
-    x: Float[Array, "batch dim"],
-    y: Float[Array, "batch other_dim"],
+    x: Float[ArrayLike, "batch dim"],
+    y: Float[ArrayLike, "batch other_dim"],
     *,
     unbiased: bool = False,
     axis_name: str | tuple[str, ...] | None = None,

@@ -5,6 +5,7 @@ All are O(batch · dim²) or less, except `uniformity`, which sums over pairs as
 
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from infonce_jax.losses.common import (
@@ -33,8 +34,8 @@ from infonce_jax.losses.tiles import Implementation, make_plan, own_pairs, safe_
 
 @objective
 def alignment(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
     exponent: float = 2.0,
     reduction: Reduction = "mean",
@@ -66,9 +67,9 @@ def alignment(
 
 @objective
 def uniformity(
-    z: Float[Array, "batch dim"],
+    z: Float[ArrayLike, "batch dim"],
     *,
-    t: Num[Array, ""] | float = 2.0,
+    t: Num[ArrayLike, ""] | float = 2.0,
     where: Mask | None = None,
     implementation: Implementation = "auto",
     axis_name: Axes = None,
@@ -114,8 +115,8 @@ def uniformity(
 
 @objective
 def negative_cosine(
-    prediction: Float[Array, "batch dim"],
-    target: Float[Array, "batch dim"],
+    prediction: Float[ArrayLike, "batch dim"],
+    target: Float[ArrayLike, "batch dim"],
     *,
     reduction: Reduction = "mean",
     axis_name: Axes = None,
@@ -142,10 +143,10 @@ def negative_cosine(
 
 @objective
 def barlow_twins(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
-    off_diagonal_weight: Num[Array, ""] | float = 5e-3,
+    off_diagonal_weight: Num[ArrayLike, ""] | float = 5e-3,
     epsilon: float = 1e-5,
     axis_name: Axes = None,
 ) -> Float[Array, ""]:
@@ -178,12 +179,12 @@ def barlow_twins(
 
 @objective
 def vicreg(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
-    invariance_weight: Num[Array, ""] | float = 25.0,
-    variance_weight: Num[Array, ""] | float = 25.0,
-    covariance_weight: Num[Array, ""] | float = 1.0,
+    invariance_weight: Num[ArrayLike, ""] | float = 25.0,
+    variance_weight: Num[ArrayLike, ""] | float = 25.0,
+    covariance_weight: Num[ArrayLike, ""] | float = 1.0,
     epsilon: float = 1e-4,
     axis_name: Axes = None,
 ) -> Float[Array, ""]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from infonce_jax.losses.common import (
@@ -34,7 +35,7 @@ from infonce_jax.losses.tiles import (
 )
 
 Denominator = Literal["all", "negatives"]
-Ids = tuple[Int[Array, "n *k"], Int[Array, "m *k"]]
+Ids = tuple[Int[Array, "n ..."], Int[Array, "m ..."]]
 Pairs = Ids | Bool[Array, "n m"] | None
 
 
@@ -67,13 +68,13 @@ class RowLosses(NamedTuple):
 
 
 def losses_of_rows(
-    x: Float[Array, "n dim"],
-    y: Float[Array, "m dim"],
-    scale: Float[Array, ""],
+    x: Float[ArrayLike, "n dim"],
+    y: Float[ArrayLike, "m dim"],
+    scale: Float[ArrayLike, ""],
     sets: Sets,
     denominator: Denominator,
     plan: Plan,
-    more: Float[Array, "n"] | None = None,
+    more: Float[ArrayLike, "n"] | None = None,
 ) -> RowLosses:
     """InfoNCE of each row of x against the candidates y, of all devices, with several positives.
 
@@ -91,10 +92,10 @@ def losses_of_rows(
 
 
 def sigmoid_losses_of_rows(
-    x: Float[Array, "n dim"],
-    y: Float[Array, "m dim"],
-    scale: Float[Array, ""],
-    bias: Float[Array, ""],
+    x: Float[ArrayLike, "n dim"],
+    y: Float[ArrayLike, "m dim"],
+    scale: Float[ArrayLike, ""],
+    bias: Float[ArrayLike, ""],
     sets: Sets,
     plan: Plan,
 ) -> Float[Array, "n"]:
@@ -103,7 +104,9 @@ def sigmoid_losses_of_rows(
 
 
 def set_of_positives(
-    positives: Int[Array, "n"] | tuple[Int[Array, "n"], Int[Array, "m"]] | Bool[Array, "n m"],
+    positives: Int[ArrayLike, "n"]
+    | tuple[Int[ArrayLike, "n"], Int[ArrayLike, "m"]]
+    | Bool[ArrayLike, "n m"],
     shape: tuple[int, int],
     axis_name: Axes,
 ) -> tuple[Pairs, Pairs]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from infonce_jax.losses.common import (
@@ -58,7 +59,7 @@ def make_queue(key: Array, size: int, dim: int, dtype: Any = jnp.float32) -> Que
 
 def enqueue(
     queue: Queue,
-    keys: Float[Array, "batch dim"],
+    keys: Float[ArrayLike, "batch dim"],
     *,
     where: Mask | None = None,
     axis_name: Axes = None,

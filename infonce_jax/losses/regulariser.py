@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import digamma
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from infonce_jax.losses.common import (
     Axes,
+    Size,
     as_wide,
     check_floating,
     check_positive,
@@ -29,7 +31,7 @@ _LOG_2_PI_E = math.log(2 * math.pi) + 1
 
 @objective
 def gaussian_entropy(
-    z: Float[Array, "batch dim"],
+    z: Float[ArrayLike, "batch dim"],
     *,
     axis_name: Axes = None,
 ) -> Float[Array, ""]:
@@ -79,7 +81,7 @@ def gaussian_entropy(
 
 @objective
 def knn_entropy(
-    z: Float[Array, "batch dim"],
+    z: Float[ArrayLike, "batch dim"],
     *,
     k: int = 3,
     axis_name: Axes = None,
@@ -130,7 +132,7 @@ def knn_entropy(
 
 @objective
 def kernel_entropy(
-    z: Float[Array, "batch dim"],
+    z: Float[ArrayLike, "batch dim"],
     *,
     bandwidth: float | None = None,
     axis_name: Axes = None,
@@ -188,9 +190,9 @@ ENTROPY_ESTIMATORS: dict[str, Callable] = {
 
 @objective
 def norm_entropy_regulariser(
-    z: Float[Array, "batch dim"],
+    z: Float[ArrayLike, "batch dim"],
     *,
-    norm_weight: Num[Array, ""] | float,
+    norm_weight: Num[ArrayLike, ""] | float,
     entropy: str = "gaussian",
     axis_name: Axes = None,
 ) -> Float[Array, ""]:
@@ -247,7 +249,7 @@ def _standardise(z: Array, axis_name: Axes) -> tuple[Array, Array]:
     return jnp.where(equal, 0, centred / scale), jnp.log(scale)
 
 
-def _check_rows(z: Array, least: int, what: str, axis_name: Axes) -> int:
+def _check_rows(z: Array, least: int, what: str, axis_name: Axes) -> Size:
     """The number of rows of all devices, at least `least`."""
     check_floating(z=z)
     n_all = global_size(z.shape[0], axis_name) if z.ndim == 2 else 0

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from infonce_jax.losses.common import (
@@ -48,10 +49,10 @@ def random_directions(
 
 @objective
 def sigreg(
-    z: Float[Array, "*views batch dim"],
+    z: Float[ArrayLike, "*views batch dim"],
     *,
     key: PRNGKeyArray | None = None,
-    directions: Float[Array, "dim directions"] | None = None,
+    directions: Float[ArrayLike, "dim directions"] | None = None,
     n_directions: int = 1024,
     pooled: bool = False,
     unbiased: bool = False,
@@ -218,10 +219,10 @@ def _multiply(a, b):
 
 @objective
 def sliced_wasserstein(
-    z: Float[Array, "*views batch dim"],
+    z: Float[ArrayLike, "*views batch dim"],
     *,
     key: PRNGKeyArray | None = None,
-    directions: Float[Array, "dim directions"] | None = None,
+    directions: Float[ArrayLike, "dim directions"] | None = None,
     n_directions: int = 1024,
     pooled: bool = False,
     block: int = 128,
@@ -266,8 +267,8 @@ def normal_quantiles(levels: Float[np.ndarray, "levels"]) -> Float[np.ndarray, "
 
 
 def sliced_transport(
-    rows: Float[Array, "views batch dim"],
-    directions: Float[Array, "dim directions"],
+    rows: Float[ArrayLike, "views batch dim"],
+    directions: Float[ArrayLike, "dim directions"],
     places: Float[np.ndarray, "all_rows"],
     block: int,
     axis_name: str | tuple[str, ...] | None,
@@ -282,10 +283,10 @@ def sliced_transport(
 
 @objective
 def sliced_cramer_von_mises(
-    z: Float[Array, "*views batch dim"],
+    z: Float[ArrayLike, "*views batch dim"],
     *,
     key: PRNGKeyArray | None = None,
-    directions: Float[Array, "dim directions"] | None = None,
+    directions: Float[ArrayLike, "dim directions"] | None = None,
     n_directions: int = 1024,
     pooled: bool = False,
     block: int = 128,
@@ -323,10 +324,10 @@ def sliced_cramer_von_mises(
 
 @objective
 def sliced_anderson_darling(
-    z: Float[Array, "*views batch dim"],
+    z: Float[ArrayLike, "*views batch dim"],
     *,
     key: PRNGKeyArray | None = None,
-    directions: Float[Array, "dim directions"] | None = None,
+    directions: Float[ArrayLike, "dim directions"] | None = None,
     n_directions: int = 1024,
     pooled: bool = False,
     block: int = 128,
@@ -365,7 +366,7 @@ def sliced_anderson_darling(
     return _over_all_rows(statistic, rows, directions, block, axis_name)
 
 
-def _of_rank(x: Float[Array, "views block rows"], values: np.ndarray) -> Array:
+def _of_rank(x: Float[ArrayLike, "views block rows"], values: np.ndarray) -> Array:
     """For each entry of `x` the value at its rank along the rows; held fixed under differentiation."""
     order = jnp.argsort(lax.stop_gradient(x), axis=2)
     view, direction, _ = jnp.indices(x.shape, order.dtype, sparse=True)
@@ -404,7 +405,7 @@ def prepare(
     return rows, lax.stop_gradient(directions.astype(rows.dtype))
 
 
-def as_views(z: Float[Array, "*views batch dim"]) -> Float[Array, "views batch dim"]:
+def as_views(z: Float[ArrayLike, "*views batch dim"]) -> Float[Array, "views batch dim"]:
     """Rows by view in the accumulator's dtype, a single view being one of one."""
     check_floating(z=z)
     if z.ndim not in (2, 3) or 0 in z.shape:
@@ -444,13 +445,13 @@ def _cut(directions: Array, block: int, multiple: int = 1) -> Float[Array, "bloc
     return padded.reshape(dim, n_blocks, block).transpose(1, 0, 2)
 
 
-def _join(blocks: Float[Array, "blocks ... block"]) -> Float[Array, "... directions"]:
+def _join(blocks: Float[ArrayLike, "blocks ... block"]) -> Float[Array, "... directions"]:
     """The last axis of all blocks as one."""
     joined = jnp.moveaxis(blocks, 0, -2)
     return joined.reshape(*joined.shape[:-2], -1)
 
 
-def _split(values: Array, blocks: Float[Array, "blocks dim block"]) -> Array:
+def _split(values: Array, blocks: Float[ArrayLike, "blocks dim block"]) -> Array:
     """The inverse of `_join`."""
     return jnp.moveaxis(values.reshape(*values.shape[:-1], len(blocks), -1), -2, 0)
 

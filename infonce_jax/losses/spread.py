@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from infonce_jax.losses.common import (
@@ -21,7 +22,7 @@ from infonce_jax.losses.sliced import whole_number
 
 @objective
 def koleo(
-    z: Float[Array, "batch dim"],
+    z: Float[ArrayLike, "batch dim"],
     *,
     epsilon: float = 1e-8,
     block: int = 1024,
@@ -73,8 +74,8 @@ def koleo(
 
 @objective
 def w_mse(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
     epsilon: float = 0.0,
     sub_batch: int | None = None,
@@ -147,8 +148,8 @@ def _whiten(groups, n, epsilon, axis_name):
 
 @objective
 def spectral_contrastive(
-    z1: Float[Array, "batch dim"],
-    z2: Float[Array, "batch dim"],
+    z1: Float[ArrayLike, "batch dim"],
+    z2: Float[ArrayLike, "batch dim"],
     *,
     square_radius: float | None = None,
     axis_name: str | tuple[str, ...] | None = None,

@@ -12,10 +12,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from infonce_jax.losses.common import (
     Axes,
+    Size,
     accumulator_dtype,
     as_ids,
     check_arrays,
@@ -70,8 +72,8 @@ class Plan(NamedTuple):
 
 def make_plan(
     implementation: Implementation,
-    n_rows: int,
-    n_columns: int,
+    n_rows: Size,
+    n_columns: Size,
     axis_name: Axes,
     tile: tuple[int, int] | None = None,
 ) -> Plan:
@@ -275,10 +277,10 @@ def row_softplus(
 
 
 def own_pairs(
-    exclude: Int[Array, "n"] | Bool[Array, "n candidates"] | None,
-    n_local: int,
+    exclude: Int[ArrayLike, "n"] | Bool[ArrayLike, "n candidates"] | None,
+    n_local: Size,
     axis_name: Axes,
-    where: Bool[Array, "n"] | None = None,
+    where: Bool[ArrayLike, "n"] | None = None,
     is_only_source: bool = True,
 ) -> tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n candidates"]:
     """Pairs to leave out: each row's own partner, what `exclude` says, and rows that do not count.

@@ -58,6 +58,9 @@ PARAMETERS = [
 BY_ROW = ("infonce", "infonce_terms", "nt_xent", "nt_xent_terms", "sup_con", "moco")
 STATIC = ("positive_prior", "hardness", "exponent", "k", "bandwidth")
 
+# What is passed here is wrong on purpose.
+pytestmark = pytest.mark.usefixtures("unchecked_types")
+
 
 @pytest.mark.parametrize("name, parameter", PARAMETERS)
 def test_scalars_are_scalars(name, parameter):

@@ -294,6 +294,6 @@ A = jnp.ones((4, 3))
         (lambda: losses.make_queue(jax.random.key(0), 0, 3), "size is 0"),
     ],
 )
-def test_bad_rows_are_refused(call, message):
+def test_bad_rows_are_refused(unchecked_types, call, message):
     with pytest.raises(ValueError, match=message):
         call()

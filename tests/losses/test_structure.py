@@ -195,7 +195,7 @@ def test_every_candidate_excluded_leaves_the_positive():
         (lambda a: losses.microbatched(lambda w, x, y: x, 2)(0, a, a[:3]), r"\[3, 4\]"),
     ],
 )
-def test_bad_input_is_refused(call, message):
+def test_bad_input_is_refused(unchecked_types, call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.ones((4, 3)))
 
@@ -232,6 +232,6 @@ def test_symmetric_is_the_mean_of_the_two_directions():
     np.testing.assert_allclose(both, (forward + backward) / 2, rtol=1e-5)
 
 
-def test_integers_are_refused():
+def test_integers_are_refused(unchecked_types):
     with pytest.raises(TypeError, match="int32"):
         losses.infonce(jnp.ones((4, 3), int), jnp.ones((4, 3), int), temperature=1)
