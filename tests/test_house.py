@@ -46,6 +46,7 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "config.py:default_config",
+    "evaluation/__main__.py:_add_evaluation",  # lists every argument of two commands
     "encoders/make.py:make_encoder",  # documents and checks every option
     "losses/infonce.py:infonce",  # documents every option
 }

@@ -1,5 +1,6 @@
 """The tidy rows of an evaluation: their columns, their summary over seeds, and their files."""
 
+import contextlib
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from infonce_jax.evaluation.verdict import as_documents, verdicts
+from infonce_jax.files import replacing
 
 IDENTITY = ("source", "run", "step", "epoch", "member", "seed", "hyperparameters", "split")
 COLUMNS = (*IDENTITY, "representation", "n", "dim", "statistic", "value")
@@ -80,19 +82,16 @@ def write_texts(texts: Mapping[str, str], output_dir: Path) -> list[Path]:
         Their paths.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    scratch = {name: output_dir / f".{name}.{os.getpid()}" for name in texts}
-    try:
-        for name, text in texts.items():
-            with open(scratch[name], "w", encoding="utf-8", newline="") as stream:
+    paths = [output_dir / name for name in texts]
+    with contextlib.ExitStack() as stack:
+        # All are replaced when the block ends, or none if writing one of them fails.
+        for path, text in zip(paths, texts.values(), strict=True):
+            scratch = stack.enter_context(replacing(path))
+            with open(scratch, "w", encoding="utf-8", newline="") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
-        for name, file in scratch.items():
-            os.replace(file, output_dir / name)
-    finally:
-        for file in scratch.values():
-            file.unlink(missing_ok=True)
-    return [output_dir / name for name in texts]
+    return paths
 
 
 def _moments(values: list[float]) -> dict[str, Any]:

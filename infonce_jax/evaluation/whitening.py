@@ -5,7 +5,6 @@ isotropic once n is near d; `fit_and_judge` therefore fits on one half and judge
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxtyping import Float, Num
 from scipy.linalg import cholesky, eigh, solve_triangular
 
 from infonce_jax.evaluation.arrays import check_embeddings, row_blocks
+from infonce_jax.files import replacing
 
 KINDS = ("pca", "zca")
 _FORMAT = "infonce_jax.whitening.1"
@@ -335,19 +335,14 @@ def save(whitening: Whitening, path: Path | str) -> None:
         "near_duplicates": whitening.near_duplicates,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(scratch, "wb") as stream:
-            np.savez(
-                stream,
-                mean=whitening.mean,
-                components=whitening.components,
-                variances=whitening.variances,
-                facts=np.array(json.dumps(facts)),
-            )
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replacing(path) as scratch, open(scratch, "wb") as stream:
+        np.savez(
+            stream,
+            mean=whitening.mean,
+            components=whitening.components,
+            variances=whitening.variances,
+            facts=np.array(json.dumps(facts)),
+        )
 
 
 def load(path: Path | str) -> Whitening:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+# The asymptotic 5 % point of A² with mean and variance estimated (Stephens, 1974).
+_AD_CRITICAL_5_PERCENT = 0.752
 _FLOAT = Float[np.ndarray, "*shape"] | float
 # NumPy gives a scalar, not an array, for a number.
 _RESULT = Float[np.ndarray, "*shape"] | np.floating
@@ -338,7 +340,7 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
         weights, shifts, rest = _anderson_darling_modes(dim)
 
         def rejects(n):
-            return _tail_of_quadratic_form(0.752 - rest, weights, n * shifts**2)
+            return _tail_of_quadratic_form(_AD_CRITICAL_5_PERCENT - rest, weights, n * shifts**2)
 
     else:
         raise ValueError(
