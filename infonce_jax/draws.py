@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Key, Num, UInt32
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -92,7 +93,7 @@ def laplace(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape
 
 @functools.partial(jax.jit, static_argnames="shape")
 def bernoulli(
-    key: Key[Array, ""], probability: Num[Array, "..."] | float, shape: tuple[int, ...]
+    key: Key[Array, ""], probability: Num[ArrayLike, "..."] | float, shape: tuple[int, ...]
 ) -> Bool[Array, "*shape"]:
     """True with the given probability."""
     return uniform(key, shape) < probability

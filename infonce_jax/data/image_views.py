@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float, Key, Num
 
 _RATIO_MIN, _RATIO_MAX = 3 / 4, 4 / 3
@@ -78,7 +79,7 @@ def scale_jitter(settings: ViewSettings, strength: Scalar) -> ViewSettings:
 
 
 def simclr_view(
-    key: Key[Array, ""], image: Num[Array, "height width 3"], settings: ViewSettings
+    key: Key[Array, ""], image: Num[ArrayLike, "height width 3"], settings: ViewSettings
 ) -> Float[Array, "height width 3"]:
     """Draws one view of an image from SimCLR's augmentation channel.
 
@@ -162,7 +163,7 @@ def simclr_view(
 
 def simclr_views(
     key: Key[Array, ""] | Key[Array, "batch"],
-    images: Num[Array, "batch height width 3"],
+    images: Num[ArrayLike, "batch height width 3"],
     settings: ViewSettings,
 ) -> Float[Array, "batch height width 3"]:
     """Draws one view of each image of a batch: :func:`simclr_view`, vmapped.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from numpy.typing import ArrayLike
 
 MIN_ROWS = 8
@@ -125,7 +125,7 @@ def _check_entries(x: np.ndarray, name: str) -> None:
 
 
 def row_blocks(
-    x: Float[np.ndarray, "n d"],
+    x: Num[np.ndarray, "n d"],
     *,
     dtype: np.dtype | type = np.float64,
     least_rows: int = 64,

@@ -8,7 +8,7 @@ within the interval that rounds to it. `distinct_rows` finds the rows that diffe
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from scipy.special import ndtr, ndtri
 
 from infonce_jax.evaluation.arrays import row_blocks
@@ -49,7 +49,7 @@ class Quantisation(NamedTuple):
         return float(np.median(self.relative[self.relative > 0]))
 
 
-def quantisation(z: Float[np.ndarray, "n d"]) -> Quantisation | None:
+def quantisation(z: Num[np.ndarray, "n d"]) -> Quantisation | None:
     """The grid of the values, or None where they have none.
 
     Judged on up to 4,096 rows spread evenly. At least 5 levels in each coordinate make a grid, and at

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Num
 
 from infonce_jax.evaluation import concentration, discrete, normality, shape
 from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings
@@ -21,9 +21,9 @@ SAMPLE_SIZES = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, "all")
 
 
 def evaluate_arrays(
-    z: Float[np.ndarray, "n d"],
-    view1: Float[np.ndarray, "n d"] | None = None,
-    view2: Float[np.ndarray, "n d"] | None = None,
+    z: Num[np.ndarray, "n d"],
+    view1: Num[np.ndarray, "n d"] | None = None,
+    view2: Num[np.ndarray, "n d"] | None = None,
     *,
     sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,

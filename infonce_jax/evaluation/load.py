@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from infonce_jax.evaluation.arrays import check_embeddings
 
@@ -35,7 +35,7 @@ class Embeddings(NamedTuple):
         return f"{self.identity['source']} ({', '.join(of)})" if of else self.identity["source"]
 
 
-def load_embeddings(path: Path | str) -> dict[str, Float[np.ndarray, "n d"]]:
+def load_embeddings(path: Path | str) -> dict[str, Num[np.ndarray, "n d"]]:
     """Reads the embedding matrices of one file.
 
     * `.npy`: one matrix, memory-mapped.

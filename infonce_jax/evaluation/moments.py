@@ -42,7 +42,7 @@ def moments(x: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def moment_statistic(
-    test: str, skewness: Float[np.ndarray, " d"], kurtosis: Float[np.ndarray, " d"], n: int
+    test: str, skewness: Float[np.ndarray, " d"], kurtosis: Float[np.ndarray, " d"], n: float
 ) -> Float[np.ndarray, " d"]:
     """K² ("dp") or JB ("jb") from the sample skewness and kurtosis of n rows."""
     if test == "jb":
@@ -69,7 +69,9 @@ def _kurtosis_score(kurtosis: Float[np.ndarray, " d"], n: int) -> Float[np.ndarr
     return anscombe_glynn_score((kurtosis - mean) / np.sqrt(variance), skew)
 
 
-def anscombe_glynn_score(x: Float[np.ndarray, "..."], skew: float) -> Float[np.ndarray, "..."]:
+def anscombe_glynn_score(
+    x: Float[np.ndarray, "..."] | np.floating, skew: float
+) -> Float[np.ndarray, "..."] | np.floating:
     """Anscombe & Glynn's (1983) transformation of a kurtosis to nearly N(0, 1).
 
     It takes the kurtosis for a linear function of 1/χ², and that cubed root for normal.

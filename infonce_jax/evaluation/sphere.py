@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import betainc, gammaln, logsumexp
+from scipy.special import betainc, betaincc, gammaln, logsumexp
 from threadpoolctl import threadpool_limits
 
 from infonce_jax.evaluation.arrays import BLOCK_ENTRIES, check_embeddings, directions
@@ -156,8 +156,12 @@ def cosine_law(z: Float[np.ndarray, "n d"], *, seed: int = 0) -> SphereResult:
 
 def cosine_cdf(t: Float[np.ndarray, "..."], dim: int) -> Float[np.ndarray, "..."]:
     """P(U·V ≤ t) for independent directions, uniform on S^(dim−1); also that of one coordinate of U."""
-    tail = 0.5 * betainc((dim - 1) / 2, 0.5, np.clip(1.0 - np.square(t), 0.0, 1.0))
-    return np.where(np.asarray(t) < 0, tail, 1.0 - tail)
+    t = np.clip(np.asarray(t, dtype=np.float64), -1.0, 1.0)
+    half = (dim - 1) / 2
+    # Near 0, where 1 − t² would round, from the complement.
+    near = betaincc(0.5, half, t * t)
+    tail = 0.5 * np.where(t * t < 0.5, near, betainc(half, 0.5, (1.0 - t) * (1.0 + t)))
+    return np.where(t < 0, tail, 1.0 - tail)
 
 
 def uniform_potential(dim: int, alpha: float) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from scipy.linalg import cholesky, eigh, solve_triangular
 
 from infonce_jax.evaluation.arrays import check_embeddings, row_blocks
@@ -241,7 +241,7 @@ def entropy(whitening: Whitening) -> float:
     return float(0.5 * (k * np.log(2 * np.pi * np.e) + np.log(whitening.variances).sum()))
 
 
-def auroc(inside: Float[np.ndarray, " n"], outside: Float[np.ndarray, " m"]) -> float:
+def auroc(inside: Num[np.ndarray, " n"], outside: Num[np.ndarray, " m"]) -> float:
     """The probability that a score from `outside` exceeds one from `inside`, ties counting half.
 
     Args:

@@ -8,7 +8,7 @@ negative pairs, purple what is trained or transformed in another way, black or g
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -136,7 +136,7 @@ def panels(
     return figure, grid
 
 
-def log_ticks(axis: "matplotlib.axis.Axis", ticks: Sequence[int | float]) -> None:
+def log_ticks(axis: "matplotlib.axis.Axis", ticks: Iterable[int | float]) -> None:
     from matplotlib.ticker import NullLocator
 
     axis.set_minor_locator(NullLocator())

@@ -27,7 +27,7 @@ _GLOSSARY = (
 
 
 def write_report(
-    run_dirs: Sequence[str | Path],
+    run_dirs: Sequence[str | Path | Run],
     output_dir: str | Path,
     *,
     title: str | None = None,
@@ -40,8 +40,9 @@ def write_report(
     same folders give the same bytes.
 
     Args:
-        run_dirs: run folders with config.json and evaluation.json; metrics.jsonl, embeddings/ and
-            run.json add the curves, the figures, and the command and machine.
+        run_dirs: run folders with config.json and evaluation.json, or what `load_runs` makes of
+            them; metrics.jsonl, embeddings/ and run.json add the curves, the figures, and the command
+            and machine.
         output_dir: where to write; made if need be.
         title: heading of the page; otherwise made of the runs' titles.
         n: sample size at which to compare, as for `build_table`.

@@ -93,14 +93,19 @@ def step_label(step: int, epoch: float | None) -> str:
     return f"step {step:,}" if epoch is None else f"epoch {epoch:.4g}"
 
 
-def load_runs(run_dirs: Sequence[str | Path]) -> tuple[Run, ...]:
-    """Read several run folders; see `load_run`. Runs of one title are told apart by their folders."""
+def load_runs(run_dirs: Sequence[str | Path | Run]) -> tuple[Run, ...]:
+    """Reads several run folders; see `load_run`. Runs of one title get their folder's name added.
+
+    Runs that have been read are taken as they are, so that several tables and pages read them once.
+    """
     if isinstance(run_dirs, str | Path):
         raise TypeError(
             f"run_dirs is the single path {str(run_dirs)!r}; give a list of run folders."
         )
     if not run_dirs:
         raise ValueError("run_dirs is empty; give at least one run folder to report on.")
+    if all(isinstance(run, Run) for run in run_dirs):
+        return tuple(run_dirs)
     runs = [load_run(Path(run_dir)) for run_dir in run_dirs]
     titles = [run.title for run in runs]
     return tuple(

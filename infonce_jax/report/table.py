@@ -78,7 +78,7 @@ class Table(NamedTuple):
 
 
 def build_table(
-    run_dirs: Sequence[str | Path], n: int | None = None, representation: str = "raw"
+    run_dirs: Sequence[str | Path | Run], n: int | None = None, representation: str = "raw"
 ) -> Table:
     """The evaluations of several runs beside the paper's Table 1.
 
@@ -86,7 +86,7 @@ def build_table(
     the epochs that the paper reports, and the last step.
 
     Args:
-        run_dirs: run folders with config.json and evaluation.json.
+        run_dirs: run folders with config.json and evaluation.json, or what `load_runs` makes of them.
         n: sample size at which to compare; by default the first run's report.sample_size, or 1,000
             where its configuration has none. Where a run was not evaluated at it, the nearest size
             below is taken (the smallest, where none is below) and a note says so.

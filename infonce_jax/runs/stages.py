@@ -126,8 +126,9 @@ def write_joint_report(
     """Writes one report.html on several runs into `output`, and prints their table."""
     # A single run is headed by its own title, if that was stated for its data.
     title = settings.title if len(folders) > 1 else ""
-    page = report.write_report(folders, output, title=title or None)
-    table = report.build_table(folders, n=settings.sample_size)
+    runs = report.load_runs(folders)
+    page = report.write_report(runs, output, title=title or None)
+    table = report.build_table(runs, n=settings.sample_size)
     if len(table.groups) <= _MOST_SHOWN:
         print(report.format_terminal(table))
     else:

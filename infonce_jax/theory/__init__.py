@@ -5,7 +5,7 @@ the exact laws at finite dimension (`theory.sphere`), the mildness of augmentati
 and the expectation of a batch's loss are computed on the host in float64, scipy imported on first use.
 """
 
-from infonce_jax.theory import mildness, sphere, vmf
+from infonce_jax.theory import mildness, sphere, stationary, vmf
 from infonce_jax.theory.bound import (
     alignment_bound,
     batch_alignment_bound,
@@ -30,6 +30,7 @@ __all__ = [
     "mildness",
     "phi_sigma",
     "sphere",
+    "stationary",
     "uniformity_excess",
     "vanishing_beta",
     "vanishing_beta_schedule",

@@ -103,6 +103,108 @@ def bernoulli_erasure(probability: float, strength: float) -> float:
     return (1 - p) * (1 - q) / (1 - q * (1 - p))
 
 
+def bernoulli_addition(probability: float, strength: float) -> float:
+    """η₂ = q(1-p) / (q + p(1-q)) of a bit, P(X0 = 1) = q, if a zero becomes one with probability p.
+
+    It is `bernoulli_erasure` with the two values exchanged. For a vector of independent bits take
+    `tensorised` of the bits' values: the most frequent bit decides.
+
+    Args:
+        probability: q in (0, 1).
+        strength: p in [0, 1].
+
+    Returns:
+        η₂.
+
+    Raises:
+        ValueError: for a q or p outside these ranges.
+    """
+    q, p = _check_bit(probability), strength
+    _check_probability("strength", p)
+    return q * (1 - p) / (q + p * (1 - q))
+
+
+def gaussian_mixing(kept: float) -> float:
+    """η₂ = A² for X = A X0 + √(1-A²) ε, X0 and ε standard normal.
+
+    Args:
+        kept: A in [0, 1].
+
+    Returns:
+        η₂.
+
+    Raises:
+        ValueError: for A outside [0, 1].
+    """
+    _check_probability("kept", kept)
+    return kept**2
+
+
+def laplace_mixing(kept: float, scale: float = 1.0) -> float:
+    """η₂ for X = A X0 + √(1-A²) ε with X0 Laplace(0, scale) and ε standard normal.
+
+    Division by A changes nothing, so this is `laplace_noise` of √(1-A²)/(A √2 scale).
+
+    Channels that may follow: independent Gaussian jitter of standard deviation s turns the noise's
+    √(1-A²) into √(1-A²+s²), exactly. Coordinates that are then set to zero with probability p are
+    recognised as erased, and η₂ is (1-p) times the value before, exactly. A random factor for the
+    whole row makes coordinates dependent. It can only lower η₂; the exact value is not known.
+
+    Args:
+        kept: A in [0, 1].
+        scale: of the Laplace law; its variance is 2·scale².
+
+    Returns:
+        η₂.
+
+    Raises:
+        ValueError: for A outside [0, 1], or a scale that is not positive.
+    """
+    _check_probability("kept", kept)
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is {scale}; it must be positive and finite.")
+    if kept == 0:
+        return 0.0
+    return laplace_noise(float(np.sqrt((1 - kept) * (1 + kept)) / (kept * np.sqrt(2) * scale)))
+
+
+def mixture_component(
+    means: Float[np.ndarray, "components dim"], scale: float = 1.0
+) -> float | None:
+    """η₂ of views that are independent draws of one component of an equal mixture of N(m_k, scale² I).
+
+    What two such views share is the component's label, which takes the place of X0. η₂ is 1 where some
+    components can be told from the others, and below 1 where they overlap. Alignment is then decided by
+    the law between components alone: E u·v = E‖E[u | component]‖².
+
+    For means on a line it comes from quadrature along it. For others the line through two means gives a
+    lower bound, which is returned where it is 1 to within 1e-6.
+
+    Args:
+        means: one row per component.
+        scale: standard deviation within a component, positive.
+
+    Returns:
+        η₂, or None where the means span more than a line and η₂ is not 1 to within 1e-6.
+
+    Raises:
+        ValueError: for a scale that is not positive.
+    """
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is {scale}; it must be positive and finite.")
+    means = np.asarray(means, np.float64) / scale
+    centred, directions, on_a_line = _lines(means)
+    # The trapezoidal rule near each component; far from all of them there is no mass.
+    step, best = 0.05, 0.0
+    near = np.arange(-200, 201)
+    for at in (centred @ direction for direction in directions):
+        x = step * np.unique(np.round(at[:, None] / step) + near)
+        best = max(best, finite(np.exp(-0.5 * (x - at[:, None]) ** 2)))
+    if best > 1 - 1e-6:
+        return 1.0
+    return best if on_a_line else None
+
+
 def bernoulli_noise(probability: float, strength: float) -> float:
     """η₂ of a bit with P(X0 = 1) = q under Gaussian noise, X = X0 + s·ε.
 
@@ -120,7 +222,8 @@ def bernoulli_noise(probability: float, strength: float) -> float:
     """
     q = _check_bit(probability)
     _check_strength(strength)
-    if strength == 0:
+    # Forty standard deviations apart: no view is in doubt.
+    if strength < 0.025:
         return 1.0
     # In units of the noise; the logit of the posterior is linear in x, of slope 1/s.
     x = np.arange(-12.0, 12.0 + 1 / strength, min(0.05, 0.05 * strength))
@@ -129,6 +232,10 @@ def bernoulli_noise(probability: float, strength: float) -> float:
     )
     total = one + zero
     posterior = one / np.where(total > 0, total, 1)
+    if strength > 1:
+        # The posterior less q is q (1-q) (f₁ - f₀)/f, which does not cancel where noise hides the bit.
+        gap = np.exp(-0.5 * x**2) * np.expm1(x / strength - 0.5 / strength**2)
+        return float(q * (1 - q) * np.sum(gap**2 / total) / np.sum(total))
     # 1 - E Var(X0|X)/Var(X0), whose second term does not cancel.
     return float(1 - np.sum(posterior * zero) / np.sum(total) / (q * (1 - q)))
 
@@ -158,12 +265,14 @@ def sphere_noise(dim: int, strength: float) -> float:
     if strength == 0:
         return 1.0
     middle = np.sqrt(dim * (1 + strength**2))
-    r = np.linspace(max(1e-9, middle - 14 * strength), middle + 14 * strength, 4001)
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    low, high = max(0.0, middle - 14 * strength), middle + 14 * strength
+    r = (high + low) / 2 + (high - low) / 2 * nodes
     with jax.enable_x64(True):
         terms = bessel_terms(dim, np.sqrt(dim) * r / strength**2)
         mean_exp, ratio = np.asarray(terms.log_mean), np.asarray(terms.ratio)
     logs = (dim - 1) * np.log(r) - (r**2 + dim) / (2 * strength**2) + mean_exp
-    weight = np.exp(logs - logs.max())
+    weight = weights * np.exp(logs - logs.max())
     return float(np.sum(weight * ratio**2) / np.sum(weight))
 
 
@@ -306,13 +415,15 @@ def laplace_noise(strength: float) -> float:
     # Below, no eigenvalue exceeds what the tails give, on grids of any length.
     if strength < 1:
         return float(np.exp(-(strength**2) / 2))
-    return additive_noise(
+    found = additive_noise(
         lambda x: -np.sqrt(2) * np.abs(x),
         strength,
         support=(-150.0, 150.0),
         breaks=(0.0,),
         tail_rate=np.sqrt(2),
     )
+    # The linear feature is a bound from below, under which the grid's rounding must not fall.
+    return max(found, gaussian_noise(strength))
 
 
 def mixture_noise(means: Float[np.ndarray, "components dim"], strength: float) -> float | None:
@@ -338,17 +449,7 @@ def mixture_noise(means: Float[np.ndarray, "components dim"], strength: float) -
     linear = gaussian_noise(strength)
     if strength == 0:
         return 1.0
-    centred = means - means.mean(axis=0)
-    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
-    if not spread[0] > 0:
-        return linear
-    on_a_line = len(spread) < 2 or spread[1] <= 1e-9 * spread[0]
-    directions = [axes[0]]
-    if not on_a_line:
-        differences = [a - b for i, a in enumerate(means) for b in means[:i]]
-        lengths = [float(np.linalg.norm(d)) for d in differences]
-        order = np.argsort(lengths)[::-1]
-        directions = [differences[i] / lengths[i] for i in order[:4]]
+    centred, directions, on_a_line = _lines(means)
     best = linear
     for direction in directions:
         at = centred @ direction
@@ -409,6 +510,23 @@ def synthetic(
     if source == "mixture" and means is not None:
         return mixture_noise(means, strength)
     return None
+
+
+def _lines(means: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
+    """The means less their mean, the lines to look along, and whether the first holds all of them.
+
+    There is none where the means are all the same.
+    """
+    centred = means - means.mean(axis=0)
+    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+    if not spread[0] > 0:
+        return centred, [], True
+    if len(spread) < 2 or spread[1] <= 1e-9 * spread[0]:
+        return centred, [axes[0]], True
+    differences = [a - b for i, a in enumerate(means) for b in means[:i]]
+    lengths = [float(np.linalg.norm(d)) for d in differences]
+    order = np.argsort(lengths)[::-1]
+    return centred, [differences[i] / lengths[i] for i in order[:4] if lengths[i] > 0], False
 
 
 def _line_mixture(at: np.ndarray, strength: float) -> float:

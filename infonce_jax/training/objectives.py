@@ -62,29 +62,18 @@ def _sup_con(z1, z2, labels, temperature, c) -> Metrics:
     return {"loss": loss}
 
 
-def _barlow_twins(z1, z2, labels, temperature, c) -> Metrics:
-    del labels, temperature, c
-    return {"loss": losses.barlow_twins(z1, z2)}
+def _of_views(function: Callable) -> Callable[..., Metrics]:
+    """An objective that takes the two views and nothing else."""
+
+    def terms(z1, z2, labels, temperature, c) -> Metrics:
+        del labels, temperature, c
+        return {"loss": function(z1, z2)}
+
+    return terms
 
 
-def _vicreg(z1, z2, labels, temperature, c) -> Metrics:
-    del labels, temperature, c
-    return {"loss": losses.vicreg(z1, z2)}
-
-
-def _spectral_contrastive(z1, z2, labels, temperature, c) -> Metrics:
-    del labels, temperature, c
-    return {"loss": losses.spectral_contrastive(z1, z2)}
-
-
-def _w_mse(z1, z2, labels, temperature, c) -> Metrics:
-    del labels, temperature, c
-    return {"loss": losses.w_mse(z1, z2)}
-
-
-def _prediction(z1, z2, labels, temperature, c) -> Metrics:
-    del labels, temperature, c
-    return {"loss": losses.view_prediction(jnp.stack([z1, z2]))}
+def _prediction(z1, z2):
+    return losses.view_prediction(jnp.stack([z1, z2]))
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -93,11 +82,13 @@ OBJECTIVES: dict[str, Objective] = {
     "dcl": Objective(_dcl),
     "siglip": Objective(_siglip),
     "sup_con": Objective(_sup_con, needs_labels=True),
-    "barlow_twins": Objective(_barlow_twins, has_temperature=False),
-    "vicreg": Objective(_vicreg, has_temperature=False),
-    "w_mse": Objective(_w_mse, has_temperature=False),
-    "spectral_contrastive": Objective(_spectral_contrastive, has_temperature=False),
-    "prediction": Objective(_prediction, has_temperature=False),
+    "barlow_twins": Objective(_of_views(losses.barlow_twins), has_temperature=False),
+    "vicreg": Objective(_of_views(losses.vicreg), has_temperature=False),
+    "w_mse": Objective(_of_views(losses.w_mse), has_temperature=False),
+    "spectral_contrastive": Objective(
+        _of_views(losses.spectral_contrastive), has_temperature=False
+    ),
+    "prediction": Objective(_of_views(_prediction), has_temperature=False),
     "supervised": Objective(None, needs_labels=True, has_temperature=False),
 }
 

@@ -22,32 +22,16 @@ def _norm_entropy(
     return losses.norm_entropy_regulariser(z, norm_weight=norm_weight, entropy=c.entropy)
 
 
-def _sigreg(
-    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
-) -> Float[Array, ""]:
-    del hyper
-    return losses.sigreg(views, key=key, n_directions=c.directions)
+def _sliced(function: Callable, **options: bool) -> Callable:
+    """A regulariser of random directions, as a function of the arguments that all take."""
 
+    def regularise(
+        views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
+    ) -> Float[Array, ""]:
+        del hyper
+        return function(views, key=key, n_directions=c.directions, **options)
 
-def _sigreg_unbiased(
-    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
-) -> Float[Array, ""]:
-    del hyper
-    return losses.sigreg(views, key=key, n_directions=c.directions, unbiased=True)
-
-
-def _visreg(
-    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
-) -> Float[Array, ""]:
-    del hyper
-    return losses.visreg(views, key=key, n_directions=c.directions)
-
-
-def _sliced_wasserstein(
-    views: Views, key: Key[Array, ""], hyper: Hyper, c: config_dict.ConfigDict
-) -> Float[Array, ""]:
-    del hyper
-    return losses.sliced_wasserstein(views, key=key, n_directions=c.directions)
+    return regularise
 
 
 def _koleo(
@@ -60,10 +44,10 @@ def _koleo(
 
 REGULARISERS: dict[str, Callable] = {
     "norm_entropy": _norm_entropy,
-    "sigreg": _sigreg,
-    "sigreg_unbiased": _sigreg_unbiased,
-    "visreg": _visreg,
-    "sliced_wasserstein": _sliced_wasserstein,
+    "sigreg": _sliced(losses.sigreg),
+    "sigreg_unbiased": _sliced(losses.sigreg, unbiased=True),
+    "visreg": _sliced(losses.visreg),
+    "sliced_wasserstein": _sliced(losses.sliced_wasserstein),
     "koleo": _koleo,
 }
 

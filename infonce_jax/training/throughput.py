@@ -53,9 +53,9 @@ def model_flops(config: config_dict.ConfigDict, spec: DataSpec, member_count: in
     return 3 * member_count * forward.lower(variables, rows).cost_analysis()["flops"]
 
 
-def peak_flops(device: jax.Device) -> float | None:
-    """Dense bfloat16 operations per second of a device, or None where they are not known."""
-    return next((v for name, v in _PEAK_FLOPS.items() if name in device.device_kind), None)
+def peak_flops(device_kind: str) -> float | None:
+    """Dense bfloat16 operations per second of a kind of device, or None where they are not known."""
+    return next((v for name, v in _PEAK_FLOPS.items() if name in device_kind), None)
 
 
 def rates(
@@ -78,7 +78,7 @@ def rates(
         "model_tflops_per_s": steps_per_s * step_flops / 1e12,
     }
     devices = jax.local_devices()[: config.train.devices or None]
-    peak = peak_flops(devices[0])
+    peak = peak_flops(devices[0].device_kind)
     if peak:
         found["model_flops_utilisation"] = steps_per_s * step_flops / (peak * len(devices))
     return found

@@ -114,7 +114,7 @@ def test_what_is_not_defined_is_nan():
     assert zero_rows(zeros) == 10
 
 
-def test_bad_arguments_name_values_and_remedy():
+def test_bad_arguments_name_values_and_remedy(unchecked_types):
     x = np.ones((10, 3))
     with pytest.raises(ValueError, match=r"\(10, 3\).*\(9, 3\)"):
         alignment(x, x[:9])

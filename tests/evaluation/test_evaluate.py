@@ -202,7 +202,7 @@ def test_principal_axes_are_those_with_variance_at_any_shape():
         ({"representations": []}, "none given"),
     ],
 )
-def test_bad_arguments_name_values_and_remedy(arguments, message):
+def test_bad_arguments_name_values_and_remedy(unchecked_types, arguments, message):
     with pytest.raises(ValueError, match=message):
         evaluate_arrays(Z, **arguments)
 
@@ -452,7 +452,9 @@ def test_bad_arrays_stop_the_command_and_overwrite_nothing(tmp_path, capsys, arr
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
-def test_bad_command_lines_are_one_paragraph_and_exit_code_2(tmp_path, capsys, run):
+def test_bad_command_lines_are_one_paragraph_and_exit_code_2(
+    unchecked_types, tmp_path, capsys, run
+):
     z, out = tmp_path / "z.npy", tmp_path / "out"
     np.save(z, Z)
     np.save(tmp_path / "short.npy", Z[:500])

@@ -208,6 +208,14 @@ def test_closed_forms_of_uniform_directions():
     assert 0 < sp.uniform_potential(4096, 5.0) < 25 / 4096
     t = np.linspace(-1, 1, 9)
     np.testing.assert_allclose(sp.cosine_cdf(t, 3), (1 + t) / 2, atol=1e-12)
+    tiny = np.array([-1, -1e-3, -1e-9, 0, 1e-9, 1e-3, 1])
+    np.testing.assert_allclose(sp.cosine_cdf(tiny, 3), (1 + tiny) / 2, rtol=1e-14)
+    for d in (2, 3, 16, 1024):
+        for alpha in (1e-6, 1e-3, 50.0, 1000.0):
+            with mpmath.workdps(40):
+                f = mpmath.hyp0f1(mpmath.mpf(d) / 2, mpmath.mpf(alpha) ** 2 / 4)
+                want = float(mpmath.log(f))
+            assert sp.uniform_potential(d, alpha) == pytest.approx(want, rel=1e-9), (d, alpha)
 
 
 def test_sphere_statistics_equal_their_definitions():

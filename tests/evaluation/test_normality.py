@@ -234,7 +234,7 @@ def test_false_positives_of_the_papers_criteria():
         (np.full((20, 2), 1e200), ValueError, r"1e\+200.*divide by"),
     ],
 )
-def test_bad_input_is_named_with_its_remedy(test, x, error, message):
+def test_bad_input_is_named_with_its_remedy(unchecked_types, test, x, error, message):
     with pytest.raises(error, match=message):
         test(x)
 
@@ -492,7 +492,7 @@ def test_calibrated_pvalues_fall_without_a_step_at_any_n():
                 assert (np.abs(np.diff(np.log(pvalue))) < 2.0).all(), (law, n)
 
 
-def test_what_cannot_be_known_or_chosen_is_said():
+def test_what_cannot_be_known_or_chosen_is_said(unchecked_types):
     x = np.random.default_rng(29).standard_normal((50, 3))
     for call, message in [
         (lambda: anderson_darling(x, method="exact"), "'exact'.*calibrated, asymptotic"),

@@ -56,7 +56,7 @@ def test_neighbours_are_those_of_a_plain_search(k):
     assert nearest_neighbours(z, labels, test_z, test_labels, k=k) == correct / 1100
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named(unchecked_types):
     z, labels = classes(20, 3, np.eye(3))
     for judge in (linear_probe, nearest_neighbours):
         with pytest.raises(ValueError, match=r"labels have shape \(19,\)"):

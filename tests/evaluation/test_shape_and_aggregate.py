@@ -84,7 +84,7 @@ def test_classes_explain_what_they_were_made_to():
         shape.class_conditional(z, labels[:5])
 
 
-def test_bh_and_by():
+def test_bh_and_by(unchecked_types):
     p = np.random.default_rng(5).uniform(size=40) ** 3
     np.testing.assert_allclose(
         aggregate.benjamini_hochberg(p), scipy.stats.false_discovery_control(p, method="bh")

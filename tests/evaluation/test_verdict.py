@@ -200,7 +200,7 @@ def test_what_is_not_on_a_grid_is_left_alone_and_a_quantised_laplace_is_rejected
     assert _value(rows, "duplicate_coordinates") == 1
 
 
-def test_repeated_rows_are_counted_and_tested_once():
+def test_repeated_rows_are_counted_and_tested_once(unchecked_types):
     z = np.random.default_rng(4).standard_normal((2500, 8)).astype(np.float32)
     order = np.concatenate([np.arange(2500), RNG.integers(0, 2500, 9500)])
     repeated = z[RNG.permutation(order)]

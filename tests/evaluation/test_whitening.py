@@ -126,7 +126,7 @@ def test_a_model_survives_its_file(tmp_path):
         wh.load(tmp_path / "absent.npz")
 
 
-def test_bad_inputs_are_named():
+def test_bad_inputs_are_named(unchecked_types):
     model = wh.fit(X)
     for call, message in [
         (lambda: wh.fit(X, kind="svd"), "'svd'.*pca, zca"),

@@ -16,7 +16,7 @@ def _encode(params, x, key):
     hidden = jax.nn.gelu(x @ params["in"])
     # Dropout with a key per example.
     keep = jax.vmap(lambda k: jax.random.bernoulli(k, 0.8, (HIDDEN,)))(key)
-    return (hidden * keep) @ params["out"]
+    return jnp.where(keep, hidden, 0) @ params["out"]
 
 
 def _setting(batch=BATCH):

@@ -196,7 +196,7 @@ def test_reductions(name):
     each, total, mean = reduced(rows, scalars)
     counted = N
     if name.startswith("sup_con"):
-        counted = references.has_positive(np.asarray(*of_rows)).sum()
+        counted = int(references.has_positive(np.asarray(*of_rows)).sum())
         assert counted < N
     assert each.shape == (N,)
     np.testing.assert_allclose([total, mean], [each.sum(), each.sum() / counted], rtol=1e-6)

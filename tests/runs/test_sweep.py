@@ -64,7 +64,7 @@ def test_names_stay_when_a_sweep_grows_and_are_fit_for_folders():
         (lambda: shares_lib.share({"a": 1}, 2, 2), "less than the count"),
     ],
 )
-def test_impossible_sweeps_are_refused(call, message):
+def test_impossible_sweeps_are_refused(unchecked_types, call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
 

@@ -56,7 +56,7 @@ def test_ends_of_the_range():
     np.testing.assert_array_equal(
         sphere.cdf(7, np.array([-2.0, -1.0, 0.0, 1.0, 2.0])), [0, 0, 0.5, 1, 1]
     )
-    np.testing.assert_array_equal(sphere.quantile(7, [0.0, 0.5, 1.0]), [-1, 0, 1])
+    np.testing.assert_array_equal(sphere.quantile(7, np.array([0.0, 0.5, 1.0])), [-1, 0, 1])
 
 
 @pytest.mark.parametrize("dim", [2, 3, 10, 300])
@@ -214,6 +214,16 @@ def test_power_of_dagostino_pearson_agrees_with_draws(dim):
     error = np.sqrt(0.25 / repeats)
     # What the expansion leaves out at the smallest dimension is 0.02.
     assert abs(rejected / repeats - 0.5) < 3 * error + (0.02 if dim == 8 else 0.005)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 8, 128, 10_000])
+def test_detectable_sample_size_rises_with_the_power(dim):
+    sizes = [sphere.detectable_sample_size(dim, "dp", p) for p in (0.06, 0.2, 0.5, 0.9, 0.99)]
+    assert np.all(np.diff(sizes) >= 0) and sizes[0] >= 20
+    # In high dimensions, the limiting law's.
+    if dim == 10_000:
+        limit = [stats.ncx2.sf(5.991464547107979, 2, n * 1.5 / (dim + 2) ** 2) for n in sizes]
+        np.testing.assert_allclose(limit, (0.06, 0.2, 0.5, 0.9, 0.99), atol=0.003)
 
 
 def test_detectable_sample_size_takes_the_evaluation_s_names():

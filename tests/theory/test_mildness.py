@@ -39,6 +39,24 @@ def test_a_bit_under_noise_agrees_with_its_joint_law(q, strength):
     assert mildness.bernoulli_noise(q, strength) == pytest.approx(want, abs=1e-8)
 
 
+@pytest.mark.parametrize("strength", [1e-8, 1e-3, 0.02, 0.0251, 0.99, 1.01, 10.0, 1e4])
+def test_channels_at_the_ends_of_the_strength(strength):
+    linear = 1 / (1 + strength**2)
+    for q in (1e-6, 0.5):
+        # Var(X0) of a bit is q(1-q), in the units of the noise.
+        bit_linear = q * (1 - q) / (q * (1 - q) + strength**2)
+        got = mildness.bernoulli_noise(q, strength)
+        assert bit_linear * (1 - 1e-9) <= got <= 1
+        if strength == 1e4:
+            assert got == pytest.approx(bit_linear, rel=1e-7)
+    assert linear * (1 - 1e-12) <= mildness.laplace_noise(strength) <= 1
+    for dim in (2, 4096):
+        got = mildness.sphere_noise(dim, strength)
+        assert linear * (1 - 1e-12) <= got <= 1 + 1e-12
+        if strength == 1e4:
+            assert got == pytest.approx(linear, rel=1e-7)
+
+
 def test_laplace_tails_decide_below_a_noise_of_about_one():
     # Longer and longer grids come up to exp(-s²/2) and never reach it.
     grids = [

@@ -27,7 +27,7 @@ def test_model_flops_of_resnets_are_the_published_ones(name, gmacs):
     config.encoder.name, config.encoder.stem = name, "imagenet"
     config.encoder.embedding_dim = 1000
     config.train.batch_size = 1
-    spec = SimpleNamespace(sample_shape=(224, 224, 3))
+    spec = data.DataSpec((224, 224, 3), True, 1, 1, None)
     found = throughput.model_flops(config, spec) / (3 * 2 * 2 * 1e9)
     # The published counts have products with the padding, an eighth of a 3x3 convolution of 14 x 14.
     assert 0.9 * gmacs < found < 1.01 * gmacs
@@ -41,4 +41,4 @@ def test_utilisation_is_of_the_peak_of_all_devices(tiny_config, monkeypatch):
     tiny_config.train.devices = 2
     found = throughput.rates(10.0, tiny_config, step_flops=1e12)
     assert found["model_flops_utilisation"] == pytest.approx(10e12 / (2 * 989e12))
-    assert throughput.peak_flops(SimpleNamespace(device_kind="NVIDIA H100 PCIe")) == 756e12
+    assert throughput.peak_flops("NVIDIA H100 PCIe") == 756e12
