@@ -162,7 +162,7 @@ def _share_of_sweep() -> tuple[int, int]:
 
 
 def _run_or_explain(argv: list[str]) -> None:
-    """Turns what a user can mend into one paragraph and an exit code; anything else is a bug."""
+    """Prints errors that a user can fix as one paragraph, with an exit code; others are bugs."""
     from infonce_jax.files import is_disk_full
     from infonce_jax.runs.loop import Interrupted
 
@@ -174,7 +174,7 @@ def _run_or_explain(argv: list[str]) -> None:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        # A full disk comes in whatever class the library in between gives it.
+        # Libraries report a full disk with errors of different classes.
         is_full = is_disk_full(error)
         known = is_full or isinstance(error, ValueError | TypeError | KeyError | OSError)
         if _TRACEBACK.value or not known:
@@ -205,7 +205,7 @@ def _explain(error: Exception, introduction: str = "") -> None:
 
 
 if __name__ == "__main__":
-    # The libraries' notes on their own doings would drown the program's.
+    # Silence the libraries' notes, which would hide the program's own output.
     logging.set_verbosity(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     app.run(_run_or_explain, flags_parser=_parse)

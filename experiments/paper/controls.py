@@ -36,7 +36,7 @@ _TABLE_1 = (
 
 
 def draw_controls(runs: Path) -> Drawn:
-    """Table 1 and its controls, at three sample sizes: what of it training does, and InfoNCE."""
+    """Table 1 and its controls at three sample sizes: the part due to training, and to InfoNCE."""
     rows = [["", "CV", *(f"AD, n = {n:,}" for n in _CONTROL_SIZES), "DP pass, n = 1,000"]]
 
     def add(label: str, found: list[dict[tuple[int, str], float]]) -> None:
@@ -44,7 +44,7 @@ def draw_controls(runs: Path) -> Drawn:
         cells = [with_interval([f[1000, "norm_cv"] for f in found], 3)]
         for n in _CONTROL_SIZES:
             ad = [f[n, "ad_mean"] for f in found]
-            # Three digits of 0.388 as of 147.
+            # Three significant digits.
             cells.append(with_interval(ad, max(0, 2 - math.floor(math.log10(np.mean(ad))))))
         cells += [with_interval([100 * f[1000, "dp_pass"] for f in found], 0) + "%"]
         rows.append([label, *cells])

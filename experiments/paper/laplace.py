@@ -55,7 +55,7 @@ def draw_norms(runs: Path) -> Drawn:
     """Figure 3, left: norms over their mean at the least and the largest dimension and batch."""
     points = load_points(runs / "laplace")
     dims = sorted({p.dim for p in points})
-    # One axis for both: that the shell is thinner in more dimensions is what there is to see.
+    # One axis for both, to show that the shell is thinner in more dimensions.
     figure, grid = canvas.panels(1.4, rows=2, legend_lines=3, gap_inch=0.42)
     for axes, dim in zip(grid, (dims[0], dims[-1]), strict=True):
         own = of_dim(points, dim)

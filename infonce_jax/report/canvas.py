@@ -58,7 +58,7 @@ _STYLE = {
     "lines.solid_capstyle": "round",
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
-    # White, or a figure is unreadable where the page around it is dark.
+    # White, so that figures stay readable on a dark page.
     "figure.facecolor": PAPER,
     "axes.facecolor": "none",
     "path.simplify": True,

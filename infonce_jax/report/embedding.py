@@ -1,4 +1,4 @@
-"""The page of an evaluation of embedding files, which know of no run: verdicts, table, figures."""
+"""The page of an evaluation of embedding files without a run: verdicts, table, figures."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""From runs to drawn figures: reads the arrays, picks what to draw, says what to look for."""
+"""Draws the figures of runs: reads the arrays, chooses what to draw, and writes the captions."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,7 +1,7 @@
 """Table 1 of the paper as data.
 
-Source: Betser, Gofer, Levi, Gilboa, `InfoNCE Induces Gaussian Distribution
-<https://arxiv.org/abs/2602.24012>`_, ICLR 2026, Table 1: Gaussianity of unnormalised
+Source: Betser, Gofer, Levi, Gilboa, [InfoNCE Induces Gaussian Distribution](
+https://arxiv.org/abs/2602.24012), ICLR 2026, Table 1: Gaussianity of unnormalised
 representations. Pass rates are fractions here and percentages there. The paper does not state how many
 samples its tests were given.
 """

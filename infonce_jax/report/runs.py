@@ -1,4 +1,4 @@
-"""Read what a run left on disk; the rest of the report sees these tuples and no files."""
+"""Reads the files of a run into tuples; the rest of the report reads no files of runs."""
 
 import json
 from collections.abc import Mapping, Sequence

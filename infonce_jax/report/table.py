@@ -25,7 +25,7 @@ STATISTICS: dict[str, str] = {
     "dp_pass": "DP pass %",
 }
 DP_LIMIT = 0.05
-# Of an exact Gaussian, at any n.
+# The values of an exact Gaussian, at any n.
 GAUSSIAN_AD, GAUSSIAN_PASS = round(GAUSSIAN["ad_mean"], 3), GAUSSIAN["ad_pass"]
 
 

@@ -25,9 +25,9 @@ _PAGE_WIDTH = 100
 
 
 def verdict(table: Table) -> str:
-    """The table in words: who is accepted as Gaussian, and what training has to do with it.
+    """The table in words: which settings are accepted as Gaussian, and whether training is the reason.
 
-    Every sentence is on the sample size at which the table compares; `size_verdict` has the others.
+    Every sentence is about the sample size at which the table compares; `size_verdict` has the others.
     """
     trained = [(g.title, g.columns[0], g.columns[-1]) for g in table.groups if g.columns[-1].step]
     if not trained:
@@ -76,7 +76,7 @@ def _are(titles: Sequence[str]) -> str:
 
 
 def _farther(trained: Sequence[tuple[str, Column, Column]]) -> str | None:
-    """Whose coordinates training made less normal, beyond the noise of the seeds."""
+    """Names the settings whose AD training increased by more than the noise of the seeds."""
     farther = {}
     for title, first, last in trained:
         before, after = (column.values.get("ad_mean") for column in (first, last))
@@ -98,7 +98,7 @@ def _farther(trained: Sequence[tuple[str, Column, Column]]) -> str | None:
 
 
 def _trials(table: Table) -> str | None:
-    """Which runs stopped short of the whole experiment."""
+    """Names the runs that trained fewer epochs than the whole experiment."""
     runs = {group.run.path: group.run for group in table.groups}
     short = {run.title: missing for run in runs.values() if (missing := epochs_missing(run))}
     if not short:
@@ -232,7 +232,7 @@ def _alignment_reached(group: Group) -> str | None:
 
 
 def _names(titles: Sequence[str], total: int) -> str:
-    """All of them by name while that reads well, else how many of them there are."""
+    """Up to four titles by name; otherwise how many there are."""
     if len(titles) <= 4:
         return join_names(titles)
     return f"all {total} settings" if len(titles) == total else f"{len(titles)} of {total} settings"

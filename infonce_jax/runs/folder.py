@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, which stages are done, and the lock of the process that works on it."""
+"""A run's folder: its configuration, its finished stages, and the lock of the process that uses it."""
 
 import contextlib
 import fcntl
@@ -52,7 +52,7 @@ def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
     file = workdir / "config.json"
     if file.exists():
         try:
-            # A field that the file lacks is younger than the run, which had its default.
+            # A field missing from the file was added after the run, which used its default.
             theirs = plain(from_plain(json.loads(file.read_text())))
         except ValueError:
             raise ValueError(

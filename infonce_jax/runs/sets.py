@@ -73,7 +73,7 @@ def embed_steps(config: config_dict.ConfigDict, spec: DataSpec) -> list[int]:
 
 
 def missing_sets(workdir: Path, sets: Sequence[int]) -> list[int]:
-    """Those of the steps in `sets` that have no embedding set yet."""
+    """The steps in `sets` that have no embedding set yet."""
     present = {int(path.name) for path in embeddings.find_steps(workdir)}
     return [step for step in sets if step not in present]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def share(variants: Mapping[str, Any], index: int, count: int) -> dict[str, Any]:
-    """Every `count`-th run from the `index`-th on: what one of `count` jobs is to do.
+    """Every `count`-th run, starting at `index`: the share of one of `count` jobs.
 
     Raises:
         ValueError: where the index is not below the count.

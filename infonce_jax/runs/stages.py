@@ -1,4 +1,4 @@
-"""A run on disk: train, embed, evaluate and report, each stage from what the one before left.
+"""A run on disk: train, embed, evaluate and report. Each stage reads the files of the one before.
 
 <workdir>/config.json          what was asked for, resolved
           run.json             machine, command, seconds per stage

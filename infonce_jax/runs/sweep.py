@@ -1,4 +1,4 @@
-"""A family of runs: carries them out, and gathers what came of it."""
+"""Runs all variants of a sweep and gathers their results."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ from infonce_jax.runs.messages import about, clock, few, reason
 from infonce_jax.runs.stages import run_unfinished, write_joint_report
 from infonce_jax.runs.writers import say
 
-# How often a process looks whether a run that another one is working on has come free.
+# How often a process checks whether a run that another process holds is free.
 _POLL_S = 1.0
 
 
@@ -62,7 +62,7 @@ def run_sweep(
     _check_is_of(workdir, variants)
     folders = {name: workdir / name for name in variants}
     todo = list(variants if only is None else only)
-    # All are looked at before the first is started: an hour in is too late to hear of a misspelling.
+    # Check all before starting the first, so that a misspelling fails at once, not an hour later.
     for name, variant in variants.items():
         with about(f"The run {name!r} of the sweep"):
             check(variant)
@@ -183,7 +183,7 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
                     busy.append(name)
                     continue
                 except OSError as error:
-                    # On a full disk every further run would fail as this one did.
+                    # On a full disk every further run would fail too.
                     if is_disk_full(error):
                         raise
                     is_new, failures[name] = True, reason(error)
@@ -192,7 +192,7 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
                 done += 1
                 worked += is_new
                 if not (is_new or bar.disable):
-                    # What was there already took no time, and says nothing about the rest.
+                    # Runs that were finished before took no time, so they do not predict the rest.
                     bar.initial += 1
                 bar.update()
                 if name in failures:

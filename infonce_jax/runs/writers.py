@@ -113,7 +113,7 @@ class Terminal:
         if self._stream.isatty():
             self._bar = tqdm(
                 desc=description,
-                # Below the bar of a sweep it goes when the run is done, alone it stays.
+                # Below a sweep's bar, remove this bar when the run is done; alone, keep it.
                 leave=None,
                 total=total_steps,
                 initial=first_step,

@@ -47,7 +47,7 @@ class Checkpoints:
             root.resolve(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(kept),
-                # What a killed process left half-written has no place among the complete ones.
+                # Removes checkpoints that a killed process left incomplete.
                 cleanup_tmp_directories=not read_only,
                 create=not read_only,
             ),
@@ -93,7 +93,7 @@ class Checkpoints:
         """
         try:
             state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract_state))
-        # Orbax raises whatever its storage layers do: there is no narrower class to catch.
+        # Orbax passes on the errors of its storage layers, which share no narrower class.
         except Exception as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ValueError(
@@ -112,7 +112,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _disk_errors(root: Path) -> Iterator[None]:
-    """Turns what Orbax makes of a full disk, on whatever path, into the system's own error."""
+    """Raises the system's own error when Orbax reports a full disk in another way."""
     try:
         yield
     except Exception as error:

@@ -43,7 +43,7 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
     """The configured model for these data.
 
     Raises:
-        ValueError: for options of the encoder that cannot be.
+        ValueError: for invalid options of the encoder.
     """
     classifier = None
     if OBJECTIVES[config.objective].views == 1:
@@ -64,7 +64,7 @@ def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
     """The configured encoder.
 
     Raises:
-        ValueError: for options that cannot be.
+        ValueError: for invalid options.
     """
     e = config.encoder
     return encoders.make_encoder(

@@ -7,7 +7,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree, UInt
 
 
 class MemberState(NamedTuple):
-    """What training has learnt so far. In a `TrainState` every leaf has a leading axis of members.
+    """One member's parameters, optimizer state and metrics.
+
+    In a `TrainState` every leaf has a leading axis of members.
 
     Attributes:
         params: of the encoder, and of the classifier or the temperature where they are learned.

@@ -35,7 +35,7 @@ def model_flops(config: config_dict.ConfigDict, spec: DataSpec, member_count: in
     """Floating-point operations that the encoder needs for one optimiser step.
 
     Three times its forward pass, of which the backward pass takes two, over every view of the batch
-    and every member: what model-flops utilisation is reckoned from (Chowdhery et al. 2022, PaLM,
+    and every member: the basis of model-flops utilisation (Chowdhery et al. 2022, PaLM,
     appendix B). Views, loss, optimizer, anything computed twice, and a convolution's products with its
     padding do not count.
 
@@ -61,7 +61,7 @@ def peak_flops(device_kind: str) -> float | None:
 def rates(
     steps_per_s: float, config: config_dict.ConfigDict, step_flops: float
 ) -> dict[str, float]:
-    """What a measured rate comes to.
+    """Converts a measured rate to images per second, model flops and utilisation.
 
     Args:
         steps_per_s: optimiser steps per second.
