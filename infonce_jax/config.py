@@ -27,6 +27,9 @@ HYPERPARAMETERS = (
     "channel.jitter",
     "channel.grayscale_prob",
     "channel.blur_prob",
+    "channel.noise_std",
+    "channel.erasure_prob",
+    "channel.row_scale_std",
     "loss.temperature",
     "loss.beta",
     "loss.norm_weight",
@@ -91,6 +94,15 @@ def default_config() -> config_dict.ConfigDict:
     d.mixture_separation = 3.0
     # Expected number of ones in a row of the binary source.
     d.binary_active = 8.0
+    # Law of the number of ones. bernoulli: independent bits. Otherwise the number is drawn first, with
+    # the mean above, and then which bits are one, all choices equally likely: fixed, uniform (0 to twice
+    # the mean), exponential, or lognormal with this standard deviation of the logarithm.
+    d.binary_counts = "bernoulli"
+    d.binary_counts_log_std = 1.0
+    # Clustered binary rows: this many prototypes, drawn once by the law above, each row one of them with
+    # every bit flipped with probability binary_flips. 0 for rows that are independent of each other.
+    d.binary_prototypes = 0
+    d.binary_flips = 0.0
     # CIFAR-10: folder of the prepared dataset ("" for the default of tensorflow_datasets), and where
     # decoded images are kept ("" for ~/.cache/infonce_jax).
     d.data_dir = ""
@@ -103,10 +115,17 @@ def default_config() -> config_dict.ConfigDict:
     d.path = ""
 
     c.channel = v = config_dict.ConfigDict()
-    # gaussian_noise, erasure, bit_flip, identity; for images also simclr.
+    # gaussian_noise, mixing, erasure, identity; bit_flip and bit_add for the binary source,
+    # same_component for the mixture, simclr for images.
     v.name = "gaussian_noise"
-    # Standard deviation of the noise, or probability per coordinate. Not used by simclr.
+    # Standard deviation of the noise, share A that mixing keeps (A x + √(1-A²) ε), or probability per
+    # coordinate. Not used by simclr, same_component and identity.
     v.strength = _each(0.5)
+    # What follows any channel, in this order: Gaussian noise of this standard deviation, coordinates set
+    # to zero with this probability, and a factor exp(N(0, s²)) for each row. 0 switches one off.
+    v.noise_std = _each(0.0)
+    v.erasure_prob = _each(0.0)
+    v.row_scale_std = _each(0.0)
     # SimCLR's views. Smallest share of the image that a crop keeps; 1 switches cropping off.
     v.crop_area_min = _each(0.2)
     v.flip = True
@@ -127,6 +146,9 @@ def default_config() -> config_dict.ConfigDict:
     # Layers of the mlp with the last one counted, or blocks of the vit; 0 for the usual (2, 6).
     e.depth = 0
     e.activation = "relu"
+    # Initial parameters: normal (LeCun for dense layers, He for convolutions, no bias), or pytorch
+    # (uniform in ±1/√inputs, biases too).
+    e.initializer = "normal"
     # batch, group or none.
     e.norm = "batch"
     # ResNets: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max-pool).
@@ -262,9 +284,17 @@ def validate(config: config_dict.ConfigDict) -> None:
                 f"config.{name} is {_field(config, name)}; it must be greater than 0."
                 + (" Usual temperatures are 0.05 to 1." if name == "loss.temperature" else "")
             )
-    probabilities = ["channel.grayscale_prob", "channel.blur_prob", "loss.label_smoothing"]
-    if config.channel.name in ("erasure", "bit_flip"):
+    probabilities = [
+        *("channel.grayscale_prob", "channel.blur_prob", "channel.erasure_prob"),
+        "loss.label_smoothing",
+    ]
+    if config.channel.name in ("erasure", "bit_flip", "bit_add"):
         probabilities.append("channel.strength")
+    if config.channel.name == "mixing" and any(v > 1 for v in _values(config, "channel.strength")):
+        raise ValueError(
+            f"config.channel.strength is {config.channel.strength} with the channel 'mixing'; it is the "
+            "share A of the sample in A x + √(1-A²) ε, at most 1."
+        )
     for name in probabilities:
         if any(value > 1 for value in _values(config, name)):
             raise ValueError(

@@ -1,18 +1,22 @@
 """Channels: the augmentations that make two views of a sample, `channel(key, x, strength) -> view`.
 
-`strength` is a scalar that may be traced, so that runs at several strengths can be vmapped.
+`strength` is a scalar that may be traced, so that runs at several strengths can be vmapped. After any
+channel come three more steps, each with a strength of its own: `noise_std`, `erasure_prob` and
+`row_scale_std`.
 """
 
 from collections.abc import Callable, Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, Num, Shaped
+from jaxtyping import Array, Float, Int, Key, Num, Shaped
 from ml_collections import config_dict
 
 from infonce_jax import draws
 from infonce_jax.data.image_views import ViewSettings, scale_jitter, simclr_views
 from infonce_jax.data.spec import DataSpec, to_float
+from infonce_jax.data.synthetic import law_parameters
 
 Strength = Num[Array, ""] | float
 
@@ -25,6 +29,18 @@ def gaussian_noise(
     `strength` s ≥ 0 is the noise's standard deviation in the units of x.
     """
     return x + strength * draws.normal(key, x.shape).astype(x.dtype)
+
+
+def mixing(
+    key: Key[Array, ""], x: Float[Array, "*shape"], strength: Strength
+) -> Float[Array, "*shape"]:
+    """Mixes with independent noise, y = A x + √(1-A²) ε with ε ~ N(0, I).
+
+    `strength` A in [0, 1] is what is kept of x; 1 changes nothing. The variance of a coordinate of unit
+    variance stays 1.
+    """
+    noise = draws.normal(key, x.shape).astype(x.dtype)
+    return strength * x + jnp.sqrt((1 - strength) * (1 + strength)) * noise
 
 
 def erasure(
@@ -41,6 +57,31 @@ def bit_flip(
     return jnp.where(draws.bernoulli(key, strength, x.shape), 1 - x, x)
 
 
+def bit_add(
+    key: Key[Array, ""], x: Float[Array, "*shape"], strength: Strength
+) -> Float[Array, "*shape"]:
+    """Adds ones: each zero of a binary row becomes a one with probability `strength`; ones stay."""
+    return jnp.where(draws.bernoulli(key, strength, x.shape), 1, x)
+
+
+def row_scale(
+    key: Key[Array, ""], x: Float[Array, "n ..."], strength: Strength
+) -> Float[Array, "n ..."]:
+    """Scales each row by its own factor exp(s·ε) with ε ~ N(0, 1), where s ≥ 0 is `strength`."""
+    factor = jnp.exp(strength * draws.normal(key, x.shape[:1])).astype(x.dtype)
+    return x * factor.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def same_component(
+    key: Key[Array, ""], labels: Int[Array, "n"], means: Float[Array, "components dim"]
+) -> Float[Array, "n dim"]:
+    """Draws each view anew from the component of the mixture that its row comes from.
+
+    Two views of a row share its label and nothing else.
+    """
+    return means[labels] + draws.normal(key, (labels.shape[0], means.shape[1]))
+
+
 def identity(
     key: Key[Array, ""], x: Float[Array, "*shape"], strength: Strength
 ) -> Float[Array, "*shape"]:
@@ -50,52 +91,121 @@ def identity(
 
 
 CHANNELS: dict[str, Callable] = {
+    "bit_add": bit_add,
     "bit_flip": bit_flip,
     "erasure": erasure,
     "gaussian_noise": gaussian_noise,
     "identity": identity,
+    "mixing": mixing,
 }
-CHANNEL_NAMES = (*sorted(CHANNELS), "simclr")
+CHANNEL_NAMES = (*sorted(CHANNELS), "same_component", "simclr")
+
+# What may follow a channel, in this order, by the field of `config.channel` that holds its strength.
+_STEPS: dict[str, Callable] = {
+    "noise_std": gaussian_noise,
+    "erasure_prob": erasure,
+    "row_scale_std": row_scale,
+}
 
 
 def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
-    """The channel, as `view(key, rows [n, ...], hyperparameters) -> rows [n, ...]` in float32.
+    """The channel, as `view(key, rows [n, ...], labels [n] | None, hyperparameters) -> rows [n, ...]`.
+
+    Views are float32. Only the channel "same_component" reads the labels.
 
     Raises:
         ValueError: for an unknown channel, or one that does not fit the data.
     """
-    name = config.channel.name
+    name, source = config.channel.name, config.data.source
     if name not in CHANNEL_NAMES:
         raise ValueError(
             f"config.channel.name is {name!r}; it must be one of {', '.join(CHANNEL_NAMES)}."
+        )
+    if name in ("bit_add", "bit_flip") and source != "binary":
+        raise ValueError(
+            f"config.channel.name is {name!r}, which needs coordinates in {{0, 1}}, but "
+            f"config.data.source is {source!r}; use source binary, or another channel."
         )
     if name == "simclr":
         if not spec.is_image:
             raise ValueError(
                 "config.channel.name is 'simclr', which needs uint8 images, but "
-                f"config.data.source = {config.data.source!r} has samples of shape "
+                f"config.data.source = {source!r} has samples of shape "
                 f"{spec.sample_shape}; choose one of {', '.join(sorted(CHANNELS))}."
             )
-        return _simclr_view(config)
-    if name == "bit_flip" and config.data.source != "binary":
-        raise ValueError(
-            "config.channel.name is 'bit_flip', which needs coordinates in {0, 1}, but "
-            f"config.data.source is {config.data.source!r}; use source binary, or another channel."
-        )
-    channel = CHANNELS[name]
+        channel = _simclr_view(config)
+    elif name == "same_component":
+        if source != "mixture":
+            raise ValueError(
+                "config.channel.name is 'same_component', which needs the components of a mixture, but "
+                f"config.data.source is {source!r}; use source mixture, or another channel."
+            )
+        channel = _same_component_view(config)
+    else:
+        channel = _view_of(CHANNELS[name])
+    # A step that is off for every member leaves the program altogether.
+    steps = {field: step for field, step in _STEPS.items() if config.channel[field] != 0}
+    return _followed_by(channel, steps) if steps else channel
+
+
+def _view_of(channel: Callable) -> Callable:
+    def view(
+        key: Key[Array, ""],
+        rows: Shaped[Array | np.ndarray, "n ..."],
+        labels: Int[Array, "n"] | None,
+        hyper: Mapping[str, Array],
+    ) -> Float[Array, "n ..."]:
+        del labels
+        return channel(key, to_float(rows), hyper["channel.strength"])
+
+    return view
+
+
+def _same_component_view(config: config_dict.ConfigDict) -> Callable:
+    means = jnp.asarray(law_parameters(config)["means"])
 
     def view(
-        key: Key[Array, ""], rows: Shaped[Array | np.ndarray, "n ..."], hyper: Mapping[str, Array]
+        key: Key[Array, ""],
+        rows: Shaped[Array | np.ndarray, "n ..."],
+        labels: Int[Array, "n"] | None,
+        hyper: Mapping[str, Array],
     ) -> Float[Array, "n ..."]:
-        return channel(key, to_float(rows), hyper["channel.strength"])
+        del rows, hyper
+        if labels is None:
+            raise ValueError(
+                "labels is None, but the channel 'same_component' draws each view from the component "
+                "that the label names; pass the labels of the rows."
+            )
+        return same_component(key, labels, means)
+
+    return view
+
+
+def _followed_by(channel: Callable, steps: Mapping[str, Callable]) -> Callable:
+    def view(
+        key: Key[Array, ""],
+        rows: Shaped[Array | np.ndarray, "n ..."],
+        labels: Int[Array, "n"] | None,
+        hyper: Mapping[str, Array],
+    ) -> Float[Array, "n ..."]:
+        key, *step_keys = jax.random.split(key, 1 + len(steps))
+        x = channel(key, rows, labels, hyper)
+        for step_key, (field, step) in zip(step_keys, steps.items(), strict=True):
+            x = step(step_key, x, hyper[f"channel.{field}"])
+        return x
 
     return view
 
 
 def _simclr_view(config: config_dict.ConfigDict) -> Callable:
     def view(
-        key: Key[Array, ""], rows: Shaped[Array | np.ndarray, "n ..."], hyper: Mapping[str, Array]
+        key: Key[Array, ""],
+        rows: Shaped[Array | np.ndarray, "n ..."],
+        labels: Int[Array, "n"] | None,
+        hyper: Mapping[str, Array],
     ) -> Float[Array, "n ..."]:
+        del labels
+
         def setting(name, off):
             # A setting that is off for every member leaves the program altogether.
             return off if config.channel[name] == off else hyper[f"channel.{name}"]

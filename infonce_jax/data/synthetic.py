@@ -17,11 +17,17 @@ from ml_collections import config_dict
 from infonce_jax import draws
 from infonce_jax.data.spec import Dataset, DataSpec
 
+# Laws of the number of ones in a binary row.
+BINARY_COUNTS = ("bernoulli", "fixed", "uniform", "exponential", "lognormal")
+
 Sample = tuple[Float[Array, "n dim"], Int[Array, "n"] | None]
 
 
 def laplace(key: Key[Array, ""], n: int, dim: int) -> Sample:
-    """Independent Laplace coordinates of unit variance, density exp(-√2 |x|) / √2."""
+    """Independent Laplace coordinates of unit variance, density exp(-√2 |x|) / √2.
+
+    Laplace(0, 1), of density exp(-|x|) / 2 and variance 2, is √2 times as large.
+    """
     return draws.laplace(key, (n, dim)) / jnp.sqrt(2.0), None
 
 
@@ -63,12 +69,65 @@ def mixture_means(
     return separation * draws.normal(law_key, (components, dim))
 
 
-def binary(key: Key[Array, ""], n: int, dim: int, *, active: float) -> Sample:
-    """Sparse binary rows: independent bits, each one with probability active / dim.
+def binary(
+    key: Key[Array, ""],
+    n: int,
+    dim: int,
+    *,
+    active: float,
+    counts: str = "bernoulli",
+    log_std: float = 1.0,
+    prototypes: int = 0,
+    flips: float = 0.0,
+    law_key: Key[Array, ""] | None = None,
+) -> Sample:
+    """Sparse binary rows; for few ones expected some rows are all zero.
 
-    `active` is the expected number of ones in a row. For a small one some rows are all zero.
+    Args:
+        key: of the rows.
+        n: number of rows.
+        dim: number of bits.
+        active: expected number of ones in a row, before flips.
+        counts: law of their number, one of `BINARY_COUNTS`. "bernoulli": independent bits, each one with
+            probability active / dim. Otherwise the number K is drawn first, and then which K bits are
+            one, all choices equally likely. "fixed": K = active. "uniform", "exponential", "lognormal":
+            a variable of this law and of mean `active`, on [0, 2·active] for the uniform one, rounded
+            up or down at random so that its mean stays, and at most `dim`.
+        log_std: standard deviation of the logarithm, for "lognormal".
+        prototypes: number of prototypes for clustered rows; 0 for independent rows. Prototypes are
+            drawn once, from `law_key`, by the law above. A row is one of them, each equally likely,
+            with every bit flipped with probability `flips`; its label is the prototype.
+        flips: see `prototypes`.
+        law_key: of the prototypes.
     """
-    return draws.bernoulli(key, active / dim, (n, dim)).astype(jnp.float32), None
+    if not prototypes:
+        return _binary_rows(key, n, dim, active, counts, log_std), None
+    centres = _binary_rows(law_key, prototypes, dim, active, counts, log_std)
+    label_key, flip_key = jax.random.split(key)
+    labels = jax.random.randint(label_key, (n,), 0, prototypes)
+    rows = centres[labels]
+    return jnp.where(draws.bernoulli(flip_key, flips, (n, dim)), 1 - rows, rows), labels
+
+
+def _binary_rows(
+    key: Key[Array, ""], n: int, dim: int, active: float, counts: str, log_std: float
+) -> Float[Array, "n dim"]:
+    if counts == "bernoulli":
+        return draws.bernoulli(key, active / dim, (n, dim)).astype(jnp.float32)
+    mean_key, round_key, place_key = jax.random.split(key, 3)
+    if counts == "fixed":
+        real = jnp.full(n, active, jnp.float32)
+    elif counts == "uniform":
+        real = 2 * active * draws.uniform(mean_key, (n,))
+    elif counts == "exponential":
+        real = -active * jnp.log1p(-draws.uniform(mean_key, (n,)))
+    else:
+        real = active * jnp.exp(log_std * draws.normal(mean_key, (n,)) - log_std**2 / 2)
+    whole = jnp.floor(real)
+    number = whole + (draws.uniform(round_key, (n,)) < real - whole)
+    order = jnp.argsort(draws.bits(place_key, (n, dim)), axis=1)
+    first = (jnp.arange(dim) < number[:, None]).astype(jnp.float32)
+    return jnp.zeros((n, dim)).at[jnp.arange(n)[:, None], order].set(first)
 
 
 SOURCES: dict[str, Callable] = {
@@ -97,23 +156,30 @@ def describe_synthetic(d: config_dict.ConfigDict) -> DataSpec:
     for name in ("dim", "train_size", "test_size"):
         if d[name] < 1:
             raise ValueError(f"config.data.{name} is {d[name]}; it must be at least 1.")
-    if d.source == "binary" and not 0 < d.binary_active <= d.dim:
-        raise ValueError(
-            f"config.data.binary_active is {d.binary_active}; it is the expected number of ones among "
-            f"config.data.dim = {d.dim} coordinates, so above 0 and at most {d.dim}."
-        )
+    if d.source == "binary":
+        _check_binary(d)
     if d.source == "mixture" and d.mixture_components < 1:
         raise ValueError(
             f"config.data.mixture_components is {d.mixture_components}; it must be at least 1."
         )
-    num_classes = d.mixture_components if d.source == "mixture" else None
+    num_classes = {
+        "mixture": d.mixture_components,
+        "binary": d.binary_prototypes or None,
+    }.get(d.source)
     return DataSpec((d.dim,), False, d.train_size, d.test_size, num_classes)
 
 
 def make_law(d: config_dict.ConfigDict) -> Callable:
     """The configured source as `(key, n) -> (rows, labels | None)`; `d` is the section `config.data`."""
     settings = {
-        "binary": {"active": d.binary_active},
+        "binary": {
+            "active": d.binary_active,
+            "counts": d.binary_counts,
+            "log_std": d.binary_counts_log_std,
+            "prototypes": d.binary_prototypes,
+            "flips": d.binary_flips,
+            "law_key": _data_keys(d).law,
+        },
         "mixture": {
             "components": d.mixture_components,
             "separation": d.mixture_separation,
@@ -131,11 +197,13 @@ def law_parameters(config: config_dict.ConfigDict) -> dict[str, float | np.ndarr
     """The parameters of a synthetic source's law, beside its name and dimension.
 
     Returns:
-        "probability" of a one for the binary source, the component "means" [components, dim] for the
-        mixture, nothing for the others.
+        "probability" of a one for the binary source with independent bits, the component "means"
+        [components, dim] for the mixture, nothing for the others.
     """
     d = config.data
-    if d.source == "binary":
+    # Configurations of older runs lack what describes other laws of the bits.
+    has_independent_bits = d.get("binary_counts", "bernoulli") == "bernoulli"
+    if d.source == "binary" and has_independent_bits and not d.get("binary_prototypes", 0):
         return {"probability": d.binary_active / d.dim}
     if d.source == "mixture":
         means = mixture_means(_data_keys(d).law, d.mixture_components, d.dim, d.mixture_separation)
@@ -155,6 +223,41 @@ def load_synthetic(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
     train = sample(keys.train, 0 if d.fresh else spec.train_size)
     test = sample(keys.test, spec.test_size)
     return Dataset(spec, *train, *test, mean=np.float32(0), std=np.float32(1), draw=draw)
+
+
+def _check_binary(d: config_dict.ConfigDict) -> None:
+    if d.binary_counts not in BINARY_COUNTS:
+        raise ValueError(
+            f"config.data.binary_counts is {d.binary_counts!r}; it must be one of "
+            f"{', '.join(BINARY_COUNTS)}."
+        )
+    # Uniform counts reach twice their mean.
+    most = d.dim / 2 if d.binary_counts == "uniform" else d.dim
+    if not 0 < d.binary_active <= most:
+        raise ValueError(
+            f"config.data.binary_active is {d.binary_active}; it is the expected number of ones among "
+            f"config.data.dim = {d.dim} coordinates, so above 0 and at most {most:g} with "
+            f"config.data.binary_counts = {d.binary_counts!r}."
+        )
+    if not d.binary_counts_log_std >= 0:
+        raise ValueError(
+            f"config.data.binary_counts_log_std is {d.binary_counts_log_std}; it is a standard "
+            "deviation, at least 0."
+        )
+    if d.binary_prototypes < 0:
+        raise ValueError(
+            f"config.data.binary_prototypes is {d.binary_prototypes}; give a number of prototypes, or 0 "
+            "for rows that are independent."
+        )
+    if not 0 <= d.binary_flips <= 1:
+        raise ValueError(
+            f"config.data.binary_flips is {d.binary_flips}; it is a probability, 0 to 1."
+        )
+    if d.binary_flips and not d.binary_prototypes:
+        raise ValueError(
+            f"config.data.binary_flips is {d.binary_flips} but config.data.binary_prototypes is 0, so "
+            "nothing is flipped; give a number of prototypes, or set binary_flips=0."
+        )
 
 
 def _data_keys(d: config_dict.ConfigDict) -> _DataKeys:

@@ -91,12 +91,14 @@ def write_set(run: OpenRun, state: TrainState) -> None:
     kept = slice(config.embed.max_rows or None)
     arrays, labels = {}, {}
     for split, (rows, split_labels) in splits.items():
-        views = training.encode_view_blocks(run.program, state, rows[kept], config.embed.batch_size)
+        if split_labels is not None:
+            labels[split] = split_labels[kept]
+        views = training.encode_view_blocks(
+            run.program, state, rows[kept], config.embed.batch_size, labels.get(split)
+        )
         for view, stacked in views.items():
             for member, array in zip(run.members, stacked, strict=True):
                 arrays[member.name, split, view] = array
-        if split_labels is not None:
-            labels[split] = split_labels[kept]
     _check_finite(arrays, step, run.workdir)
     embeddings.write(
         run.workdir / "embeddings",

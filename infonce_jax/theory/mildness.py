@@ -469,16 +469,26 @@ def synthetic(
     dim: int,
     probability: float | None = None,
     means: Float[np.ndarray, "components dim"] | None = None,
+    noise_std: float = 0.0,
+    erasure_prob: float = 0.0,
 ) -> float | None:
     """η₂ of a synthetic source and channel of `infonce_jax.data`, where it is known.
 
+    More noise and an erasure may follow the channel. With the Laplace or Gaussian source and the
+    channels "gaussian_noise", "mixing" and "identity" both are exact: noises add, and an erasure
+    multiplies by 1 - p. In all other cases the value is that of the channel alone: what follows a
+    channel can only lower η₂, so it is an upper bound.
+
     Args:
         source: "laplace", "gaussian", "sphere", "mixture" or "binary".
-        channel: "gaussian_noise", "erasure", "bit_flip" or "identity".
+        channel: "gaussian_noise", "mixing", "erasure", "bit_flip", "bit_add", "same_component" or
+            "identity".
         strength: as the channel takes it.
         dim: number of coordinates.
         probability: of a one, for the binary source.
         means: of the components, for the mixture.
+        noise_std: standard deviation of Gaussian noise after the channel.
+        erasure_prob: probability that a coordinate is set to zero after that.
 
     Returns:
         η₂, or None where it is not known (erasure of dependent coordinates, data of other sources).
@@ -486,12 +496,30 @@ def synthetic(
     Raises:
         ValueError: for a strength outside the channel's range.
     """
+    _check_strength(noise_std)
+    _check_probability("erasure_prob", erasure_prob)
+    if source in ("laplace", "gaussian") and channel in ("gaussian_noise", "mixing", "identity"):
+        # Up to a factor the view is X0 and Gaussian noise, independently by coordinate.
+        kept, variance = 1.0, noise_std**2
+        if channel == "gaussian_noise":
+            _check_strength(strength)
+            variance += strength**2
+        if channel == "mixing":
+            _check_probability("strength", strength)
+            kept, variance = strength, variance + (1 - strength) * (1 + strength)
+        if kept == 0:
+            return 0.0
+        of_noise = gaussian_noise if source == "gaussian" else laplace_noise
+        return (1 - erasure_prob) * of_noise(float(np.sqrt(variance)) / kept)
     if channel == "identity":
         return 1.0
+    if channel == "same_component":
+        return None if means is None else mixture_component(means)
     if source == "binary" and probability is not None:
         if probability >= 1:
             return 0.0
         per_bit = {
+            "bit_add": bernoulli_addition,
             "bit_flip": bernoulli_flip,
             "erasure": bernoulli_erasure,
             "gaussian_noise": bernoulli_noise,
@@ -501,10 +529,6 @@ def synthetic(
         return erasure(strength)
     if channel != "gaussian_noise":
         return None
-    if source == "gaussian":
-        return gaussian_noise(strength)
-    if source == "laplace":
-        return laplace_noise(strength)
     if source == "sphere" and dim >= 2:
         return sphere_noise(dim, strength)
     if source == "mixture" and means is not None:

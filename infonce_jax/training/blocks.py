@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from infonce_jax.training.embed import VIEWS
 from infonce_jax.training.program import Program
@@ -24,19 +24,26 @@ def encode_blocks(
 
 
 def encode_view_blocks(
-    program: Program, state: TrainState, rows: Shaped[np.ndarray, "n ..."], batch_size: int
+    program: Program,
+    state: TrainState,
+    rows: Shaped[np.ndarray, "n ..."],
+    batch_size: int,
+    labels: Int[np.ndarray, "n"] | None = None,
 ) -> dict[str, Float[np.ndarray, "members n dim"]]:
     """Representations of any number of rows and of two views of them, `batch_size` at a time.
 
     The views depend on the member's seed and the row's block, not on the training step, so that the
-    same views are compared across steps.
+    same views are compared across steps. The labels are for channels that need them.
 
     Returns:
         Arrays by the names in `VIEWS`.
     """
     blocks = []
     for first, count, block in _blocks(rows, batch_size):
-        outputs = program.encode_views(state, block, jnp.int32(first))
+        block_labels = None
+        if labels is not None:
+            block_labels = _padded(labels[first : first + count], len(block))
+        outputs = program.encode_views(state, block, block_labels, jnp.int32(first))
         blocks.append({name: np.asarray(z)[:, :count] for name, z in outputs.items()})
     return {name: np.concatenate([b[name] for b in blocks], axis=1) for name in VIEWS}
 
@@ -48,6 +55,9 @@ def _blocks(
     batch_size = min(batch_size, len(rows))
     for first in range(0, len(rows), batch_size):
         block = rows[first : first + batch_size]
-        count = len(block)
-        padding = np.repeat(block[-1:], batch_size - count, axis=0)
-        yield first, count, np.concatenate([block, padding])
+        yield first, len(block), _padded(block, batch_size)
+
+
+def _padded(block: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "size ..."]:
+    """A block that its last entry is repeated in until it has `size` entries."""
+    return np.concatenate([block, np.repeat(block[-1:], size - len(block), axis=0)])

@@ -37,6 +37,7 @@ def encode_views(
     params: PyTree,
     batch_stats: PyTree,
     rows: Num[Array, "n ..."],
+    labels: Int[Array, "n"] | None,
     first_row: Int[Array, ""],
     hyper: Hyper,
 ) -> dict[str, Float[Array, "members n dim"]]:
@@ -47,7 +48,7 @@ def encode_views(
 
     def one(variables, hyper):
         key = jax.random.fold_in(member_keys(hyper["seed"]).embed, first_row)
-        views = draw_two_views(method, key, rows, hyper)
+        views = draw_two_views(method, key, rows, labels, hyper)
         z = _embedded(method, variables, jnp.concatenate([to_float(rows), views]))
         return dict(zip(VIEWS, jnp.split(z, 3), strict=True))
 

@@ -23,6 +23,9 @@ from infonce_jax.data import law_parameters
 from infonce_jax.training.distributed import make_mesh
 from infonce_jax.training.objectives import OBJECTIVES
 
+# The hyperparameters that η₂ is computed from.
+_MILDNESS_FIELDS = ("channel.strength", "channel.noise_std", "channel.erasure_prob")
+
 Hyper = Mapping[str, Num[Array, "..."]]
 
 
@@ -98,7 +101,7 @@ def member_grid(members: Sequence[Member]) -> dict[str, int]:
 def hyper_arrays(
     config: config_dict.ConfigDict, members: Sequence[Member], layout: Layout
 ) -> Hyper:
-    """The members' seeds and hyperparameters, each an array along its own axis of the grid, or a scalar.
+    """The members' seeds and hyperparameters, each an array along its axes of the grid, or a scalar.
 
     Where the theory knows η₂ of every member's channel, it is among them as "eta2", for objectives
     of two normalised views.
@@ -113,9 +116,10 @@ def hyper_arrays(
     shape = tuple(layout.grid.values())
     placed = {}
     for name, array in hyper.items():
-        index = tuple(slice(None) if axis == _axis_of(name) else 0 for axis in layout.grid)
-        is_spread = _axis_of(name) == layout.spread
-        sharding = layout.per_member if is_spread else layout.replicated
+        axes = [axis for axis in layout.grid if axis in _axes_of(name)]
+        index = tuple(slice(None) if axis in axes else 0 for axis in layout.grid)
+        spec = PartitionSpec(*("members" if axis == layout.spread else None for axis in axes))
+        sharding = NamedSharding(layout.mesh, spec)
         placed[name] = jax.device_put(array.reshape(shape)[index], sharding)
     return placed
 
@@ -126,23 +130,30 @@ def member_mildness(
     """η₂ of each member's channel, or None where the theory does not know it for all of them.
 
     It is η₂ of the source's law. Rows that are seen over and over can be memorised, and alignment on
-    them may then exceed the bound of the law that they were drawn from.
+    them may then exceed the bound of the law that they were drawn from. An upper bound of η₂ stands for
+    it where the theory has no exact value of what follows the channel, such as a factor for each row.
     """
     law = law_parameters(config)
-    by_strength = {
-        strength: theory.mildness.synthetic(
-            config.data.source, config.channel.name, strength, dim=config.data.dim, **law
+    settings = [tuple(m.hyperparameters[name] for name in _MILDNESS_FIELDS) for m in members]
+    known = {}
+    for strength, noise_std, erasure_prob in set(settings):
+        known[strength, noise_std, erasure_prob] = theory.mildness.synthetic(
+            config.data.source,
+            config.channel.name,
+            strength,
+            dim=config.data.dim,
+            noise_std=noise_std,
+            erasure_prob=erasure_prob,
+            **law,
         )
-        for strength in {m.hyperparameters["channel.strength"] for m in members}
-    }
-    values = [by_strength[m.hyperparameters["channel.strength"]] for m in members]
+    values = [known[setting] for setting in settings]
     return None if None in values else np.array(values)
 
 
 def over_members(layout: Layout, function: Callable, state: PyTree, hyper: Hyper) -> PyTree:
     """`function(state, hyper)` of every member; the grid's axes lead in everything it returns."""
     for name in reversed(layout.grid):
-        along = {field: 0 if _axis_of(field) == name else None for field in hyper}
+        along = {field: 0 if name in _axes_of(field) else None for field in hyper}
         axis_name = "members" if name == layout.spread else None
         function = jax.vmap(function, in_axes=(0, along), spmd_axis_name=axis_name)
     return function(state, hyper)
@@ -161,6 +172,6 @@ def to_list(layout: Layout, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.reshape(layout.count, *leaf.shape[depth:]), tree)
 
 
-def _axis_of(field: str) -> str:
-    """The axis of the grid along which a hyperparameter varies."""
-    return "channel.strength" if field == "eta2" else field
+def _axes_of(field: str) -> tuple[str, ...]:
+    """The axes of the grid along which a hyperparameter varies."""
+    return _MILDNESS_FIELDS if field == "eta2" else (field,)

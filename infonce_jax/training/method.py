@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Key, Num
+from jaxtyping import Array, Float, Int, Key, Num
 from ml_collections import config_dict
 
 from infonce_jax.config import Member
@@ -25,7 +25,7 @@ class Method(NamedTuple):
     Attributes:
         model: what is trained.
         batch: `(arrays, key, step) -> (rows, labels | None)`.
-        view: `(key, rows, hyper) -> rows`, one view of each row.
+        view: `(key, rows, labels | None, hyper) -> rows`, one view of each row.
         optimizer: `(hyper) -> optax.GradientTransformation`.
         schedule: `(step) -> factor` of the learning rate.
         beta_schedule: `(step) -> factor` of the regulariser's weight.
@@ -88,20 +88,29 @@ def total_steps(config: config_dict.ConfigDict, spec: DataSpec) -> int:
 
 
 def draw_views(
-    method: Method, key: Key[Array, ""], rows: Num[Array, "n ..."], hyper: Hyper
+    method: Method,
+    key: Key[Array, ""],
+    rows: Num[Array, "n ..."],
+    labels: Int[Array, "n"] | None,
+    hyper: Hyper,
 ) -> Float[Array, "n ..."]:
-    """One view of each row."""
+    """One view of each row; the labels are for channels that need them."""
     # Without the barrier XLA draws the views anew for each of their uses: once for the forward and
     # once for the backward product.
-    return jax.lax.optimization_barrier(method.view(key, rows, hyper))
+    return jax.lax.optimization_barrier(method.view(key, rows, labels, hyper))
 
 
 def draw_two_views(
-    method: Method, key: Key[Array, ""], rows: Num[Array, "n ..."], hyper: Hyper
+    method: Method,
+    key: Key[Array, ""],
+    rows: Num[Array, "n ..."],
+    labels: Int[Array, "n"] | None,
+    hyper: Hyper,
 ) -> Float[Array, "two_n ..."]:
     """Two views of each row, the first views of all rows and then the second ones."""
     # Both in one call, which is compiled once.
-    return draw_views(method, key, jnp.concatenate([rows, rows]), hyper)
+    twice = None if labels is None else jnp.concatenate([labels, labels])
+    return draw_views(method, key, jnp.concatenate([rows, rows]), twice, hyper)
 
 
 def _optimizer(

@@ -47,7 +47,9 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
     """
     classifier = None
     if OBJECTIVES[config.objective].views == 1:
-        classifier = encoders.make_classifier(data.spec.num_classes)
+        classifier = encoders.make_classifier(
+            data.spec.num_classes, initializer=config.encoder.initializer
+        )
     return Model(
         encoder=make_encoder(config),
         classifier=classifier,
@@ -83,6 +85,7 @@ def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
         head_hidden=e.head_hidden,
         head_dim=e.head_dim,
         head_norm=e.head_norm,
+        initializer=e.initializer,
         dtype=jnp.dtype(config.train.compute_dtype),
     )
 

@@ -27,8 +27,8 @@ class Program(NamedTuple):
             first step at which a member's loss or gradient was not finite, which ends the loop. The
             state that is passed in is donated: its arrays are gone afterwards.
         encode: `(state, rows) -> [members, n, dim]`, in evaluation mode.
-        encode_views: `(state, rows, first_row) -> {view: [members, n, dim]}`, the rows and two views
-            of them.
+        encode_views: `(state, rows, labels | None, first_row) -> {view: [members, n, dim]}`, the rows
+            and two views of them.
         lower: `() -> Lowered`, of `advance`, for its memory analysis.
         abstract_state: shapes of the state, with their shardings.
     """
@@ -86,8 +86,8 @@ def make_program(
         encode=lambda state, rows: encode(
             state.members.params, state.members.batch_stats, rows, hyper
         ),
-        encode_views=lambda state, rows, first_row: encode_views(
-            state.members.params, state.members.batch_stats, rows, first_row, hyper
+        encode_views=lambda state, rows, labels, first_row: encode_views(
+            state.members.params, state.members.batch_stats, rows, labels, first_row, hyper
         ),
         lower=lambda: advance.lower(abstract, hyper, arrays, jnp.int32(1)),
         abstract_state=abstract,

@@ -45,7 +45,7 @@ def two_view(
     Returns:
         The loss, and BatchNorm's new moments with the metrics.
     """
-    views = draw_two_views(method, key, rows, hyper)
+    views = draw_two_views(method, key, rows, labels, hyper)
     outputs, batch_stats = encode(method.model, params, batch_stats, views, train=True)
     z = getattr(outputs, method.model.trained_output)
     temperature = hyper["loss.temperature"]
@@ -86,7 +86,7 @@ def supervised(
 ) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
     """The cross-entropy of a linear classifier on one view of a batch; arguments as in `two_view`."""
     del step
-    views = draw_views(method, key, rows, hyper)
+    views = draw_views(method, key, rows, labels, hyper)
     outputs, batch_stats = encode(method.model, params, batch_stats, views, train=True)
     z = getattr(outputs, method.model.trained_output)
     logits = method.model.classifier.apply({"params": params["classifier"]}, z)

@@ -163,7 +163,7 @@ def test_uint8_images_get_simclr_views(array_config, tmp_path):
         f"channel.{name}": jnp.float32(array_config.channel[name])
         for name in ("crop_area_min", "jitter", "grayscale_prob", "blur_prob")
     }
-    views = view(jax.random.key(0), loaded.train, hyper)
+    views = view(jax.random.key(0), loaded.train, None, hyper)
     assert views.shape == (30, 8, 8, 3) and views.min() >= 0 and views.max() <= 1
     np.testing.assert_allclose(loaded.mean, (loaded.train / 255).mean(axis=(0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(loaded.std, (loaded.train / 255).std(axis=(0, 1, 2)), rtol=1e-4)
