@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 Reduction = Literal["mean", "sum", "none"]
 Similarity = Literal["inner_product", "squared_distance"]
@@ -21,13 +21,13 @@ Size = Any
 Axes = str | tuple[str, ...] | list[str] | None
 
 # What belongs to the rows; NumPy's arrays are taken as well.
-Ids = Int[Array | np.ndarray, "batch"]
+Ids = Integer[Array | np.ndarray, "batch"]
 Mask = Bool[Array | np.ndarray, "batch"]
 Weights = Num[Array | np.ndarray, "batch"]
 Exclude = Ids | Bool[Array | np.ndarray, "batch candidates"]
 Positives = (
     Ids
-    | tuple[Ids, Int[Array | np.ndarray, "candidates"]]
+    | tuple[Ids, Integer[Array | np.ndarray, "candidates"]]
     | Bool[Array | np.ndarray, "batch candidates"]
 )
 
