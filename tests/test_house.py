@@ -43,11 +43,14 @@ LONG_FILES = {
     "losses/common.py",  # what every objective checks and shares
     "losses/contrastive.py",  # one function an objective, mostly documentation
     "evaluation/_precompute/calibrate.py",  # a script
+    "theory/mildness.py",  # η₂ of every channel, a closed form each
+    "theory/sphere.py",  # exact laws of a uniform direction
 }
 LONG_FUNCTIONS = {
     "config.py:default_config",
     "evaluation/__main__.py:_add_evaluation",  # lists every argument of two commands
     "encoders/make.py:make_encoder",  # documents and checks every option
+    "evaluation/evaluate.py:evaluate_arrays",  # documents every option
     "losses/infonce.py:infonce",  # documents every option
 }
 
