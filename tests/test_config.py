@@ -98,3 +98,14 @@ def test_a_configuration_survives_the_round_trip_through_a_file(tiny_config):
     assert config_lib.plain(again) == config_lib.plain(tiny_config)
     assert config_lib.members(again) == config_lib.members(tiny_config)
     assert config_lib.config_hash(again) == config_lib.config_hash(tiny_config)
+
+
+def test_a_run_of_an_older_version_has_the_defaults_of_younger_fields(tiny_config):
+    content = config_lib.plain(tiny_config)
+    for section, field in (
+        *(("data", "binary_counts"), ("data", "binary_prototypes")),
+        *(("channel", "noise_std"), ("channel", "erasure_prob"), ("channel", "row_scale_std")),
+        ("encoder", "initializer"),
+    ):
+        del content[section][field]
+    assert config_lib.plain(config_lib.from_plain(content)) == config_lib.plain(tiny_config)

@@ -235,6 +235,70 @@ def test_mildness_follows_from_the_configuration(tiny_config, source, channel, e
     np.testing.assert_allclose(got, [eta2, eta2], atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("source", "channel"),
+    [
+        (
+            "laplace",
+            {"name": "mixing", "noise_std": 0.2, "erasure_prob": 0.1, "row_scale_std": 0.1},
+        ),
+        ("mixture", {"name": "same_component"}),
+        ("binary", {"name": "bit_add", "strength": 0.1}),
+    ],
+)
+def test_training_aligns_the_views_of_every_channel(tiny_config, source, channel):
+    tiny_config.data.source = source
+    tiny_config.channel.update({"strength": 0.8, **channel})
+    tiny_config.encoder.initializer = "pytorch"
+    tiny_config.optimizer.learning_rate, tiny_config.train.steps = 0.02, 300
+    program = program_of(tiny_config)
+    early, _ = program.advance(program.init(), 5)
+    late, _ = program.advance(program.init(), 300)
+    first = np.asarray(early.members.metric_sums["loss"]) / 5
+    rest = (np.asarray(late.members.metric_sums["loss"]) - 5 * first) / 295
+    assert (rest < first).all()
+    data = data_lib.load(tiny_config)
+    sets = training.encode_view_blocks(program, late, data.test, 23, data.test_labels)
+    one, two = (
+        z / np.linalg.norm(z, axis=-1, keepdims=True) for z in (sets["view1"], sets["view2"])
+    )
+    of_pairs = np.sum(one * two, axis=-1).mean(axis=1)
+    of_others = np.sum(one * np.roll(two, 1, axis=1), axis=-1).mean(axis=1)
+    assert (of_pairs > of_others + 0.1).all()
+
+
+def test_the_bound_follows_every_strength_that_is_a_list(tiny_config):
+    tiny_config.seeds = (3,)
+    tiny_config.channel.name = "mixing"
+    tiny_config.channel.strength = (0.4, 0.8)
+    tiny_config.channel.erasure_prob = (0.1, 0.5, 0.7)
+    tiny_config.loss.temperature = (0.2, 0.5)
+    points = members(tiny_config)
+    got = metrics_of(trained(tiny_config, steps=3))
+    for index in (0, 3, 7, 11):
+        for name, value in points[index].varied.items():
+            tiny_config.update_from_flattened_dict({name: value})
+        alone = metrics_of(trained(tiny_config, steps=3))
+        for name in ("loss", "alignment_bound"):
+            np.testing.assert_allclose(got[name][index], alone[name][0], rtol=1e-5)
+
+
+def test_the_initializer_is_the_one_asked_for(tiny_config):
+    tiny_config.encoder.initializer = "pytorch"
+    kernel, bias = None, None
+    for leaf in jax.tree.leaves(program_of(tiny_config).init().members.params):
+        kernel, bias = (leaf, bias) if leaf.ndim == 3 else (kernel, leaf)
+    bound = 1 / np.sqrt(24)
+    for leaf in (kernel, bias):
+        assert 0.7 * bound < np.abs(leaf).max() <= bound and np.std(leaf) > 0.4 * bound
+    tiny_config.objective, tiny_config.data.source = "supervised", "mixture"
+    classifier = program_of(tiny_config).init().members.params["classifier"]
+    assert all(0 < np.abs(leaf).max() <= 1 / np.sqrt(8) for leaf in jax.tree.leaves(classifier))
+    tiny_config.encoder.initializer = "torch"
+    with pytest.raises(ValueError, match="initializer 'torch'; choose one of normal, pytorch"):
+        program_of(tiny_config)
+
+
 def test_bfloat16_keeps_parameters_and_embeddings_in_float32(tiny_config):
     exact = metrics_of(trained(tiny_config))["loss"]
     tiny_config.train.compute_dtype = "bfloat16"
