@@ -10,9 +10,9 @@ import pytest
 
 from tests import launching, typechecking
 
-# Every annotation of these rooms, array shapes and types among them, is checked at every call. The losses
-# are not among them yet: their own checks of arguments are tested on wrong types throughout. Programs that
-# tests start by launch.py run without, as a user's do.
+# Every annotation of these rooms, array shapes and types among them, is checked at every call. The
+# losses are not among them yet: their own checks of arguments are tested on wrong types throughout.
+# Programs that tests start by launch.py run without, as a user's do.
 CHECKED = (
     "config",
     "data",
