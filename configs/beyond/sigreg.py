@@ -40,4 +40,5 @@ def get_config():
     config.embed.steps = (400, 2000)
     config.evaluate.sample_sizes = (250, 500, 1000, 2000, 5000, 10_000)
     config.report.title = "Alignment and SIGReg on the mixture"
+    config.report.source = "mixture"
     return config
