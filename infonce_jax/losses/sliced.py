@@ -28,6 +28,7 @@ from infonce_jax.losses.common import (
     over_devices,
     safe_normalize,
     static_scalar,
+    varying,
     widen,
 )
 
@@ -421,7 +422,7 @@ def _check_the_same_everywhere(directions, axis_name):
     if axis_name is None:
         return
     names = {axis_name} if isinstance(axis_name, str) else set(axis_name)
-    varies = names & jax.typeof(directions).manual_axis_type.varying
+    varies = names & varying(directions)
     if varies:
         raise ValueError(
             f"The directions differ between the devices of axis {', '.join(sorted(varies))}; pass "
