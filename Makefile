@@ -2,6 +2,7 @@
 # make paper       every synthetic table and figure of the paper, into runs/paper
 # make test        the tests
 # make lint        style
+# make docs        the site, into site/
 #
 # Each creates the environment .venv first where there is none. The README has the plain commands.
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 
 PAPER := runs/paper
 
-.PHONY: reproduce paper test lint format clean
+.PHONY: reproduce paper test lint format docs clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/python launch.py
@@ -34,6 +35,13 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/docs
+	$(BIN)/python -m mkdocs build
+
+$(VENV)/docs: $(VENV)/installed pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	touch $@
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=...")'

@@ -53,7 +53,7 @@ from infonce_jax.losses import (
     w_mse,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "InfoNCETerms",
