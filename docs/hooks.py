@@ -1,9 +1,11 @@
-"""What the site takes from outside docs/: pages at the top of the repository, and links to its files."""
+"""What the site adds: pages from the top of the repository, links to its files, formulas as MathML."""
 
+import html
 import posixpath
 import re
 from pathlib import Path
 
+from latex2mathml import converter
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +18,7 @@ PAGES = {
     "benchmarks.md": "benchmarks/README.md",
 }
 
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 
 
@@ -51,3 +54,13 @@ def on_page_markdown(markdown, page, config, files):
         return f"{match[1]}{link}{hash_}{anchor}{match[3]}"
 
     return _LINK.sub(rewrite, markdown)
+
+
+def on_page_content(content, page, config, files):
+    """Formulas as MathML, which browsers draw without a script."""
+
+    def convert(match):
+        display = "block" if match[1] == "div" else "inline"
+        return converter.convert(html.unescape(match[2]), display=display)
+
+    return _FORMULA.sub(convert, content)

@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -135,7 +135,7 @@ def fit(
 
 
 def fit_and_judge(
-    x: Float[np.ndarray, "n d"], *, held_out: float = 0.5, seed: int = 0, **options
+    x: Float[np.ndarray, "n d"], *, held_out: float = 0.5, seed: int = 0, **options: Any
 ) -> Judged:
     """Fits on a random part of the rows, and judges on the others.
 
