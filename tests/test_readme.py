@@ -1,4 +1,4 @@
-"""What the README and the docstrings show works as shown."""
+"""What the README, the site and the docstrings show works as shown."""
 
 import doctest
 import importlib
@@ -12,34 +12,41 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+# Code, and the output that is shown below it, where there is one.
+_SNIPPET = re.compile(r"```python\n(.*?)```(?:\n\n```\n(.*?)```)?", re.DOTALL)
+SNIPPETS = [
+    pytest.param(*found.groups(), id=f"{file.name}-{index}")
+    for file in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for index, found in enumerate(_SNIPPET.finditer(file.read_text()))
+]
 
 
-@pytest.mark.parametrize("index", range(len(SNIPPETS)))
-def test_snippet_runs(index, tmp_path):
+@pytest.mark.parametrize(("code", "shown"), SNIPPETS)
+def test_snippet_runs_and_prints_what_is_shown(code, shown, tmp_path):
     # In a process of its own, with the compiler's defaults, as a reader would run it.
     environment = dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS="")
     done = subprocess.run(
-        [sys.executable, "-c", SNIPPETS[index]],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert shown is None or done.stdout.split() == shown.split()
 
 
-def test_there_are_snippets_for_the_losses_and_the_evaluation():
-    assert any("jax.grad(loss)" in snippet for snippet in SNIPPETS)
-    assert any("anderson_darling(" in snippet for snippet in SNIPPETS)
+def test_readme_opens_the_three_doors_in_150_lines():
+    assert len(README.splitlines()) <= 150
+    code = "\n".join(snippet.values[0] for snippet in SNIPPETS if "README" in snippet.id)
+    assert "jax.grad(loss)" in code and "evaluate_arrays(" in code
+    assert "make reproduce" in README
 
 
-def test_files_that_the_readme_names_exist():
-    named = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    named += re.findall(r"--config=(configs/\S+\.py)", README)
-    assert named
-    for file in named:
-        assert (ROOT / file).exists(), file
+def test_files_that_the_pages_name_exist():
+    for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "RESULTS.md"]:
+        text = file.read_text()
+        named = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+        named += re.findall(r"--config=(configs/\S+\.py)", text)
+        assert named, file
+        for name in named:
+            assert (ROOT / name).exists(), name
 
 
 @pytest.mark.parametrize(

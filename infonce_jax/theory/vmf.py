@@ -16,6 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from infonce_jax.theory._bessel import bessel_terms
 
+__all__ = ["concentration", "kl_to_uniform", "log_normalizer", "mean_resultant_length", "sample"]
+
 Dim = Int[ArrayLike, "*#shape"] | int
 Scalar = Num[ArrayLike, "*#shape"] | float
 
