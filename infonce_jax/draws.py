@@ -32,6 +32,10 @@ _TAIL = (
 def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
     """Uniform 32-bit integers, those of `jax.random.bits`: Threefry-2x32 with 20 rounds.
 
+    Examples:
+        >>> infonce_jax.draws.bits(jax.random.key(0), (2, 3)).dtype
+        dtype('uint32')
+
     References:
         Salmon, Moraes, Dror, Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011.
     """
@@ -59,7 +63,13 @@ def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "*shape"]
 def uniform(
     key: Key[Array, ""], shape: tuple[int, ...], minval: float = 0.0, maxval: float = 1.0
 ) -> Float[Array, "*shape"]:
-    """Uniform in [minval, maxval), in float32."""
+    """Uniform in [minval, maxval), in float32.
+
+    Examples:
+        >>> x = infonce_jax.draws.uniform(jax.random.key(0), (1000,), -1.0, 1.0)
+        >>> bool(abs(x).max() < 1)
+        True
+    """
     minval, maxval = np.float32(minval), np.float32(maxval)
     in_1_to_2 = (bits(key, shape) >> jnp.uint32(9)) | jnp.uint32(0x3F800000)
     unit = lax.bitcast_convert_type(in_1_to_2, jnp.float32) - 1
@@ -69,6 +79,10 @@ def uniform(
 @functools.partial(jax.jit, static_argnames="shape")
 def normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"]:
     """Standard normal, √2 erf⁻¹(u) for u uniform in (-1, 1).
+
+    Examples:
+        >>> round(float(infonce_jax.draws.normal(jax.random.key(0), (100_000,)).std()), 2)
+        1.0
 
     References:
         Giles, Approximating the erfinv function, GPU Computing Gems Jade Edition, 2012.
@@ -86,7 +100,12 @@ def normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"
 
 @functools.partial(jax.jit, static_argnames="shape")
 def laplace(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape"]:
-    """Laplace of scale 1, density exp(-|x|) / 2."""
+    """Laplace of scale 1, density exp(-|x|) / 2.
+
+    Examples:
+        >>> round(float(infonce_jax.draws.laplace(jax.random.key(0), (100_000,)).var()), 1)
+        2.0
+    """
     u = uniform(key, shape, float(-1 + np.finfo(np.float32).epsneg), 1.0)
     return jnp.sign(u) * jnp.log(1 - jnp.abs(u))
 
@@ -95,5 +114,10 @@ def laplace(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape
 def bernoulli(
     key: Key[Array, ""], probability: Num[ArrayLike, "..."] | float, shape: tuple[int, ...]
 ) -> Bool[Array, "*shape"]:
-    """True with the given probability."""
+    """True with the given probability.
+
+    Examples:
+        >>> round(float(infonce_jax.draws.bernoulli(jax.random.key(0), 0.3, (100_000,)).mean()), 2)
+        0.3
+    """
     return uniform(key, shape) < probability

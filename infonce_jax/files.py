@@ -14,7 +14,16 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a scratch file that replaces `path` when the block ends without an error."""
+    """Yields a scratch file that replaces `path` when the block ends without an error.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with replacing(folder / "a.txt") as temporary:
+        ...     _ = temporary.write_text("whole or not at all")
+        >>> (folder / "a.txt").read_text()
+        'whole or not at all'
+    """
     scratch = _scratch(path)
     try:
         yield scratch
@@ -29,6 +38,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     A reader sees the old folder or the new one, never a part of one. A process that is killed leaves
     its scratch folder behind, under a name that starts with a dot.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "new"
+        >>> with replacing_folder(folder) as temporary:
+        ...     _ = (temporary / "a.txt").write_text("whole or not at all")
+        >>> [file.name for file in folder.iterdir()]
+        ['a.txt']
     """
     scratch, replaced = _scratch(path), _scratch(path, ".replaced")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -45,13 +62,26 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes `content` to `path` as JSON, whole or not at all."""
+    """Writes `content` to `path` as JSON, whole or not at all.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "a.json"
+        >>> write_json(file, {"loss": float("nan"), "step": 3})
+        >>> json.loads(file.read_text())
+        {'loss': nan, 'step': 3}
+    """
     with replacing(path) as scratch:
         scratch.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings by their dotted names, in order; empty mappings are left out."""
+    """The leaves of nested mappings by their dotted names, in order; empty mappings are left out.
+
+    Examples:
+        >>> flatten({"loss": {"temperature": 0.1}, "name": "run"})
+        {'loss.temperature': 0.1, 'name': 'run'}
+    """
     leaves = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -65,6 +95,10 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that the disk, or the user's quota, is full.
 
     Libraries that write through compiled code pass on the system's text but not its error number.
+
+    Examples:
+        >>> is_disk_full(OSError(28, "No space left on device"))
+        True
     """
     seen = set()
     while error is not None and id(error) not in seen:

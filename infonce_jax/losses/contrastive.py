@@ -97,7 +97,7 @@ def nt_xent(
 
     and an example's loss is the mean over its two views.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> z = jnp.ones((8, 4))
         >>> bool(abs(nt_xent(z, z, temperature=0.5) - jnp.log(15)) < 1e-6)
@@ -332,7 +332,7 @@ def sup_con(
     batch, stack them along the first axis and repeat the labels. Under `axis_name` the sums over a
     class gather the rows of all devices, with "ring" too.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> z = jax.random.normal(jax.random.key(0), (4, 16))
         >>> two_views, labels = jnp.concatenate([z, z + 1]), jnp.tile(jnp.arange(4), 2)
@@ -443,7 +443,7 @@ def moco(
     differentiable. `make_queue` and `enqueue` keep a queue. Under `axis_name` each device holds its
     own batch, and its own part of the queue or, replicated, all of it; see `negatives` of `infonce`.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> query, key, queue = jnp.eye(3, 8), jnp.eye(3, 8), jnp.eye(8)[3:]
         >>> bool(jnp.allclose(moco(query, key, queue, temperature=1.0), jnp.log1p(5 / jnp.e)))
@@ -500,7 +500,7 @@ def siglip(
 
         ℓ_i = Σ_j log(1 + exp(-y_ij s_ij)).
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> z = jnp.eye(4)
         >>> loss = siglip(z, z, logit_scale=1.0, logit_bias=0.0)

@@ -113,7 +113,7 @@ def infonce(
 
     The module `infonce_jax.losses` describes the options that all objectives share.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> z = jax.random.normal(jax.random.key(0), (256, 64))
         >>> loss = infonce(z, jnp.roll(z, 1, axis=0), temperature=0.5)
@@ -210,7 +210,7 @@ def infonce_terms(
     Takes what `infonce` takes. For cosines, alignment lies in [-1, 1], and Φ, if nothing is
     excluded, in [-1/τ, 1/τ]; the paper's population loss is `uniformity - alignment / temperature`.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> z = jax.random.normal(jax.random.key(0), (256, 64))
         >>> terms = infonce_terms(z, z, temperature=0.5)
@@ -434,7 +434,7 @@ def clip(
     zero gradient. For the other options of `infonce`, such as mined `negatives`, call that with
     `temperature=1 / logit_scale`.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> z = jax.random.normal(jax.random.key(0), (64, 16))
         >>> scaled = clip(z, z, logit_scale=10.0)

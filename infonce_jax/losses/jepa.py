@@ -81,7 +81,7 @@ def lejepa(
     with `view_prediction` and `sigreg`. The published form with λ is 1 - λ times the additive one
     with λ / (1 - λ).
 
-    Example:
+    Examples:
         >>> import jax
         >>> views = jax.random.normal(jax.random.key(0), (2, 256, 16))
         >>> loss = lejepa(views, key=jax.random.key(1), n_directions=64)

@@ -34,7 +34,7 @@ def effective_rank(
     beforehand where it is not to count as a dimension. From 1, for rows on one line, to
     min(batch, dim); 0 for rows of zeros.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> float(effective_rank(jnp.eye(3)).round(4))
         3.0

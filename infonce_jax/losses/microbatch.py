@@ -27,7 +27,7 @@ def microbatched(encode: Callable[..., Any], size: int) -> Callable[..., Any]:
     Not exact where examples meet inside of the encoder: batch normalisation in training mode takes
     the statistics of the micro-batch instead of the batch's.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> from infonce_jax import infonce
         >>> encode = microbatched(lambda w, x: jnp.tanh(x @ w), 16)

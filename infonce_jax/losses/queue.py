@@ -69,7 +69,7 @@ def enqueue(
     Pure: it returns a new queue, which belongs in the state of training. The batch need not divide
     the queue's size.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> queue = make_queue(jax.random.key(0), size=6, dim=2)
         >>> queue = enqueue(queue, jnp.ones((4, 2)))
@@ -133,7 +133,7 @@ def ids_of(
     `jax.jit` cuts 64-bit integers to 32 bits as they enter, before any loss sees them: rank hashes
     by this function outside of it, or pass them as two columns of 32 bits.
 
-    Example:
+    Examples:
         >>> ids_of(["cat", "dog", "cat"]).tolist()
         [0, 1, 0]
         >>> ids_of([7, -1, 7, -1], unknown=-1).tolist()

@@ -42,7 +42,7 @@ def gaussian_entropy(
     ρ, so that it stays finite and differentiable where the batch is smaller than the dimension.
     Variances below the resolution of the dtype are held at it.
 
-    Example:
+    Examples:
         >>> import jax
         >>> z = jax.random.normal(jax.random.key(0), (4096, 8))
         >>> bool(abs(gaussian_entropy(z) - 8 * 1.4189385) < 0.05)

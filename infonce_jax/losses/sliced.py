@@ -85,7 +85,7 @@ def sigreg(
     | unbiased, Gaussian rows | 0.0000 | 0.0000 | 0.0000 |
     | unbiased, Laplace rows | 0.0020 | 0.0020 | 0.0020 |
 
-    Example:
+    Examples:
         >>> import jax
         >>> z = jax.random.normal(jax.random.key(0), (512, 16))
         >>> gaussian = sigreg(z, key=jax.random.key(1), n_directions=64)

@@ -43,7 +43,7 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
     Axes over `seeds` and over the scalars that may be lists become lists within each run.
 
-    Example:
+    Examples:
         >>> grid({"encoder.embedding_dim": (8, 32), "loss.temperature": (0.1, 0.5)})
         [{'encoder.embedding_dim': 8, 'loss.temperature': (0.1, 0.5)}, \
 {'encoder.embedding_dim': 32, 'loss.temperature': (0.1, 0.5)}]

@@ -37,6 +37,12 @@ def feature_correlation(
     For views X, Y that are independent given X0, Corr(g(X), g(Y)) = Var(E[g(X)|X0]) / Var(g(X)) ≤ η₂
     for every g. The standard error is the delta method's.
 
+    Examples:
+        >>> x0, *noise = np.random.default_rng(0).standard_normal((3, 5000))
+        >>> found = theory.mildness.feature_correlation(x0 + 0.5 * noise[0], x0 + 0.5 * noise[1])
+        >>> [round(float(value), 2) for value in found]
+        [0.8, 0.01, 0.79]
+
     Args:
         view1: g of one view of each sample.
         view2: g of the other view, in the same order.
@@ -72,6 +78,12 @@ def estimate(
     half of the pairs and judged on the other, and the other way round: any feature's correlation is
     at most η₂, so apart from sampling error the estimate errs downwards only. It can see no more than
     the columns show; for images pass representations, not pixels.
+
+    Examples:
+        >>> x0, *noise = np.random.default_rng(0).standard_normal((3, 4000, 4))
+        >>> found = theory.mildness.estimate(x0 + 0.5 * noise[0], x0 + 0.5 * noise[1])
+        >>> bool(found.lower < theory.mildness.gaussian_noise(0.5))
+        True
 
     Args:
         view1: one view of each of n samples, a row each: data, or representations of them.

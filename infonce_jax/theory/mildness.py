@@ -30,6 +30,10 @@ _MOST_NODES = 3000
 def gaussian_noise(strength: float) -> float:
     """η₂ = 1/(1 + s²) for X = X0 + s·ε, X0 and ε standard normal; attained by linear features.
 
+    Examples:
+        >>> theory.mildness.gaussian_noise(0.5)
+        0.8
+
     Args:
         strength: s ≥ 0, in standard deviations of X0.
 
@@ -49,6 +53,10 @@ def erasure(strength: float) -> float:
     An erasure must be recognisable. Setting to zero is, where X0 = 0 has probability 0; where it has
     not, see `bernoulli_erasure`.
 
+    Examples:
+        >>> theory.mildness.erasure(0.25)
+        0.75
+
     Args:
         strength: probability p of an erasure.
 
@@ -66,6 +74,10 @@ def bernoulli_flip(probability: float, strength: float) -> float:
     """η₂ of a bit with P(X0 = 1) = q, flipped with probability p.
 
         η₂ = q(1-q)(1-2p)² / (r(1-r)),   r = P(X = 1) = q(1-p) + (1-q)p
+
+    Examples:
+        >>> round(theory.mildness.bernoulli_flip(0.5, 0.1), 4)
+        0.64
 
     Args:
         probability: q in (0, 1).
@@ -88,6 +100,10 @@ def bernoulli_erasure(probability: float, strength: float) -> float:
 
     Below 1 - p, because an erased bit looks like a 0.
 
+    Examples:
+        >>> round(theory.mildness.bernoulli_erasure(0.1, 0.2), 4)
+        0.7826
+
     Args:
         probability: q in (0, 1).
         strength: p in [0, 1].
@@ -109,6 +125,10 @@ def bernoulli_addition(probability: float, strength: float) -> float:
     It is `bernoulli_erasure` with the two values exchanged. For a vector of independent bits take
     `tensorised` of the bits' values: the most frequent bit decides.
 
+    Examples:
+        >>> round(theory.mildness.bernoulli_addition(0.05, 0.001), 4)
+        0.9804
+
     Args:
         probability: q in (0, 1).
         strength: p in [0, 1].
@@ -126,6 +146,10 @@ def bernoulli_addition(probability: float, strength: float) -> float:
 
 def gaussian_mixing(kept: float) -> float:
     """η₂ = A² for X = A X0 + √(1-A²) ε, X0 and ε standard normal.
+
+    Examples:
+        >>> round(theory.mildness.gaussian_mixing(0.6), 4)
+        0.36
 
     Args:
         kept: A in [0, 1].
@@ -149,6 +173,10 @@ def laplace_mixing(kept: float, scale: float = 1.0) -> float:
     √(1-A²) into √(1-A²+s²), exactly. Coordinates that are then set to zero with probability p are
     recognised as erased, and η₂ is (1-p) times the value before, exactly. A random factor for the
     whole row makes coordinates dependent. It can only lower η₂; the exact value is not known.
+
+    Examples:
+        >>> round(theory.mildness.laplace_mixing(0.6), 4)
+        0.6412
 
     Args:
         kept: A in [0, 1].
@@ -180,6 +208,11 @@ def mixture_component(
     For means on a line it comes from quadrature along it. For others the line through two means gives a
     lower bound, which is returned where it is 1 to within 1e-6.
 
+    Examples:
+        >>> means = np.array([[-1.0, 0.0], [1.0, 0.0]])
+        >>> round(theory.mildness.mixture_component(means), 4)
+        0.5504
+
     Args:
         means: one row per component.
         scale: standard deviation within a component, positive.
@@ -209,6 +242,10 @@ def bernoulli_noise(probability: float, strength: float) -> float:
     """η₂ of a bit with P(X0 = 1) = q under Gaussian noise, X = X0 + s·ε.
 
     The bit has one feature up to scale, so η₂ = Var P(X0 = 1 | X) / (q(1-q)), by the trapezoidal rule.
+
+    Examples:
+        >>> round(theory.mildness.bernoulli_noise(0.1, 0.5), 4)
+        0.4113
 
     Args:
         probability: q in (0, 1).
@@ -247,6 +284,10 @@ def sphere_noise(dim: int, strength: float) -> float:
     coordinates, whose conditional expectation given ‖X‖ = r is A_D(κ) times the direction of X with
     κ = √D r/s²; hence η₂ = E A_D(κ)², an integral over the law of ‖X‖.
 
+    Examples:
+        >>> round(theory.mildness.sphere_noise(64, 0.5), 4)
+        0.8018
+
     Args:
         dim: dimension D ≥ 2 of the data.
         strength: s ≥ 0.
@@ -279,6 +320,10 @@ def sphere_noise(dim: int, strength: float) -> float:
 def tensorised(*values: float) -> float:
     """η₂ of independent coordinates with independent channels: the largest of theirs.
 
+    Examples:
+        >>> theory.mildness.tensorised(0.3, 0.8, 0.5)
+        0.8
+
     Args:
         *values: η₂ of each coordinate.
 
@@ -302,6 +347,11 @@ def finite(joint: Float[np.ndarray, "samples views"]) -> float:
     """η₂ of a pair with finitely many values.
 
     It is the square of the second singular value of P(x0, x) / √(P(x0) P(x)).
+
+    Examples:
+        >>> joint = np.array([[0.4, 0.1], [0.1, 0.4]])  # a fair bit, flipped with probability 0.2
+        >>> round(theory.mildness.finite(joint), 4)
+        0.36
 
     Args:
         joint: joint probabilities, rows X0 and columns X; need not sum to 1.
@@ -342,6 +392,11 @@ def additive_noise(
     continuous spectrum up to exp(-λ²s²/4), and features that live ever further out come as near to
     that as they like: η₂ is at least exp(-λ²s²/4) though no feature attains it, and a grid, which
     ends somewhere, would not show it. Tails that are heavier than exponential have η₂ = 1.
+
+    Examples:
+        >>> normal = lambda x: -(x**2) / 2 - np.log(2 * np.pi) / 2
+        >>> round(theory.mildness.additive_noise(normal, 0.5, support=(-12, 12)), 4)
+        0.8
 
     Args:
         log_density: log of the density of X0, up to a constant, at an array of points.
@@ -402,6 +457,10 @@ def laplace_noise(strength: float) -> float:
     exp(-s²/2) for s up to about 1.2, approached by features far out in the tails and attained by
     none; an eigenvalue beyond. It is above the 1/(1+s²) of linear features.
 
+    Examples:
+        >>> round(theory.mildness.laplace_noise(0.5), 4)
+        0.8825
+
     Args:
         strength: s ≥ 0, in standard deviations of X0.
 
@@ -433,6 +492,11 @@ def mixture_noise(means: Float[np.ndarray, "components dim"], strength: float) -
     the larger of 1/(1+s²) and that of the one-dimensional mixture along the line. For more components
     the mixture along each line through two means gives a lower bound; where that is 1 to within 1e-6,
     because the components can be told apart, it is returned.
+
+    Examples:
+        >>> means = np.array([[-3.0, 0.0], [3.0, 0.0]])
+        >>> round(theory.mildness.mixture_noise(means, 0.5), 4)
+        0.995
 
     Args:
         means: one row per component.
@@ -478,6 +542,10 @@ def synthetic(
     channels "gaussian_noise", "mixing" and "identity" both are exact: noises add, and an erasure
     multiplies by 1 - p. In all other cases the value is that of the channel alone: what follows a
     channel can only lower η₂, so it is an upper bound.
+
+    Examples:
+        >>> round(theory.mildness.synthetic("gaussian", "gaussian_noise", 0.5, dim=64), 4)
+        0.8
 
     Args:
         source: "laplace", "gaussian", "sphere", "mixture" or "binary".

@@ -42,6 +42,10 @@ def log_density(dim: int, t: _FLOAT) -> _RESULT:
 
         f(t) = Γ(d/2) / (√π Γ((d-1)/2)) · (1-t²)^((d-3)/2)
 
+    Examples:
+        >>> round(float(theory.sphere.log_density(3, 0.2)), 4)  # uniform on [-1, 1] in three dimensions
+        -0.6931
+
     Args:
         dim: dimension d ≥ 2.
         t: where; -inf outside [-1, 1].
@@ -68,6 +72,10 @@ def log_density(dim: int, t: _FLOAT) -> _RESULT:
 def cdf(dim: int, t: _FLOAT) -> _RESULT:
     """P(U₁ ≤ t) for a coordinate of a uniform direction, or for a cosine of two of them.
 
+    Examples:
+        >>> float(theory.sphere.cdf(16, 0.0))
+        0.5
+
     Args:
         dim: dimension d ≥ 2.
         t: where; 0 below -1 and 1 above 1.
@@ -92,6 +100,10 @@ def cdf(dim: int, t: _FLOAT) -> _RESULT:
 
 def quantile(dim: int, probability: _FLOAT) -> _RESULT:
     """The t at which P(U₁ ≤ t) is `probability`.
+
+    Examples:
+        >>> round(float(theory.sphere.quantile(64, 0.975)), 4)
+        0.2441
 
     Args:
         dim: dimension d ≥ 2.
@@ -119,6 +131,10 @@ def quantile(dim: int, probability: _FLOAT) -> _RESULT:
 def moment(dim: int, order: int) -> float:
     """E U₁^order: 0 for odd orders, 1·3···(2k-1) / (d (d+2)···(d+2k-2)) for order 2k.
 
+    Examples:
+        >>> theory.sphere.moment(64, 2) * 64
+        1.0
+
     Args:
         dim: dimension d ≥ 2.
         order: an integer ≥ 0.
@@ -140,6 +156,10 @@ def moment(dim: int, order: int) -> float:
 def excess_kurtosis(dim: int) -> float:
     """Excess kurtosis -6/(d+2) of a coordinate of a uniform direction in dimension d ≥ 2.
 
+    Examples:
+        >>> theory.sphere.excess_kurtosis(4)
+        -1.0
+
     Args:
         dim: dimension d ≥ 2.
     """
@@ -153,6 +173,10 @@ def distance_to_normal(dim: int) -> NormalDistance:
     The log-ratio of the densities has the derivative x (3-x²)/(d-x²): it rises up to √3 and falls
     from there, so the densities cross once on each side of √3 and both distances are taken between
     these two points. For large d they are 0.350/d and 0.138/d, up to a relative O(1/d).
+
+    Examples:
+        >>> round(theory.sphere.distance_to_normal(64).total_variation, 4)
+        0.0056
 
     Args:
         dim: dimension d ≥ 2.
@@ -204,6 +228,10 @@ def coordinates_total_variation(dim: int, count: int) -> float:
     Beta(k/2, (d-k)/2) variable, and χ² with k degrees of freedom. The log-ratio of the densities rises
     up to k + 2 and falls from there.
 
+    Examples:
+        >>> round(theory.sphere.coordinates_total_variation(128, 2), 4)
+        0.0049
+
     Args:
         dim: dimension d ≥ 2.
         count: number k of coordinates, from 1 to d - 1.
@@ -242,6 +270,10 @@ def coordinates_total_variation(dim: int, count: int) -> float:
 def diaconis_freedman_bound(dim: int, count: int) -> float:
     """2(k+3)/(d-k-3), a bound on `coordinates_total_variation`.
 
+    Examples:
+        >>> round(theory.sphere.diaconis_freedman_bound(128, 2), 4)
+        0.0813
+
     Args:
         dim: dimension d ≥ 2.
         count: number k of coordinates, from 1 to d - 4.
@@ -268,6 +300,10 @@ def anderson_darling_excess(dim: int) -> float:
 
     with F_d the distribution function of √d·U₁, and Φ, φ those of N(0, 1). √Δ is a distance between
     the two laws, as total variation is, and like it falls as 1/d.
+
+    Examples:
+        >>> round(1000 * theory.sphere.anderson_darling_excess(8), 2)  # added to 0.384 by 1,000 rows
+        1.14
 
     Args:
         dim: dimension d ≥ 2.
@@ -306,6 +342,10 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
     for d → ∞. The kurtosis of a sample of this light-tailed law varies less than the normal's, so
     that limit asks for a third too many rows at d = 16.) Both sizes grow as d²; with fewer draws a
     uniform direction passes for Gaussian.
+
+    Examples:
+        >>> round(theory.sphere.detectable_sample_size(16))
+        1668
 
     Args:
         dim: dimension d ≥ 2.
@@ -360,6 +400,10 @@ def norm_cv(spectrum: Float[np.ndarray, "dim"] | int) -> float:
         E‖z‖ = (1/(2√π)) ∫ (1 - Π (1 + 2 λ_i t)^(-1/2)) t^(-3/2) dt,
 
     and E‖z‖² = Σ λ_i. With the participation ratio PR = (Σλ)²/Σλ², CV → 1/√(2·PR) for PR ≫ 1.
+
+    Examples:
+        >>> round(theory.sphere.norm_cv(128), 4), round(1 / (2 * 128) ** 0.5, 4)
+        (0.0626, 0.0625)
 
     Args:
         spectrum: eigenvalues of the covariance, not negative and not all 0; or the dimension d of

@@ -20,6 +20,10 @@ def surrogate(
     E_v exp(α u·v) has the closed form exp(F(‖κe + αu‖) - F(κ)), with e the mean direction and
     F(x) = Φ_σ(x), so Φ(μ) is one integral over the cosine of u with e.
 
+    Examples:
+        >>> float(theory.stationary.surrogate(64, 5.0, 1.0, 0.0) - theory.phi_sigma(64, 5.0)) < 1e-6
+        True
+
     Args:
         dim: dimension d ≥ 2.
         alpha: inverse temperature α > 0.
@@ -61,6 +65,10 @@ def critical_weight(dim: int, alpha: float) -> float:
     Near uniform Φ rises by d r (1 - r/2)‖m‖² along the von Mises-Fisher family. Below this weight
     another, lower minimum may exist away from uniform; see `minimising_kappa`.
 
+    Examples:
+        >>> round(theory.stationary.critical_weight(64, 5.0), 3)
+        4.778
+
     Args:
         dim: dimension d ≥ 2.
         alpha: inverse temperature α > 0.
@@ -81,6 +89,10 @@ def minimising_kappa(dim: int, alpha: float, weight: float) -> float:
 
     As κ grows the law becomes a point, with the value α - q. `inf` is returned where no finite κ up to
     1e4 (d + α) gives less.
+
+    Examples:
+        >>> theory.stationary.minimising_kappa(64, 5.0, 1.0)  # below the critical weight: uniform
+        0.0
 
     Args:
         dim: dimension d ≥ 2.
