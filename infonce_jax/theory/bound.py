@@ -48,7 +48,7 @@ def batch_alignment_bound(
     batch_resultant: Num[ArrayLike, "*#shape"] | float,
     alignment: Num[ArrayLike, "*#shape"] | float,
     batch: int,
-) -> Float[Array, "*shape"]:
+) -> Float[ArrayLike, "*shape"] | float:
     """`alignment_bound` from one batch of pairs, without the bias of its mean.
 
     The mean of the 2N directions of N independent pairs has
