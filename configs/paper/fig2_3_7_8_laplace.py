@@ -3,9 +3,9 @@
     python launch.py --config=configs/paper/fig2_3_7_8_laplace.py --workdir=runs/paper/laplace
     python -m experiments.paper
 
-After appendix E.1, whose grid it is: a linear encoder of Laplace(0, 1) data in 1,024 coordinates to 32 to
-256 dimensions, batches of 8 to 128, views and optimiser as in configs/paper/table1_synthetic.py, τ = 0.1.
-28 runs of 600 steps and one seed. With --config.scale=full 150 epochs and three seeds.
+After appendix E.1, whose grid it is: a linear encoder of Laplace(0, 1) data in 1,024 coordinates to 32
+to 256 dimensions, batches of 8 to 128, views and optimiser as in configs/paper/table1_synthetic.py,
+τ = 0.1. 28 runs of 600 steps and one seed. With --config.scale=full 150 epochs and three seeds.
 
 No numbers are printed beside the paper's figures. Expect CV 0.15 to 0.06, mostly without training.
 """

@@ -10,10 +10,10 @@ Mixture: 25 components in 1,024 coordinates, d = 256, and a pair is two draws of
 1,024 bits, d = 256, and every zero becomes a one with probability 0.001. Adam at 1e-3, PyTorch's initial
 weights, the loss in one direction.
 
-Not stated there, and chosen: d = 128 and batch 128 for Laplace; means with a standard deviation of 0.1 in
-each coordinate for the mixture (configs/paper/search_mixture.py tries others); clustered rows, 50 patterns
-with a lognormal number of ones and 3 % of the bits flipped (configs/paper/search_binary.py tries others);
-batch 256 and τ = 0.1 for both.
+Not stated there, and chosen: d = 128 and batch 128 for Laplace; means with a standard deviation of 0.1
+in each coordinate for the mixture (configs/paper/search_mixture.py tries others); clustered rows, 50
+patterns with a lognormal number of ones and 3 % of the bits flipped (configs/paper/search_binary.py
+tries others); batch 256 and τ = 0.1 for both.
 """
 
 from infonce_jax.config import default_config
