@@ -90,6 +90,8 @@ def default_config() -> config_dict.ConfigDict:
     d.test_size = 10_000
     # Draw new rows at every step instead of going through train_size fixed ones.
     d.fresh = False
+    # Of the Laplace source; its variance is twice the square, 1 by default.
+    d.laplace_scale = 0.5**0.5
     d.mixture_components = 10
     d.mixture_separation = 3.0
     # Expected number of ones in a row of the binary source.
@@ -99,6 +101,8 @@ def default_config() -> config_dict.ConfigDict:
     # the mean), exponential, or lognormal with this standard deviation of the logarithm.
     d.binary_counts = "bernoulli"
     d.binary_counts_log_std = 1.0
+    # Exponent of the bits' unequal frequencies, i^-skew for bit i; 0 for equal ones.
+    d.binary_skew = 0.0
     # Clustered binary rows: this many prototypes, drawn once by the law above, each row one of them with
     # every bit flipped with probability binary_flips. 0 for rows that are independent of each other.
     d.binary_prototypes = 0

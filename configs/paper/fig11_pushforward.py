@@ -1,36 +1,31 @@
 """The paper's Figure 11: does the likelihood of Laplace data push forward to their representations?
 
     python launch.py --config=configs/paper/fig11_pushforward.py --workdir=runs/paper/pushforward
-    python -m experiments.paper
+    python -m experiments.paper --only pushforward
 
-The inputs' log-likelihood is known, their representations are nearly Gaussian and so have one too. A
-linear encoder at five strengths of the noise, three seeds each, in one program: half a minute on 2 CPU
-cores. The figure correlates the two log-likelihoods over sets of rows, trained and untrained.
+The inputs' log-likelihood is known, their representations are nearly Gaussian and so have one too.
+After appendix E.1: a linear encoder of Laplace(0, 1) data in 1,024 coordinates, A = 0.2, 0.5 and 0.8
+side by side, views and optimiser as in configs/paper/table1_synthetic.py. Not stated, and chosen: d = 128,
+batch 128. 600 steps, two seeds. With --config.scale=full 150 epochs and three seeds.
 
-The paper states neither dimensions nor the size of a set. Chosen here: 256 inputs to 128 dimensions as
-in Table 1, sets of ten test rows; the Gaussian is fitted on other rows than it is used on.
+The paper gives Pearson correlations of 0.86 to 0.87.
 """
 
-from infonce_jax.config import default_config
+from configs.paper.fig2_3_7_8_laplace import get_config as laplace
 
 
 def get_config():
-    config = default_config()
+    config = laplace()
     config.name = "pushforward"
-    config.seeds = (0, 1, 2)
-    config.data.source = "laplace"
-    config.data.dim = 256
-    config.data.test_size = 10_000
-    config.data.fresh = True
-    config.encoder.name = "linear"
+    config.seeds = (0, 1)
+    config.channel.strength = (0.2, 0.5, 0.8)
     config.encoder.embedding_dim = 128
-    config.channel.strength = (0.1, 0.25, 0.5, 1.0, 2.0)
-    config.loss.temperature = 0.07
-    config.optimizer.learning_rate = 3e-3
     config.train.batch_size = 128
-    config.train.steps = 400
-    config.log.every_steps = 100
-    config.checkpoint.every_steps = 400
     config.evaluate.sample_sizes = (1000,)
     config.report.title = "Pushforward"
     return config
+
+
+def sweep(config):
+    full = {"seeds": (0, 1, 2), "train.steps": 0, "train.epochs": 150.0}
+    return {"pushforward": full if config.scale == "full" else {}}

@@ -1,8 +1,8 @@
 """Synthetic sources: laws of the sample X0 from which any number of rows can be drawn.
 
 Each is `source(key, n, dim) -> (x [n, dim], labels [n] | None)` with independent rows; parameters
-of the law are keyword arguments. All but the binary source have mean zero and, up to the mixture's
-means, unit variance per coordinate, so that a channel's strength means the same everywhere.
+of the law are keyword arguments. By default all but the binary source have mean zero and, up to the
+mixture's means, unit variance per coordinate, so that a channel's strength means the same everywhere.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,18 @@ from infonce_jax.data.spec import Dataset, DataSpec
 # Laws of the number of ones in a binary row.
 BINARY_COUNTS = ("bernoulli", "fixed", "uniform", "exponential", "lognormal")
 
+# Of the Laplace law with variance 1.
+UNIT_LAPLACE = 0.5**0.5
+
 Sample = tuple[Float[Array, "n dim"], Int[Array, "n"] | None]
 
 
-def laplace(key: Key[Array, ""], n: int, dim: int) -> Sample:
-    """Independent Laplace coordinates of unit variance, density exp(-√2 |x|) / √2.
+def laplace(key: Key[Array, ""], n: int, dim: int, *, scale: float = UNIT_LAPLACE) -> Sample:
+    """Independent Laplace coordinates, of density exp(-|x| / scale) / (2 scale) and variance 2 scale².
 
-    Laplace(0, 1), of density exp(-|x|) / 2 and variance 2, is √2 times as large.
+    By default the variance is 1; Laplace(0, 1) has scale 1 and variance 2.
     """
-    return draws.laplace(key, (n, dim)) / jnp.sqrt(2.0), None
+    return scale * draws.laplace(key, (n, dim)), None
 
 
 def gaussian(key: Key[Array, ""], n: int, dim: int) -> Sample:
@@ -77,6 +80,7 @@ def binary(
     active: float,
     counts: str = "bernoulli",
     log_std: float = 1.0,
+    skew: float = 0.0,
     prototypes: int = 0,
     flips: float = 0.0,
     law_key: Key[Array, ""] | None = None,
@@ -94,6 +98,9 @@ def binary(
             a variable of this law and of mean `active`, on [0, 2·active] for the uniform one, rounded
             up or down at random so that its mean stays, and at most `dim`.
         log_std: standard deviation of the logarithm, for "lognormal".
+        skew: exponent s of unequal frequencies: bit i = 1, 2, … is chosen with weight i^-s. With
+            "bernoulli" its probability is proportional to that, and at most 1; otherwise the K bits are
+            drawn one after the other with these weights, without replacement.
         prototypes: number of prototypes for clustered rows; 0 for independent rows. Prototypes are
             drawn once, from `law_key`, by the law above. A row is one of them, each equally likely,
             with every bit flipped with probability `flips`; its label is the prototype.
@@ -101,8 +108,8 @@ def binary(
         law_key: of the prototypes.
     """
     if not prototypes:
-        return _binary_rows(key, n, dim, active, counts, log_std), None
-    centres = _binary_rows(law_key, prototypes, dim, active, counts, log_std)
+        return _binary_rows(key, n, dim, active, counts, log_std, skew), None
+    centres = _binary_rows(law_key, prototypes, dim, active, counts, log_std, skew)
     label_key, flip_key = jax.random.split(key)
     labels = jax.random.randint(label_key, (n,), 0, prototypes)
     rows = centres[labels]
@@ -110,10 +117,11 @@ def binary(
 
 
 def _binary_rows(
-    key: Key[Array, ""], n: int, dim: int, active: float, counts: str, log_std: float
+    key: Key[Array, ""], n: int, dim: int, active: float, counts: str, log_std: float, skew: float
 ) -> Float[Array, "n dim"]:
     if counts == "bernoulli":
-        return draws.bernoulli(key, active / dim, (n, dim)).astype(jnp.float32)
+        probability = _bit_probabilities(dim, active, skew)
+        return draws.bernoulli(key, probability, (n, dim)).astype(jnp.float32)
     mean_key, round_key, place_key = jax.random.split(key, 3)
     if counts == "fixed":
         real = jnp.full(n, active, jnp.float32)
@@ -125,9 +133,27 @@ def _binary_rows(
         real = active * jnp.exp(log_std * draws.normal(mean_key, (n,)) - log_std**2 / 2)
     whole = jnp.floor(real)
     number = whole + (draws.uniform(round_key, (n,)) < real - whole)
-    order = jnp.argsort(draws.bits(place_key, (n, dim)), axis=1)
+    if skew:
+        # The largest of independent Gumbel variables shifted by the weights' logarithms.
+        gumbel = -jnp.log(-jnp.log(draws.uniform(place_key, (n, dim))))
+        order = jnp.argsort(skew * jnp.log(jnp.arange(1, dim + 1)) - gumbel, axis=1)
+    else:
+        order = jnp.argsort(draws.bits(place_key, (n, dim)), axis=1)
     first = (jnp.arange(dim) < number[:, None]).astype(jnp.float32)
     return jnp.zeros((n, dim)).at[jnp.arange(n)[:, None], order].set(first)
+
+
+def _bit_probabilities(dim: int, active: float, skew: float) -> float | Float[np.ndarray, " dim"]:
+    """Probabilities proportional to i^-skew and at most 1, whose sum is `active`."""
+    if not skew:
+        return active / dim
+    weights = np.arange(1, dim + 1, dtype=np.float64) ** -skew
+    ones = 0
+    # Bits that would exceed 1 become certain, and the others share what is left.
+    while ones < active and (active - ones) * weights[ones] / weights[ones:].sum() > 1:
+        ones += 1
+    rest = (active - ones) * weights[ones:] / weights[ones:].sum()
+    return np.concatenate([np.ones(ones), rest]).astype(np.float32)
 
 
 SOURCES: dict[str, Callable] = {
@@ -158,6 +184,10 @@ def describe_synthetic(d: config_dict.ConfigDict) -> DataSpec:
             raise ValueError(f"config.data.{name} is {d[name]}; it must be at least 1.")
     if d.source == "binary":
         _check_binary(d)
+    if d.source == "laplace" and not (np.isfinite(d.laplace_scale) and d.laplace_scale > 0):
+        raise ValueError(
+            f"config.data.laplace_scale is {d.laplace_scale}; it must be positive and finite."
+        )
     if d.source == "mixture" and d.mixture_components < 1:
         raise ValueError(
             f"config.data.mixture_components is {d.mixture_components}; it must be at least 1."
@@ -176,10 +206,12 @@ def make_law(d: config_dict.ConfigDict) -> Callable:
             "active": d.binary_active,
             "counts": d.binary_counts,
             "log_std": d.binary_counts_log_std,
+            "skew": d.binary_skew,
             "prototypes": d.binary_prototypes,
             "flips": d.binary_flips,
             "law_key": _data_keys(d).law,
         },
+        "laplace": {"scale": d.laplace_scale},
         "mixture": {
             "components": d.mixture_components,
             "separation": d.mixture_separation,
@@ -197,13 +229,17 @@ def law_parameters(config: config_dict.ConfigDict) -> dict[str, float | np.ndarr
     """The parameters of a synthetic source's law, beside its name and dimension.
 
     Returns:
-        "probability" of a one for the binary source with independent bits, the component "means"
-        [components, dim] for the mixture, nothing for the others.
+        "probability" of a one for the binary source with independent bits of equal frequency, the
+        component "means" [components, dim] for the mixture, the "scale" of the Laplace law, nothing for
+        the others.
     """
     d = config.data
-    # Configurations of older runs lack what describes other laws of the bits.
+    # Configurations of older runs lack some of these fields.
+    if d.source == "laplace":
+        return {"scale": d.get("laplace_scale", UNIT_LAPLACE)}
     has_independent_bits = d.get("binary_counts", "bernoulli") == "bernoulli"
-    if d.source == "binary" and has_independent_bits and not d.get("binary_prototypes", 0):
+    is_uneven = d.get("binary_prototypes", 0) or d.get("binary_skew", 0)
+    if d.source == "binary" and has_independent_bits and not is_uneven:
         return {"probability": d.binary_active / d.dim}
     if d.source == "mixture":
         means = mixture_means(_data_keys(d).law, d.mixture_components, d.dim, d.mixture_separation)
@@ -243,6 +279,11 @@ def _check_binary(d: config_dict.ConfigDict) -> None:
         raise ValueError(
             f"config.data.binary_counts_log_std is {d.binary_counts_log_std}; it is a standard "
             "deviation, at least 0."
+        )
+    if not (np.isfinite(d.binary_skew) and d.binary_skew >= 0):
+        raise ValueError(
+            f"config.data.binary_skew is {d.binary_skew}; it is the exponent of the bits' frequencies, "
+            "at least 0, and 0 for equal ones."
         )
     if d.binary_prototypes < 0:
         raise ValueError(

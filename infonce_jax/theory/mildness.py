@@ -533,6 +533,7 @@ def synthetic(
     dim: int,
     probability: float | None = None,
     means: Float[np.ndarray, "components dim"] | None = None,
+    scale: float = 0.5**0.5,
     noise_std: float = 0.0,
     erasure_prob: float = 0.0,
 ) -> float | None:
@@ -555,6 +556,7 @@ def synthetic(
         dim: number of coordinates.
         probability: of a one, for the binary source.
         means: of the components, for the mixture.
+        scale: of the Laplace law; by default its variance is 1.
         noise_std: standard deviation of Gaussian noise after the channel.
         erasure_prob: probability that a coordinate is set to zero after that.
 
@@ -577,8 +579,10 @@ def synthetic(
             kept, variance = strength, variance + (1 - strength) * (1 + strength)
         if kept == 0:
             return 0.0
-        of_noise = gaussian_noise if source == "gaussian" else laplace_noise
-        return (1 - erasure_prob) * of_noise(float(np.sqrt(variance)) / kept)
+        noise = float(np.sqrt(variance)) / kept
+        if source == "gaussian":
+            return (1 - erasure_prob) * gaussian_noise(noise)
+        return (1 - erasure_prob) * laplace_noise(noise / (np.sqrt(2) * scale))
     if channel == "identity":
         return 1.0
     if channel == "same_component":

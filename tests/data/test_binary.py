@@ -61,6 +61,25 @@ def test_fixed_counts_are_exact(binary_config):
     assert set(number) == {5.0, 6.0} and np.mean(number == 6) == pytest.approx(0.25, abs=0.02)
 
 
+def test_unequal_frequencies_keep_the_mean_and_fall_by_the_power(binary_config):
+    binary_config.data.binary_skew = 1.0
+    weights = 1 / np.arange(1, 65)
+    frequencies = draw(binary_config)[0].mean(axis=0)
+    # The first bits would exceed 1, so they are certain; the others share the rest.
+    certain = int((frequencies == 1).sum())
+    want = (5 - certain) * weights[certain:] / weights[certain:].sum()
+    assert certain == 1 and want.max() < 1
+    np.testing.assert_allclose(frequencies[certain:], want, atol=5 * np.sqrt(0.25 / N))
+    assert data.law_parameters(binary_config) == {}
+    binary_config.data.binary_counts = "fixed"
+    binary_config.data.binary_active = 1.0
+    rows = draw(binary_config)[0]
+    assert (rows.sum(axis=1) == 1).all()
+    np.testing.assert_allclose(
+        rows.mean(axis=0), weights / weights.sum(), atol=5 * np.sqrt(0.25 / N)
+    )
+
+
 def test_rows_flip_the_bits_of_prototypes_that_do_not_change(binary_config):
     binary_config.data.binary_counts = "fixed"
     binary_config.data.binary_prototypes, binary_config.data.binary_flips = 4, 0.05
@@ -94,6 +113,7 @@ def test_only_independent_bits_have_a_probability(binary_config):
         ),
         ({"binary_active": 65.0}, r"binary_active is 65\.0.*at most 64"),
         ({"binary_counts_log_std": -1.0}, r"binary_counts_log_std is -1\.0.*at least 0"),
+        ({"binary_skew": -0.5}, r"binary_skew is -0\.5.*at least 0"),
         ({"binary_prototypes": -1}, r"binary_prototypes is -1.*or 0"),
         ({"binary_prototypes": 3, "binary_flips": 2.0}, r"binary_flips is 2\.0.*probability"),
         ({"binary_flips": 0.1}, r"binary_flips is 0\.1.*give a number of prototypes"),

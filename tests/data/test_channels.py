@@ -161,6 +161,9 @@ def test_the_mildness_of_mixed_laplace_rows_bounds_what_features_reach(tiny_conf
     # A factor for the row can only lower it, so the bound stays.
     tiny_config.channel.row_scale_std = 0.5
     assert mildness(tiny_config) == bound
+    tiny_config.data.laplace_scale = 1.0
+    assert mildness(tiny_config) == pytest.approx(0.8 * theory.mildness.laplace_mixing(0.8))
+    tiny_config.data.laplace_scale = 0.5**0.5
     assert correlation_of_two_views(tiny_config, features[0]) < bound
 
 

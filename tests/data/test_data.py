@@ -62,6 +62,10 @@ def test_coordinates_follow_their_law(tiny_config, source, law):
     rows, labels = sample(tiny_config)
     assert rows.shape == (N, 24) and labels is None
     assert stats.kstest(np.asarray(rows[:, 0]), law.cdf).pvalue > 1e-3
+    tiny_config.data.laplace_scale = 2.0
+    if source == "laplace":
+        doubled = np.asarray(sample(tiny_config)[0]) / 2.0 / np.sqrt(2)
+        np.testing.assert_allclose(doubled, rows, rtol=1e-5)
     assert abs(np.corrcoef(rows[:, 0], rows[:, 1])[0, 1]) < 5 / np.sqrt(N)
 
 
@@ -223,6 +227,7 @@ def test_missing_array_is_named(array_config):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
+        ("data.laplace_scale", 0.0, "positive and finite"),
         ("data.source", "laplas", "binary, gaussian, laplace"),
         ("data.dim", 0, "at least 1"),
         ("channel.name", "nois", "bit_flip, erasure, gaussian_noise"),
