@@ -49,7 +49,11 @@ def sums(x: Num[np.ndarray, "n d"]) -> Sums:
     centred = x - mean
     square = np.einsum("ij,ij->i", centred, centred)
     return Sums(
-        len(x), mean, centred.T @ centred, square @ centred, float(np.einsum("i,i->", square, square))
+        len(x),
+        mean,
+        centred.T @ centred,
+        square @ centred,
+        float(np.einsum("i,i->", square, square)),
     )
 
 
@@ -73,6 +77,7 @@ def gather(
     part: Int[np.ndarray, " n"],
     parts: int,
     progress: Callable[[int], None] | None = None,
+    see: Callable[[int, np.ndarray], None] | None = None,
 ) -> list[Sums]:
     """The sums of each part of the rows, in one pass.
 
@@ -81,6 +86,7 @@ def gather(
         part: which part each row is of, from 0.
         parts: their number.
         progress: called with the number of rows that are done.
+        see: called with every block of rows and the place of its first.
 
     Raises:
         ValueError: for values that are NaN, infinite, or beyond 1e100, with the first row's place.
@@ -94,6 +100,8 @@ def gather(
         for k in np.unique(of):
             rows = block if (of == k).all() else block[of == k]
             found[k] = merged(found[k], sums(rows))
+        if see is not None:
+            see(start, block)
         if progress is not None:
             progress(start + len(block))
     return found

@@ -215,5 +215,3 @@ def _matrices(
             f"the embeddings as one [n, d] float array."
         )
     return floating
-
-

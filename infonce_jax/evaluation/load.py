@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Num
 
 from infonce_jax.evaluation import columnar, formats, stores
-from infonce_jax.evaluation.arrays import as_floats, check_embeddings
+from infonce_jax.evaluation.arrays import check_embeddings
 from infonce_jax.evaluation.stacked import Part, Stacked, part_of, sample_rows
 
 
@@ -58,11 +58,13 @@ class Reading(NamedTuple):
     leave_out: tuple[str, ...] = ()
 
 
+EVERYTHING = Reading()
+
 # What the command line says of a PATH.
 PATHS = (
-    ".npy, .npz, .safetensors, .parquet, .arrow, .feather, .csv, .tsv or .h5/.hdf5 file, a Zarr store or "
-    "a Hugging Face dataset on disk (path::key names one array of several); a folder or a quoted glob "
-    "of shards, read as one set; an embeddings/<step> folder; or a run folder"
+    ".npy, .npz, .safetensors, .parquet, .arrow, .feather, .csv, .tsv, .h5 or .hdf5 file, a Zarr store "
+    "or a Hugging Face dataset on disk (path::key names one array of several); a folder or a quoted "
+    "glob of shards, read as one set; an embeddings/<step> folder; or a run folder"
 )
 
 
@@ -105,7 +107,7 @@ def load_embeddings(
     }
 
 
-def open_embeddings(path: Path | str, reading: Reading = Reading()) -> Iterator[Embeddings]:
+def open_embeddings(path: Path | str, reading: Reading = EVERYTHING) -> Iterator[Embeddings]:
     """Yields every embedding matrix under `path`, one at a time.
 
     A file, a store or a set of shards yields its matrices. An `embeddings/<step>` folder yields one per
@@ -126,9 +128,7 @@ def open_embeddings(path: Path | str, reading: Reading = Reading()) -> Iterator[
         yield _drawn(source, x, reading)
 
 
-def open_paths(
-    paths: Sequence[Path | str], reading: Reading = Reading()
-) -> Iterator[Embeddings]:
+def open_paths(paths: Sequence[Path | str], reading: Reading = EVERYTHING) -> Iterator[Embeddings]:
     """`open_embeddings` of several paths, or one matrix of all where `reading.concatenate` is set."""
     if reading.concatenate:
         name, rows = open_rows(paths, reading)
@@ -138,9 +138,7 @@ def open_paths(
         yield from open_embeddings(path, reading)
 
 
-def open_rows(
-    paths: Sequence[Path | str], reading: Reading = Reading()
-) -> tuple[str, Stacked]:
+def open_rows(paths: Sequence[Path | str], reading: Reading = EVERYTHING) -> tuple[str, Stacked]:
     """The rows of files, stores and shards as one matrix that is read a few rows at a time.
 
     Args:
@@ -209,7 +207,7 @@ def _is_run(path: Path | str) -> bool:
 
 
 def _open_path(path: str, leave_out: Sequence[str]) -> dict[str, Any]:
-    """The matrices of one file, store, dataset, folder or glob of shards, by source, unread if it can."""
+    """The matrices of one file, store, dataset or set of shards, by source; large ones unread."""
     file, key = _split_key(path)
     if file.is_dir():
         if stores.is_zarr(file):
@@ -277,9 +275,7 @@ def _by_number(path: Path) -> list[tuple[int, int | str]]:
     return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces]
 
 
-def _shards(
-    name: str, files: Sequence[Path], key: str | None, leave_out: Sequence[str]
-) -> Stacked:
+def _shards(name: str, files: Sequence[Path], key: str | None, leave_out: Sequence[str]) -> Stacked:
     return Stacked([part for file in files for part in _parts(file, key, leave_out)], name)
 
 
@@ -297,9 +293,7 @@ def _parts(path: Path, key: str | None, leave_out: Sequence[str]) -> list[Part]:
 
 
 @lru_cache(maxsize=1)
-def _shard(
-    path: Path, key: str | None, leave_out: tuple[str, ...], written: int
-) -> np.ndarray:
+def _shard(path: Path, key: str | None, leave_out: tuple[str, ...], written: int) -> np.ndarray:
     """The shard read last; one that was written again since is another."""
     return next(iter(_read_file(path, key, leave_out).values()))
 

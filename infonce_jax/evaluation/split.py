@@ -51,17 +51,31 @@ def parts(n: int, judged: int, count: int, seed: int) -> Int[np.ndarray, " n"]:
     return out
 
 
-def record(x: Num[np.ndarray, "n d"] | Stacked, fitted: Bool[np.ndarray, " n"], seed: int) -> Split:
-    """The record of a split, with a second pass over the rows for their marks."""
-    kept = np.empty(0, dtype=np.uint64)
-    below = np.iinfo(np.uint64).max
-    for start, marks in _marks(x):
-        new = marks[fitted[start : start + len(marks)]]
-        kept = np.unique(np.concatenate([kept, new[new <= below]]))
-        if len(kept) > _MOST_MARKS:
-            kept = kept[:_MOST_MARKS]
-            below = kept[-1]
-    return Split(len(fitted), int((~fitted).sum()), seed, kept, int(below))
+class Recorder:
+    """Collects the marks of fitted rows, block by block.
+
+    Args:
+        fitted: which rows the model is fitted on.
+        seed: of the split.
+    """
+
+    def __init__(self, fitted: Bool[np.ndarray, " n"], seed: int):
+        self.fitted, self.seed = fitted, seed
+        self.kept = np.empty(0, dtype=np.uint64)
+        self.below = int(np.iinfo(np.uint64).max)
+
+    def see(self, start: int, block: Float[np.ndarray, "m d"]) -> None:
+        """Takes the rows from `start` on."""
+        new = _mark(block)[self.fitted[start : start + len(block)]]
+        self.kept = np.unique(np.concatenate([self.kept, new[new <= self.below]]))
+        if len(self.kept) > _MOST_MARKS:
+            self.kept = self.kept[:_MOST_MARKS]
+            self.below = int(self.kept[-1])
+
+    def split(self) -> Split:
+        """The record."""
+        judged = int((~self.fitted).sum())
+        return Split(len(self.fitted), judged, self.seed, self.kept, self.below)
 
 
 def known(split: Split | None, x: Num[np.ndarray, "n d"] | Stacked) -> Known:
@@ -88,15 +102,17 @@ def known(split: Split | None, x: Num[np.ndarray, "n d"] | Stacked) -> Known:
 def _marks(
     x: Num[np.ndarray, "n d"] | Stacked,
 ) -> Iterator[tuple[int, UInt64[np.ndarray, " m"]]]:
-    d = x.shape[1]
-    weights = np.random.default_rng(0).integers(0, 2**63, d, dtype=np.uint64) * 2 + 1
-    size = max(1, _BLOCK_ENTRIES // d)
+    size = max(1, _BLOCK_ENTRIES // x.shape[1])
     for start in range(0, len(x), size):
-        block: Float[np.ndarray, "m d"] = np.asarray(x[start : start + size]).astype(np.float64)
-        # A multiply-shift hash of the bits of float64, which holds the narrower types exactly.
-        bits = np.ascontiguousarray(block + 0.0).view(np.uint64)
-        bits = (bits ^ (bits >> np.uint64(32))) * weights
-        mark = bits.sum(axis=1, dtype=np.uint64)
-        mark ^= mark >> np.uint64(29)
-        mark *= np.uint64(0xBF58476D1CE4E5B9)
-        yield start, mark ^ (mark >> np.uint64(32))
+        yield start, _mark(np.asarray(x[start : start + size]).astype(np.float64))
+
+
+def _mark(block: Float[np.ndarray, "m d"]) -> UInt64[np.ndarray, " m"]:
+    """A multiply-shift hash of the bits of float64, which holds the narrower types exactly."""
+    d = block.shape[1]
+    weights = np.random.default_rng(0).integers(0, 2**63, d, dtype=np.uint64) * 2 + 1
+    bits = np.ascontiguousarray(block + 0.0).view(np.uint64)
+    mark = ((bits ^ (bits >> np.uint64(32))) * weights).sum(axis=1, dtype=np.uint64)
+    mark ^= mark >> np.uint64(29)
+    mark *= np.uint64(0xBF58476D1CE4E5B9)
+    return mark ^ (mark >> np.uint64(32))

@@ -35,7 +35,7 @@ def read_hdf5(path: Path, key: str | None, leave_out: Sequence[str]) -> dict[str
 
 
 def read_zarr(path: Path, key: str | None, leave_out: Sequence[str]) -> dict[str, Stacked]:
-    """The matrices of a Zarr store (version 2 or 3) by the names of their arrays, through tensorstore."""
+    """The matrices of a Zarr store (version 2 or 3) by the names of their arrays."""
     opened = {name: _open_zarr(path, name) for name in zarr_arrays(path)}
     found = {name: (tuple(array.shape), array.dtype.numpy_dtype) for name, array in opened.items()}
     return _stacked(
@@ -96,6 +96,10 @@ def _open_zarr(path: Path, name: str) -> Any:
         raise ValueError(damaged(folder, error)) from None
 
 
+def _is_matrix(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    return len(shape) == 2 and (dtype.kind == "f" or dtype.name == "bfloat16")
+
+
 def _stacked(
     path: Path,
     key: str | None,
@@ -109,9 +113,7 @@ def _stacked(
     wanted = {
         name: (shape, dtype)
         for name, (shape, dtype) in found.items()
-        if name == key
-        or (key is None and name not in leave_out and len(shape) == 2)
-        and (dtype.kind == "f" or dtype.name == "bfloat16")
+        if name == key or (key is None and name not in leave_out and _is_matrix(shape, dtype))
     }
     if not wanted:
         held = ", ".join(f"{name} {dtype} {shape}" for name, (shape, dtype) in found.items())

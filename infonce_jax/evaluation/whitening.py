@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
-from scipy.linalg import cho_factor, cho_solve, eigh
 
 from infonce_jax.evaluation import covariance as streamed
 from infonce_jax.evaluation.arrays import as_floats, check_embeddings, row_blocks
 from infonce_jax.evaluation.covariance import Sums
-from infonce_jax.evaluation.split import Split, parts, record
+from infonce_jax.evaluation.shrinkage import Options, check_options, estimate, shrunk
+from infonce_jax.evaluation.split import Recorder, Split, parts
 from infonce_jax.evaluation.stacked import Stacked
 from infonce_jax.files import replacing
 
@@ -96,7 +96,7 @@ def fit(
     Memory: 2 `folds` + 1 matrices [d, d] in float64 and a block of rows, whatever n is.
 
     Args:
-        x: embeddings, one per row, at least 8: an array, or rows in files as `load.open_rows` gives them.
+        x: embeddings, one per row, at least 8: an array, or rows in files (`load.open_rows`).
         kind: "pca" or "zca".
         shrinkage: "ledoit_wolf", or a number in [0, 1].
         floor: smallest variance kept, relative to the largest, from 0 to 1.
@@ -119,11 +119,11 @@ def fit(
         American Statistician 72, 2018. Betser, Levi & Gilboa, *Whitened CLIP as a likelihood
         surrogate of images and captions*, ICML 2025.
     """
-    _check_options(kind, shrinkage, floor, folds, duplicates)
+    options = _options(kind, shrinkage, floor, folds, duplicates)
     x = _checked(x, 8)
     count = max(1, 2 * folds)
     found = streamed.gather(x, parts(len(x), 0, count, seed), count, progress)
-    return _fitted(found, _eps(x), kind, shrinkage, floor, folds, duplicates)
+    return Whitening(kind=kind, **estimate(found, _eps(x), options)._asdict())
 
 
 def fit_and_judge(
@@ -157,7 +157,7 @@ def fit_and_judge(
         TypeError: for what is not real.
         ValueError: for a share that leaves fewer than 8 rows to either part; as `fit` does.
     """
-    _check_options(kind, shrinkage, floor, folds, duplicates)
+    options = _options(kind, shrinkage, floor, folds, duplicates)
     x = _checked(x, 8)
     n = len(x)
     judged_rows = round(held_out * n) if 0 < held_out < 1 else 0
@@ -165,9 +165,10 @@ def fit_and_judge(
         raise ValueError(f"held_out is {held_out} of {n} rows: both parts need at least 8 rows.")
     count = max(1, 2 * folds)
     part = parts(n, judged_rows, count, seed)
-    *seen, unseen = streamed.gather(x, part, count + 1, progress)
-    whitening = _fitted(seen, _eps(x), kind, shrinkage, floor, folds, duplicates)
-    whitening = whitening._replace(split=record(x, part < count, seed))
+    recorder = Recorder(part < count, seed)
+    *seen, unseen = streamed.gather(x, part, count + 1, progress, recorder.see)
+    found = estimate(seen, _eps(x), options)._asdict()
+    whitening = Whitening(kind=kind, split=recorder.split(), **found)
     outside = mean_mahalanobis(whitening, unseen)
     rank = len(whitening.variances)
     return Judged(
@@ -258,7 +259,14 @@ def log_likelihood(whitening: Whitening, x: Rows) -> Float[np.ndarray, " n"]:
         TypeError: for what is not real.
         ValueError: for another dimension; as `check_embeddings` does.
     """
-    return -0.5 * (_log_constant(whitening) + mahalanobis(whitening, x))
+    return log_likelihood_of(whitening, mahalanobis(whitening, x))
+
+
+def log_likelihood_of(
+    whitening: Whitening, distance: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """`log_likelihood` of rows whose squared Mahalanobis distance is known."""
+    return -0.5 * (_log_constant(whitening) + distance)
 
 
 def entropy(whitening: Whitening) -> float:
@@ -310,7 +318,7 @@ class MutualInformation(NamedTuple):
 
 
 def mutual_information(
-    view1: Float[np.ndarray, "n d1"], view2: Float[np.ndarray, "n d2"], *, seed: int = 0
+    view1: Num[np.ndarray, "n d1"], view2: Num[np.ndarray, "n d2"], *, seed: int = 0
 ) -> MutualInformation:
     """The mutual information of two views, were they jointly Gaussian: canonical correlations.
 
@@ -411,20 +419,14 @@ def _log_constant(whitening: Whitening) -> float:
     return float(k * np.log(2 * np.pi) + np.log(whitening.variances).sum())
 
 
-def _check_options(
+def _options(
     kind: str, shrinkage: float | str, floor: float, folds: int, duplicates: float
-) -> None:
+) -> Options:
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; choose from {', '.join(KINDS)}.")
-    if shrinkage != "ledoit_wolf" and not (
-        isinstance(shrinkage, int | float) and 0 <= shrinkage <= 1
-    ):
-        raise ValueError(f'shrinkage is {shrinkage!r}: give "ledoit_wolf" or a number from 0 to 1.')
-    if not 0 <= floor < 1 or not 0 < duplicates <= 1 or folds < 0 or folds == 1:
-        raise ValueError(
-            f"floor is {floor}, duplicates {duplicates}, folds {folds}: floor lies in [0, 1), "
-            f"duplicates in (0, 1], and folds is 0 or at least 2."
-        )
+    options = Options(shrinkage, floor, folds, duplicates)
+    check_options(options)
+    return options
 
 
 def _checked(x: Rows, least: int) -> Rows:
@@ -439,88 +441,11 @@ def _eps(x: Rows) -> float:
     return float(np.finfo(np.float64 if x.dtype == np.float64 else np.float32).eps)
 
 
-def _fitted(
-    found: Sequence[Sums],
-    eps: float,
-    kind: str,
-    shrinkage: float | str,
-    floor: float,
-    folds: int,
-    duplicates: float,
-) -> Whitening:
-    rows = streamed.total(found)
-    n, mean, covariance = rows.n, rows.mean, rows.covariance
-    if not np.trace(covariance) > (eps * np.linalg.norm(mean)) ** 2:
-        raise ValueError(f"the {n} rows are all equal: there is no covariance to whiten with.")
-    named = _near_duplicates(covariance, duplicates)
-    s = _ledoit_wolf(rows) if shrinkage == "ledoit_wolf" else float(shrinkage)
-    variances, components = _shrunk(covariance, s, floor)
-    if s > 0 and folds and n >= 4 * folds:
-        pairs = [streamed.total(found[i : i + 2]) for i in range(0, len(found), 2)]
-        few, many = (_held_out_scale(groups, shrinkage, floor) for groups in (pairs, found))
-        # Fitted on n (k - 1)/k rows each: at 1/rows of k/(k - 1) and 2k/(2k - 1), wanted at 1.
-        slope = (few - many) / (folds / (folds - 1) - 2 * folds / (2 * folds - 1))
-        variances = variances * max(many - slope / (2 * folds - 1), 0.5 * many)
-    return Whitening(mean, components, variances, kind, s, n, named)
-
-
-def _ledoit_wolf(rows: Sums) -> float:
-    covariance = rows.covariance
-    square = float(np.sum(covariance**2))
-    spread = square - float(np.trace(covariance)) ** 2 / len(covariance)
-    noise = (rows.fourth / rows.n - square) / rows.n
-    return min(1.0, noise / spread) if spread > 0 else 1.0
-
-
-def _shrunk(covariance: np.ndarray, s: float, floor: float) -> tuple[np.ndarray, np.ndarray]:
-    values, vectors = eigh(covariance)
-    values = np.maximum(values[::-1], 0.0)
-    shrunk = (1 - s) * values + s * values.mean()
-    # Without a floor rounding would still invert eigenvalues that are exactly 0.
-    least = max(floor, len(values) * np.finfo(np.float64).eps)
-    kept = int(np.sum(shrunk > least * shrunk[0]))
-    return shrunk[:kept], np.ascontiguousarray(vectors[:, ::-1][:, :kept])
-
-
-def _held_out_scale(groups: Sequence[Sums], shrinkage: float | str, floor: float) -> float:
-    """The mean Mahalanobis² / rank of each group under the model of the others: sums are enough."""
-    total, count = 0.0, 0
-    for group, rest in zip(groups, streamed.others(groups), strict=True):
-        if not group.n:
-            continue
-        covariance = rest.covariance
-        s = _ledoit_wolf(rest) if shrinkage == "ledoit_wolf" else float(shrinkage)
-        mu = float(np.trace(covariance)) / len(covariance)
-        off = group.mean - rest.mean
-        square = group.covariance + np.outer(off, off)
-        if s * mu > floor * len(covariance) * mu:
-            # No direction falls below the floor, and Cholesky is ten times faster than eigenvalues.
-            covariance *= 1 - s
-            covariance[np.diag_indices_from(covariance)] += s * mu
-            total += group.n * float(np.trace(cho_solve(cho_factor(covariance), square)))
-            count += group.n * len(covariance)
-        else:
-            variances, components = _shrunk(covariance, s, floor)
-            white = components / np.sqrt(variances)
-            total += group.n * float(np.einsum("ij,ij->", white, square @ white))
-            count += group.n * len(variances)
-    return total / count
-
-
-def _near_duplicates(covariance: np.ndarray, limit: float) -> tuple[tuple[int, int, float], ...]:
-    scale = np.sqrt(np.diag(covariance))
-    scale = np.where(scale > 0, scale, np.inf)
-    correlation = covariance / np.multiply.outer(scale, scale)
-    pairs = np.argwhere(np.triu(np.abs(correlation) > limit, k=1))
-    pairs = sorted(((int(i), int(j)) for i, j in pairs), key=lambda p: -abs(correlation[p]))
-    return tuple((i, j, float(correlation[i, j])) for i, j in pairs[:1000])
-
-
 def _canonical(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     roots = []
     for view in (x, y):
         one = streamed.gather(view, np.zeros(len(view), dtype=np.int8), 1)[0]
-        variances, components = _shrunk(one.covariance, 0.0, 1e-12)
+        variances, components = shrunk(one.covariance, 0.0, 1e-12)
         roots.append((one.mean, components / np.sqrt(variances)))
     (mean_x, white_x), (mean_y, white_y) = roots
     cross = (x - mean_x).T @ (y - mean_y) / len(x)
