@@ -1,4 +1,4 @@
-"""Command line: `python -m infonce_jax.evaluation evaluate|compare|whiten|score …`.
+"""Command line: `python -m infonce_jax.evaluation evaluate|compare|whiten|score|apply …`.
 
 Exit codes: 0 done; with --strict, 1 where a part of a verdict fails, and 3 where none fails but one is
 undecided (too few rows to tell) or untested; 2 with one paragraph on stderr, where something is wrong
@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from infonce_jax.evaluation import commands, normality, whitening
+from infonce_jax.evaluation import commands, model_commands, normality, whitening
 from infonce_jax.evaluation.controls import CONTROLS
 from infonce_jax.evaluation.evaluate import SAMPLE_SIZES
 from infonce_jax.evaluation.groups import GROUP_SIZE, GROUPS
+from infonce_jax.evaluation.load import PATHS
 from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS, REPRESENTATIONS
 from infonce_jax.evaluation.verdict import PARTS
 
@@ -35,12 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130
-
-
-_PATH = (
-    ".npy, .npz, .safetensors or .parquet file (path::key names one array of several), an "
-    "embeddings/<step> folder, or a run folder"
-)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Fits mean and shrunk covariance on a random part of the rows, judges them on "
         "the others, names near-duplicate coordinates, and saves one .npz for `score`.",
     )
-    whiten.add_argument("path", metavar="PATH", help=_PATH)
+    whiten.add_argument(
+        "paths", nargs="+", metavar="PATH", help=f"{PATHS}; several are shards of one set"
+    )
     whiten.add_argument("--output", type=Path, required=True, metavar="FILE.npz")
     whiten.add_argument("--kind", choices=whitening.KINDS, default="pca")
     whiten.add_argument(
@@ -89,24 +86,67 @@ def _parser() -> argparse.ArgumentParser:
     whiten.add_argument(
         "--pair", metavar="VIEW2", help="a second view of the rows, for their mutual information"
     )
-    whiten.set_defaults(run=commands.whiten)
+    _add_columns(whiten)
+    whiten.set_defaults(run=model_commands.whiten)
     score = subparsers.add_parser(
         "score",
         help="log-likelihood and Mahalanobis distance of each row under a saved model",
         description="Writes scores_<name>.csv for each file: row, mahalanobis2, log_likelihood.",
     )
-    score.add_argument("whitening", metavar="FILE.npz", help="as `whiten` wrote it")
-    score.add_argument("paths", nargs="+", metavar="PATH", help=_PATH)
+    _add_model(score)
     score.add_argument("--output", type=Path, required=True, metavar="DIR")
     score.add_argument(
         "--against", metavar="OUT", help="embeddings to be told from PATH's: prints the AUROC"
     )
-    score.set_defaults(run=commands.score)
+    score.add_argument(
+        "--fitted",
+        choices=["leave_out", "include"],
+        default="leave_out",
+        help="rows that the model was fitted on: leave_out of the averages and the AUROC (default), or "
+        "include; the CSV has all rows and says which these are",
+    )
+    score.set_defaults(run=model_commands.score)
+    apply = subparsers.add_parser(
+        "apply",
+        help="whitened rows under a saved model, as a .npy file",
+        description="Writes the whitened rows of all PATHs, one after the other, as one .npy file of "
+        "float32. Evaluate those of rows that the model was not fitted on.",
+    )
+    _add_model(apply)
+    apply.add_argument("--output", type=Path, required=True, metavar="FILE.npy")
+    apply.set_defaults(run=model_commands.apply)
     return parser
 
 
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("whitening", metavar="FILE.npz", help="as `whiten` wrote it")
+    command.add_argument("paths", nargs="+", metavar="PATH", help=PATHS)
+    _add_columns(command)
+
+
+def _add_columns(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--id_column",
+        metavar="NAME",
+        help="a column that names the rows; no coordinate (`score` puts it into its CSV)",
+    )
+    command.add_argument(
+        "--label_column", metavar="NAME", help="the class of each row; no coordinate"
+    )
+
+
 def _add_evaluation(command: argparse.ArgumentParser) -> None:
-    command.add_argument("paths", nargs="+", metavar="PATH", help=_PATH)
+    command.add_argument("paths", nargs="+", metavar="PATH", help=PATHS)
+    command.add_argument(
+        "--concatenate", action="store_true", help="all PATHs are shards of one set"
+    )
+    command.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="draw N rows of each set at random and read no others (default: all)",
+    )
+    _add_columns(command)
     command.add_argument(
         "--output", type=Path, metavar="DIR", help="where to write (default: only print)"
     )

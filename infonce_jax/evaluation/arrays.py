@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float, Num
 from numpy.typing import ArrayLike
 
+from infonce_jax.evaluation.stacked import Stacked
+
 MIN_ROWS = 8
 # Squares of entries beyond this leave float64's range once summed and squared again.
 LARGEST_ENTRY = 1e100
@@ -97,6 +99,13 @@ def _as_float(x: np.ndarray, name: str) -> np.ndarray:
     )
 
 
+def as_floats(x: np.ndarray) -> np.ndarray:
+    """Whole numbers as floats; float32 holds those of 16 bits, and everything else stays as it is."""
+    if x.dtype.kind not in "iu":
+        return x
+    return x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
+
+
 def _check_entries(x: np.ndarray, name: str) -> None:
     bad, first, largest = 0, None, 0.0
     for rows, block in row_blocks(x, dtype=x.dtype):
@@ -125,7 +134,7 @@ def _check_entries(x: np.ndarray, name: str) -> None:
 
 
 def row_blocks(
-    x: Num[np.ndarray, "n d"],
+    x: Num[np.ndarray, "n d"] | Stacked,
     *,
     dtype: np.dtype | type = np.float64,
     least_rows: int = 64,

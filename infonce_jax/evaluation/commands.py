@@ -1,8 +1,6 @@
 """What the commands do once their arguments are parsed."""
 
 import argparse
-import csv
-import io
 import platform
 import shlex
 import sys
@@ -15,12 +13,11 @@ import numpy as np
 import scipy
 
 from infonce_jax import __version__
-from infonce_jax.evaluation import whitening
-from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings
+from infonce_jax.evaluation.arrays import MIN_ROWS, as_floats
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
-from infonce_jax.evaluation.load import load_labels, open_embeddings
+from infonce_jax.evaluation.load import Reading, load_column, load_labels, open_paths
 from infonce_jax.evaluation.registry import GAUSSIAN
-from infonce_jax.evaluation.rows import summarise, write, write_texts
+from infonce_jax.evaluation.rows import summarise, write
 from infonce_jax.evaluation.sets import iterate_paths
 from infonce_jax.evaluation.table import format_comparison, format_table
 from infonce_jax.evaluation.verdict import FAILS, UNDECIDED, UNTESTED, Verdict, verdicts
@@ -36,8 +33,9 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
             "coordinates out of --strict_on."
         )
     if arguments.output is not None:
-        _check_folder(arguments.output)
-    labels = None if arguments.labels is None else load_labels(arguments.labels)
+        check_folder(arguments.output)
+    reading = reading_of(arguments)
+    labels = _labels(arguments)
     settings = {
         "sample_sizes": list(arguments.sample_sizes),
         "seed": arguments.seed,
@@ -51,10 +49,15 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         "controls": list(arguments.controls),
     }
     sets = iterate_paths(
-        arguments.paths, pair=arguments.pair, labels=labels, inputs=arguments.inputs, **settings
+        arguments.paths,
+        pair=arguments.pair,
+        labels=labels,
+        inputs=arguments.inputs,
+        reading=reading,
+        **settings,
     )
     rows, interrupted = _gather(sets, started_s)
-    duplicates = _duplicates(arguments.paths, rows)
+    duplicates = _duplicates(arguments.paths, rows, reading)
     meta = {
         "command": shlex.join(["python", "-m", "infonce_jax.evaluation", *argv]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -63,6 +66,7 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         "pair": arguments.pair,
         "labels": arguments.labels,
         "inputs": arguments.inputs,
+        "reading": reading._asdict(),
         **settings,
         "interrupted": interrupted,
         "duplicate_coordinates": duplicates,
@@ -88,7 +92,8 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     if arguments.report and not interrupted:
         from infonce_jax.report import write_embedding_report  # matplotlib, on request only
 
-        written.append(write_embedding_report(arguments.paths, rows, meta, arguments.output))
+        page = write_embedding_report(arguments.paths, rows, meta, arguments.output, reading)
+        written.append(page)
     if written:
         print("\nwritten:", *written, sep="\n  ")
     if interrupted:
@@ -96,6 +101,26 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         print(f"interrupted: only the sets that were finished were {done}", file=sys.stderr)
         return 130
     return _strict_code(found, arguments.strict_on) if arguments.strict else 0
+
+
+def reading_of(arguments: argparse.Namespace) -> Reading:
+    """How a command reads its paths."""
+    columns = (arguments.id_column, arguments.label_column)
+    return Reading(
+        getattr(arguments, "concatenate", False),
+        getattr(arguments, "sample", None),
+        getattr(arguments, "seed", 0),
+        tuple(column for column in columns if column is not None),
+    )
+
+
+def _labels(arguments: argparse.Namespace) -> np.ndarray | None:
+    if arguments.label_column is None:
+        return None if arguments.labels is None else load_labels(arguments.labels)
+    if arguments.labels is not None:
+        raise ValueError("--labels and --label_column both give the class of each row: choose one.")
+    found = [load_column(path, arguments.label_column) for path in arguments.paths]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _strict_code(found: Sequence[Verdict], parts: Sequence[str]) -> int:
@@ -144,7 +169,9 @@ def _gather(sets, started_s: float) -> tuple[list[dict], bool]:
     return rows, False
 
 
-def _duplicates(paths: Sequence[str], rows: list[dict]) -> dict[str, list[tuple[int, ...]]]:
+def _duplicates(
+    paths: Sequence[str], rows: list[dict], reading: Reading
+) -> dict[str, list[tuple[int, ...]]]:
     """The groups of duplicate coordinates of every set whose rows count any: rows hold no names."""
     identity = ("source", "member", "split")
     having = {
@@ -155,9 +182,8 @@ def _duplicates(paths: Sequence[str], rows: list[dict]) -> dict[str, list[tuple[
     if not having:
         return {}
     return {
-        found.name: duplicate_coordinates(found.z)
-        for path in paths
-        for found in open_embeddings(path)
+        found.name: duplicate_coordinates(as_floats(found.z))
+        for found in open_paths(paths, reading)
         if tuple(found.identity.get(c) for c in identity) in having
     }
 
@@ -174,100 +200,7 @@ def _groups(groups: list[tuple[int, ...]], most: int = 10) -> str:
     return "; ".join(named)
 
 
-def whiten(arguments: argparse.Namespace, argv: list[str]) -> int:
-    source, x = _only(arguments.path)
-    if arguments.output.is_dir():
-        raise IsADirectoryError(f"--output {arguments.output} is a folder: name the file to write.")
-    if arguments.output.suffix != ".npz":
-        raise ValueError(f"--output {arguments.output} is to be a .npz file: give it that suffix.")
-    judged = whitening.fit_and_judge(
-        x,
-        held_out=arguments.held_out,
-        kind=arguments.kind,
-        shrinkage=arguments.shrinkage,
-        floor=arguments.floor,
-        seed=arguments.seed,
-    )
-    model = judged.whitening
-    information = None
-    if arguments.pair is not None:
-        information = whitening.mutual_information(x, _only(arguments.pair)[1], seed=arguments.seed)
-    whitening.save(model, arguments.output)
-    rank, d = len(model.variances), len(model.mean)
-    print(f"{source}: {len(x)} rows, {d} coordinates, {rank} directions kept")
-    print(f"fitted on {judged.fitted_rows} rows, judged on {judged.held_out_rows} others")
-    print(f"shrinkage                         {model.shrinkage:.4f}")
-    print(
-        f"mean Mahalanobis^2 / rank         {judged.held_out:.4f} held out (1 if the model holds)"
-    )
-    print(f"                                  {judged.in_sample:.4f} in sample (no evidence)")
-    print(f"mean log-likelihood               {judged.held_out_log_likelihood:.4f} nats, held out")
-    print(f"entropy                           {whitening.entropy(model):.4f} nats")
-    if information is not None:
-        print(f"mutual information of the views   {information.nats:.4f} nats, held out")
-        print(f"                                  {information.in_sample:.4f} nats, in sample")
-    for i, j, correlation in model.near_duplicates[:20]:
-        print(f"near duplicates: coordinates {i} and {j}, correlation {correlation:.4f}")
-    if len(model.near_duplicates) > 20:
-        print(f"and {len(model.near_duplicates) - 20} further pairs")
-    print("\nwritten:", arguments.output, sep="\n  ")
-    return 0
-
-
-def score(arguments: argparse.Namespace, argv: list[str]) -> int:
-    _check_folder(arguments.output)
-    model = whitening.load(arguments.whitening)
-    sets = [(path, *_only(path)) for path in arguments.paths]
-    against = None if arguments.against is None else _only(arguments.against)
-    scores = {}
-    for path, source, x in [*sets, *([(arguments.against, *against)] if against else [])]:
-        distance = whitening.mahalanobis(model, x)
-        k = len(model.variances)
-        constant = k * np.log(2 * np.pi) + np.log(model.variances).sum()
-        scores[source] = (
-            Path(str(path).replace("::", "_")).stem,
-            distance,
-            -0.5 * (constant + distance),
-        )
-    texts: dict[str, str] = {}
-    names: dict[str, int] = {}
-    for stem, distance, likelihood in scores.values():
-        names[stem] = names.get(stem, 0) + 1
-        stem = stem if names[stem] == 1 else f"{stem}_{names[stem]}"
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["row", "mahalanobis2", "log_likelihood"])
-        writer.writerows(
-            zip(range(len(distance)), distance.tolist(), likelihood.tolist(), strict=True)
-        )
-        texts[f"scores_{stem}.csv"] = stream.getvalue()
-    written = write_texts(texts, arguments.output)
-    for source, (_, distance, likelihood) in scores.items():
-        print(
-            f"{source}: {len(distance)} rows, mean Mahalanobis^2 / rank "
-            f"{distance.mean() / len(model.variances):.4f}, mean log-likelihood "
-            f"{likelihood.mean():.4f} nats"
-        )
-    if against is not None:
-        outside = scores[against[0]][1]
-        for _, source, _ in sets:
-            area = whitening.auroc(scores[source][1], outside)
-            print(f"AUROC of {against[0]} against {source} by Mahalanobis distance: {area:.4f}")
-    print("\nwritten:", *written, sep="\n  ")
-    return 0
-
-
-def _only(path: str) -> tuple[str, np.ndarray]:
-    found = list(open_embeddings(path))
-    if len(found) != 1:
-        raise ValueError(
-            f"{path} holds {len(found)} embedding arrays ({', '.join(f.name for f in found)}): "
-            f"choose one with path::key, or name its file."
-        )
-    return found[0].name, check_embeddings(found[0].z, found[0].name, min_rows=1)
-
-
-def _check_folder(output: Path) -> None:
+def check_folder(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(
             f"--output {output} is a file: name the folder to write the results to."

@@ -1,15 +1,20 @@
 """Embeddings from files of any maker, and from the embedding folders of a run."""
 
-import csv
+import glob
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Num
 
+from infonce_jax.evaluation import columnar, formats, stores
 from infonce_jax.evaluation.arrays import check_embeddings
+from infonce_jax.evaluation.stacked import Part, Stacked, part_of, sample_rows
 
 
 class Embeddings(NamedTuple):
@@ -21,12 +26,14 @@ class Embeddings(NamedTuple):
         z: the embeddings [n, d] to evaluate.
         view1: embeddings [n, d] of one view of the same samples, or None.
         view2: embeddings [n, d] of another view of the same samples, or None.
+        total: the rows that `z` was drawn from, or None where it is all of them.
     """
 
     identity: dict[str, Any]
-    z: Float[np.ndarray, "n d"]
-    view1: Float[np.ndarray, "n d"] | None = None
-    view2: Float[np.ndarray, "n d"] | None = None
+    z: Num[np.ndarray, "n d"]
+    view1: Num[np.ndarray, "n d"] | None = None
+    view2: Num[np.ndarray, "n d"] | None = None
+    total: int | None = None
 
     @property
     def name(self) -> str:
@@ -35,20 +42,54 @@ class Embeddings(NamedTuple):
         return f"{self.identity['source']} ({', '.join(of)})" if of else self.identity["source"]
 
 
-def load_embeddings(path: Path | str) -> dict[str, Num[np.ndarray, "n d"]]:
-    """Reads the embedding matrices of one file.
+class Reading(NamedTuple):
+    """How paths are read.
+
+    Attributes:
+        concatenate: whether all paths together are one set.
+        sample: how many rows to draw at random from each set, or None for all.
+        seed: of the draw.
+        leave_out: names of columns that are no coordinates, such as ids and labels.
+    """
+
+    concatenate: bool = False
+    sample: int | None = None
+    seed: int = 0
+    leave_out: tuple[str, ...] = ()
+
+
+EVERYTHING = Reading()
+
+# What the command line says of a PATH.
+PATHS = (
+    ".npy, .npz, .safetensors, .parquet, .arrow, .feather, .csv, .tsv, .h5 or .hdf5 file, a Zarr store "
+    "or a Hugging Face dataset on disk (path::key names one array of several); a folder or a quoted "
+    "glob of shards, read as one set; an embeddings/<step> folder; or a run folder"
+)
+
+
+def load_embeddings(
+    path: Path | str, leave_out: Sequence[str] = ()
+) -> dict[str, Num[np.ndarray, "n d"]]:
+    """Reads the embedding matrices of one file, store or folder of shards.
 
     * `.npy`: one matrix, memory-mapped.
     * `.npz`, `.safetensors`: every 2-d array of floats, or the one that `path::key` names.
-    * `.parquet`: the columns of floating type as coordinates (integers and text are taken for ids
-      and labels, and left out); or columns of lists, each a matrix of its own.
-
+    * `.parquet`, `.arrow`, `.feather`, and datasets that Hugging Face's `save_to_disk` wrote: the
+      columns of floating type as coordinates (integers and text are taken for ids and labels, and left
+      out); or columns of lists, each a matrix of its own.
     * `.csv`, `.tsv`: one row a line; a header and a first column of text are skipped.
+    * `.h5`, `.hdf5` (needs h5py) and Zarr stores: every 2-d array of floats, or the one named.
+    * a folder or a glob (`"part-*.npy"`) of such files: one matrix, their rows one after the other in
+      the order of the names, numbers by value.
 
     Suffixes may be in any case. float16 and bfloat16 become float32; matrices of whole numbers stay.
+    Several shards of more than 256 MiB are copied to a scratch file in the temporary folder (TMPDIR) and
+    mapped; `open_rows` reads them without.
 
     Args:
         path: the file, with `::key` behind it to choose one of its arrays.
+        leave_out: names of columns that are no coordinates.
 
     Returns:
         The matrices by source: the path as given, with `::key` where the file holds several.
@@ -56,16 +97,140 @@ def load_embeddings(path: Path | str) -> dict[str, Num[np.ndarray, "n d"]]:
     Raises:
         FileNotFoundError: where there is no such file.
         ModuleNotFoundError: where the format's library is not installed.
-        TypeError: for integers, complex numbers, objects.
+        TypeError: for complex numbers, objects, and whole numbers that are not a matrix.
         ValueError: for an unknown suffix, a damaged or pickled file, an unknown key, a shape that is
-            not [n, d], NaN or Inf.
+            not [n, d], NaN or Inf, shards that do not fit together.
     """
-    path, key = _split_key(str(path))
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is not a file. Give a .npy, .npz, .safetensors or .parquet file, an "
-            f"embeddings/<step> folder, or a run folder that has such folders."
+    return {
+        source: _checked(x.whole() if isinstance(x, Stacked) else x, source)
+        for source, x in _open_path(str(path), leave_out).items()
+    }
+
+
+def open_embeddings(path: Path | str, reading: Reading = EVERYTHING) -> Iterator[Embeddings]:
+    """Yields every embedding matrix under `path`, one at a time.
+
+    A file, a store or a set of shards yields its matrices. An `embeddings/<step>` folder yields one per
+    member and split, with its two views; a run folder does so for every step, in ascending order.
+
+    Args:
+        path: what `load_embeddings` reads, an embeddings folder, or a run folder.
+        reading: how. Views are sampled with their embeddings.
+
+    Raises:
+        FileNotFoundError: where there is nothing of the kind.
+        ValueError: where a manifest and its arrays disagree, and as `load_embeddings` does.
+    """
+    if _is_run(path):
+        yield from (_sampled(found, reading) for found in _open_folder(Path(path)))
+        return
+    for source, x in _open_path(str(path), reading.leave_out).items():
+        yield _drawn(source, x, reading)
+
+
+def open_paths(paths: Sequence[Path | str], reading: Reading = EVERYTHING) -> Iterator[Embeddings]:
+    """`open_embeddings` of several paths, or one matrix of all where `reading.concatenate` is set."""
+    if reading.concatenate:
+        name, rows = open_rows(paths, reading)
+        yield _drawn(name, rows, reading)
+        return
+    for path in paths:
+        yield from open_embeddings(path, reading)
+
+
+def open_rows(paths: Sequence[Path | str], reading: Reading = EVERYTHING) -> tuple[str, Stacked]:
+    """The rows of files, stores and shards as one matrix that is read a few rows at a time.
+
+    Args:
+        paths: in the order of the rows; each holds one matrix.
+        reading: `leave_out` is followed; nothing is sampled.
+
+    Returns:
+        Their name, and the rows as they are stored.
+
+    Raises:
+        ValueError: for a path that holds several matrices; as `load_embeddings` does.
+    """
+    name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    parts: list[Part] = []
+    for path in map(str, paths):
+        if _is_run(path):
+            found = list(_open_folder(Path(path)))
+            sets = {one.name: part_of(one.z, one.name) for one in found}
+            parts.append(_one(path, sets))
+            continue
+        x = _one(path, _open_path(path, reading.leave_out))
+        parts += x.parts if isinstance(x, Stacked) else [part_of(x, path)]
+    return name, Stacked(parts, name)
+
+
+def _one(path: str, found: dict[str, Any]) -> Any:
+    if len(found) != 1:
+        raise ValueError(
+            f"{path} holds {len(found)} embedding arrays ({', '.join(found)}): choose one with "
+            f"path::key, or name its file."
         )
+    return next(iter(found.values()))
+
+
+def _drawn(source: str, x: Any, reading: Reading) -> Embeddings:
+    rows = sample_rows(len(x), reading.sample, reading.seed)
+    if rows is None:
+        x = x.whole() if isinstance(x, Stacked) else x
+        return Embeddings({"source": source}, _checked(x, source))
+    z = x.take(rows) if isinstance(x, Stacked) else np.asarray(x[rows])
+    return Embeddings({"source": source}, _checked(z, source), total=len(x))
+
+
+def _sampled(found: Embeddings, reading: Reading) -> Embeddings:
+    rows = sample_rows(len(found.z), reading.sample, reading.seed)
+    if rows is None:
+        return found
+    z, *views = (None if x is None else np.asarray(x[rows]) for x in found[1:4])
+    return Embeddings(found.identity, z, *views, total=len(found.z))
+
+
+def _checked(x: np.ndarray, source: str) -> np.ndarray:
+    # Matrices of whole numbers are left as they are: the evaluation dithers them.
+    if x.dtype.kind in "iu" and x.ndim == 2 and x.size:
+        return x
+    return check_embeddings(x, source, min_rows=1)
+
+
+def _is_run(path: Path | str) -> bool:
+    from infonce_jax import embeddings  # the only sibling; files need none of it
+
+    path = Path(path)
+    return path.is_dir() and (
+        (path / "manifest.json").is_file() or bool(embeddings.find_steps(path))
+    )
+
+
+def _open_path(path: str, leave_out: Sequence[str]) -> dict[str, Any]:
+    """The matrices of one file, store, dataset or set of shards, by source; large ones unread."""
+    file, key = _split_key(path)
+    if file.is_dir():
+        if stores.is_zarr(file):
+            return _named(file, key, stores.read_zarr(file, key, leave_out))
+        if columnar.is_dataset(file):
+            return _named(file, key, columnar.read_dataset(file, key, leave_out))
+        return {path: _shards(path, _shard_files(file), key, leave_out)}
+    if not file.exists() and glob.has_magic(str(file)):
+        files = sorted(map(Path, glob.glob(str(file), recursive=True)), key=_by_number)
+        if not files:
+            raise FileNotFoundError(f"no file matches {file}: check the pattern.")
+        return {path: _shards(path, files, key, leave_out)}
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not a file. Give a {PATHS}.")
+    return _named(file, key, _read_file(file, key, leave_out))
+
+
+def _named(path: Path, key: str | None, found: dict[str, Any]) -> dict[str, Any]:
+    several = len(found) > 1 or (key is not None)
+    return {f"{path}::{name}" if several else str(path): x for name, x in found.items()}
+
+
+def _read_file(path: Path, key: str | None, leave_out: Sequence[str]) -> dict[str, Any]:
     suffix = path.suffix.lower()
     if suffix in (".pt", ".pth"):
         raise ValueError(
@@ -81,36 +246,86 @@ def load_embeddings(path: Path | str) -> dict[str, Num[np.ndarray, "n d"]]:
         )
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes): write it again.")
-    arrays = _READERS[suffix](path, key)
-    several = len(arrays) > 1 or key is not None
-    sources = {f"{path}::{name}" if several else str(path): x for name, x in arrays.items()}
-    # Matrices of whole numbers are left as they are: the evaluation dithers them.
-    return {
-        source: x
-        if x.dtype.kind in "iu" and x.ndim == 2 and x.size
-        else check_embeddings(x, source, min_rows=1)
-        for source, x in sources.items()
-    }
+    return _READERS[suffix](path, key, leave_out)
 
 
-def open_embeddings(path: Path | str) -> Iterator[Embeddings]:
-    """Yields every embedding matrix under `path`, one at a time.
+def _shard_files(folder: Path) -> list[Path]:
+    files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")]
+    files = files or [f for f in folder.rglob("*") if f.is_file() and f.name[0] not in "._"]
+    known = [f for f in files if f.suffix.lower() in _READERS]
+    if not known:
+        raise FileNotFoundError(
+            f"{folder} holds no embeddings: expected manifest.json in it, or embeddings/<step>/"
+            f"manifest.json below it, or files that are shards of one set. Write them with "
+            f"--stage=embed, or name the file to evaluate."
+        )
+    kinds = Counter(f.suffix.lower() for f in known)
+    if len(kinds) > 1:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in kinds.items())
+        raise ValueError(
+            f"{folder} holds files of several kinds ({counts}): name those of one set, such as "
+            f"'{folder / ('*' + next(iter(kinds)))}' in quotes."
+        )
+    return sorted(known, key=_by_number)
 
-    A file yields its matrices. An `embeddings/<step>` folder yields one per member and split, with
-    its two views; a run folder does so for every step, in ascending order.
+
+def _by_number(path: Path) -> list[tuple[int, int | str]]:
+    """Sorts part-2 before part-10."""
+    pieces = re.split(r"(\d+)", str(path))
+    return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces]
+
+
+def _shards(name: str, files: Sequence[Path], key: str | None, leave_out: Sequence[str]) -> Stacked:
+    return Stacked([part for file in files for part in _parts(file, key, leave_out)], name)
+
+
+def _parts(path: Path, key: str | None, leave_out: Sequence[str]) -> list[Part]:
+    """One shard, opened again for every block of rows: thousands may not stay open."""
+    found = _one(str(path), _read_file(path, key, leave_out))
+    if isinstance(found, Stacked):
+        return found.parts
+    left, written = tuple(leave_out), path.stat().st_mtime_ns
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return _shard(path, key, left, written)[start:stop]
+
+    return [Part(str(path), found.shape, found.dtype, read)]
+
+
+@lru_cache(maxsize=1)
+def _shard(path: Path, key: str | None, leave_out: tuple[str, ...], written: int) -> np.ndarray:
+    """The shard read last; one that was written again since is another."""
+    return next(iter(_read_file(path, key, leave_out).values()))
+
+
+def load_column(path: Path | str, name: str) -> np.ndarray:
+    """One column or array of what `load_embeddings` reads, such as ids or labels.
 
     Args:
-        path: a file (see `load_embeddings`), an embeddings folder, or a run folder.
+        path: the file, store, dataset, folder or glob of shards.
+        name: of the column (tables) or array (.npz, .safetensors, HDF5, Zarr).
 
     Raises:
-        FileNotFoundError: where there is nothing of the kind.
-        ValueError: where a manifest and its arrays disagree, and as `load_embeddings` does.
+        ValueError: where there is none of this name, or the format has no names.
     """
-    if Path(path).is_dir():
-        yield from _open_folder(Path(path))
-        return
-    for source, z in load_embeddings(path).items():
-        yield Embeddings({"source": source}, z)
+    file, _ = _split_key(str(path))
+    if file.is_dir() and not stores.is_zarr(file) and not columnar.is_dataset(file):
+        return np.concatenate([load_column(one, name) for one in _shard_files(file)])
+    if not file.exists() and glob.has_magic(str(file)):
+        files = sorted(map(Path, glob.glob(str(file), recursive=True)), key=_by_number)
+        return np.concatenate([load_column(one, name) for one in files])
+    suffix = file.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        return formats.read_text_column(file, name)
+    if suffix in (".parquet", ".arrow", ".feather"):
+        return columnar.read_column(file, [file], name)
+    if suffix in (".h5", ".hdf5") or (file.is_dir() and stores.is_zarr(file)):
+        return stores.read_column(file, name)
+    if file.is_dir():
+        return columnar.read_column(file, columnar.dataset_files(file), name)
+    if suffix in (".npz", ".safetensors"):
+        return np.asarray(_READERS[suffix](file, name, ())[name])
+    raise ValueError(f"{path} has no named columns, so none is {name!r}: give a file of them.")
 
 
 def untrained(found: Embeddings) -> Embeddings:
@@ -166,8 +381,8 @@ def load_labels(path: Path | str) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file: name a .npy or a text file of labels.")
-    if path.suffix == ".npy":
-        labels = np.asarray(_read_npy(path, None)[path.name])
+    if path.suffix.lower() == ".npy":
+        labels = np.asarray(formats.read_npy(path, None, ())[path.name])
         if labels.ndim != 1 or labels.dtype.kind not in "iubfUS":
             raise ValueError(
                 f"{path} holds {labels.dtype} of shape {labels.shape}: labels are a 1-d array of "
@@ -236,231 +451,22 @@ def _member_embeddings(stored: Any, member: dict[str, Any], split: str) -> Embed
 
 def _split_key(path: str) -> tuple[Path, str | None]:
     file, separator, key = path.rpartition("::")
-    if separator and Path(file).suffix.lower() in _READERS and not Path(path).exists():
-        return Path(file), key
+    if separator and not Path(path).exists():
+        known = Path(file).suffix.lower() in _READERS or Path(file).is_dir()
+        if known or glob.has_magic(file):
+            return Path(file), key
     return Path(path), None
 
 
-def _read_npy(path: Path, key: str | None) -> dict[str, np.ndarray]:
-    if key is not None:
-        raise ValueError(f"{path} holds one array, so ::{key} names nothing: leave it out.")
-    try:
-        return {path.name: np.lib.format.open_memmap(path, mode="r")}
-    except ValueError as error:
-        with open(path, "rb") as stream:
-            start = stream.read(6)
-        # A bare pickle starts with its protocol mark; objects inside .npy hide behind the header.
-        if start[:1] == b"\x80" or "Python objects" in str(error):
-            raise ValueError(_pickled(path)) from None
-        if not start.startswith(b"\x93NUMPY"[: len(start)]):
-            raise ValueError(
-                f"{path} is not a .npy file: it does not begin with NumPy's magic string. Write it "
-                f"with np.save(path, x)."
-            ) from None
-        raise ValueError(_damaged(path, error)) from None
-
-
-def _read_npz(path: Path, key: str | None) -> dict[str, np.ndarray]:
-    import zipfile
-    import zlib
-
-    if not zipfile.is_zipfile(path):
-        raise ValueError(_damaged(path, "its table of contents is missing or it is no .npz"))
-    arrays, found = {}, {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if {"components", "variances", "facts"} <= set(archive.files):
-                raise TypeError(
-                    f"{path} is the model that `whiten` saved, not embeddings: give it to `score`, "
-                    f"and name the file of the embeddings here."
-                )
-            _check_key(path, key, archive.files)
-            for name in archive.files if key is None else [key]:
-                try:
-                    arrays[name] = archive[name]
-                    found[name] = f"{arrays[name].dtype} {arrays[name].shape}"
-                except ValueError as error:
-                    if "allow_pickle" not in str(error):
-                        raise
-                    if key is not None:
-                        raise ValueError(_pickled(f"{path}::{key}")) from None
-                    found[name] = "pickled objects, which are not read"
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(_damaged(path, error)) from None
-    return arrays if key is not None else _matrices(path, arrays, found)
-
-
-def _read_safetensors(path: Path, key: str | None) -> dict[str, np.ndarray]:
-    try:
-        import ml_dtypes  # noqa: F401  (teaches NumPy the name bfloat16)
-        import safetensors
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(_missing(path, error.name)) from None
-    arrays, found = {}, {}
-    try:
-        with safetensors.safe_open(path, framework="np") as stream:
-            names = list(stream.keys())
-            _check_key(path, key, names)
-            for name in names if key is None else [key]:
-                kind, shape = stream.get_slice(name).get_dtype(), stream.get_slice(name).get_shape()
-                found[name] = f"{kind} {tuple(shape)}"
-                # Others may be of types NumPy has no name for; they are read on request only.
-                if key is not None or (kind in ("F16", "BF16", "F32", "F64") and len(shape) == 2):
-                    arrays[name] = stream.get_tensor(name)
-    except safetensors.SafetensorError as error:
-        raise ValueError(_damaged(path, error)) from None
-    except (AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{path}: this safetensors ({safetensors.__version__}) cannot give {name} "
-            f"({found[name]}) to NumPy ({error}). Install a newer one, or save it as float32."
-        ) from None
-    return arrays if key is not None else _matrices(path, arrays, found)
-
-
-def _read_parquet(path: Path, key: str | None) -> dict[str, np.ndarray]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(_missing(path, error.name)) from None
-    try:
-        schema = pq.read_schema(path)
-        lists = [f.name for f in schema if _is_list(pa, f.type)]
-        floats = [f.name for f in schema if pa.types.is_floating(f.type)]
-        if key is not None:
-            _check_key(path, key, lists)
-            lists = [key]
-        if lists:
-            table = pq.read_table(path, columns=lists)
-            return {name: _list_column(path, name, table[name]) for name in lists}
-        table = pq.read_table(path, columns=floats) if floats else None
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise ValueError(_damaged(path, error)) from None
-    if table is None:
-        raise ValueError(
-            f"{path} has no column of floating type, nor one of lists (found: "
-            f"{', '.join(f'{f.name} {f.type}' for f in schema)}). Cast the coordinates to float32."
-        )
-    wide = np.result_type(*(field.type.to_pandas_dtype() for field in table.schema))
-    out = np.empty((table.num_rows, len(floats)), dtype=wide)
-    for i, name in enumerate(floats):
-        # A missing value turns into NaN here, and is then reported with its row and column.
-        out[:, i] = table[name].to_numpy()
-    return {path.name: out}
-
-
-def _read_text(path: Path, key: str | None) -> dict[str, np.ndarray]:
-    """CSV or TSV: one row a line; a header is skipped, and so is a first column that is text."""
-    if key is not None:
-        raise ValueError(f"{path} holds one table, so ::{key} names nothing: leave it out.")
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream, delimiter=separator) if row]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file ({error}).") from None
-    if len(rows) > 1 and not any(map(_is_number, rows[0])):
-        rows = rows[1:]
-    if not rows:
-        raise ValueError(f"{path} has no rows: give one embedding a line.")
-    first = 0 if _is_number(rows[0][0]) else 1
-    out = np.empty((len(rows), len(rows[0]) - first))
-    for i, row in enumerate(rows):
-        try:
-            # `fromiter` does not stretch a short row.
-            out[i] = np.fromiter(map(float, row[first:]), float, len(rows[0]) - first)
-            if len(row) != len(rows[0]):
-                raise ValueError
-        except ValueError:
-            wrong = next((c for c in row[first:] if not _is_number(c)), None)
-            what = f"{wrong!r} in" if wrong is not None else f"{len(row)} cells in"
-            raise ValueError(
-                f"{path} has {what} row {i} (counted from 0, without the header), where {len(rows[0])} "
-                f"cells are numbers but for one id in front: mend the row, or drop that column."
-            ) from None
-    return {path.name: out}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_list(pa: Any, kind: Any) -> bool:
-    types = pa.types
-    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-
-
-def _list_column(path: Path, name: str, column: Any) -> np.ndarray:
-    import pyarrow.compute as pc
-
-    if len(column) == 0:
-        raise ValueError(f"{path}::{name} has no rows: nothing to test. Write it again with some.")
-    lengths = pc.list_value_length(column).to_numpy()
-    # A missing list has length NaN, which differs from every length.
-    odd = np.flatnonzero(lengths != lengths[0])
-    if odd.size or not lengths[0] >= 0:
-        row = int(odd[0]) if odd.size else 0
-        raise ValueError(
-            f"{path}::{name} has lists of unequal length: row 0 has {lengths[0]:g} and row {row} "
-            f"{lengths[row]:g} (nan where the list is missing). Every row needs as many coordinates."
-        )
-    return pc.list_flatten(column).to_numpy().reshape(len(column), int(lengths[0]))
-
-
-def _matrices(
-    path: Path, arrays: dict[str, np.ndarray], found: dict[str, str]
-) -> dict[str, np.ndarray]:
-    floating = {
-        name: x
-        for name, x in arrays.items()
-        if x.ndim == 2 and (x.dtype.kind == "f" or x.dtype.name == "bfloat16")
-    }
-    if not floating:
-        raise ValueError(
-            f"{path} holds no 2-d array of floats (found: "
-            f"{', '.join(f'{name} {kind}' for name, kind in found.items()) or 'nothing'}). Save "
-            f"the embeddings as one [n, d] float array."
-        )
-    return floating
-
-
-def _check_key(path: Path, key: str | None, names: list[str]) -> None:
-    if key is not None and key not in names:
-        raise ValueError(
-            f"{path} holds no array {key!r}. It holds: {', '.join(names) or 'none to choose'}."
-        )
-
-
-def _pickled(path: Path | str) -> str:
-    return (
-        f"{path} holds pickled Python objects, which are not loaded because unpickling runs code. "
-        f"Save a plain array: np.save(path, np.asarray(x, dtype=np.float32), allow_pickle=False)."
-    )
-
-
-def _damaged(path: Path, error: Exception | str) -> str:
-    return (
-        f"{path} ({path.stat().st_size} bytes) is truncated or damaged: {error}. Copy or write it "
-        f"again."
-    )
-
-
-def _missing(path: Path, library: str | None) -> str:
-    return (
-        f"{path} needs {library}, which is not installed: pip install {library}, or "
-        f"pip install 'infonce_jax[formats]'. A .npy file needs nothing more."
-    )
-
-
-_READERS: dict[str, Callable[[Path, str | None], dict[str, np.ndarray]]] = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".safetensors": _read_safetensors,
-    ".parquet": _read_parquet,
-    ".csv": _read_text,
-    ".tsv": _read_text,
+_READERS: dict[str, Callable[[Path, str | None, Sequence[str]], dict[str, Any]]] = {
+    ".npy": formats.read_npy,
+    ".npz": formats.read_npz,
+    ".safetensors": formats.read_safetensors,
+    ".parquet": columnar.read_parquet,
+    ".arrow": columnar.read_arrow,
+    ".feather": columnar.read_arrow,
+    ".csv": formats.read_text,
+    ".tsv": formats.read_text,
+    ".h5": stores.read_hdf5,
+    ".hdf5": stores.read_hdf5,
 }

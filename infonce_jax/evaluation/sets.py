@@ -11,9 +11,18 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from infonce_jax.evaluation import controls, normality
+from infonce_jax.evaluation.arrays import as_floats
 from infonce_jax.evaluation.evaluate import SAMPLE_SIZES, evaluate_arrays
-from infonce_jax.evaluation.load import Embeddings, open_embeddings, untrained
+from infonce_jax.evaluation.load import (
+    EVERYTHING,
+    Embeddings,
+    Reading,
+    open_embeddings,
+    open_paths,
+    untrained,
+)
 from infonce_jax.evaluation.rows import Row
+from infonce_jax.evaluation.stacked import sample_rows
 
 
 def evaluate_paths(
@@ -32,6 +41,7 @@ def evaluate_paths(
     repeats: Literal["once", "keep"] = "once",
     controls: Sequence[str] = (),
     inputs: Path | str | None = None,
+    reading: Reading = EVERYTHING,
 ) -> list[Row]:
     """Evaluates files, embedding folders and runs; see `evaluate_arrays` and `open_embeddings`.
 
@@ -54,6 +64,8 @@ def evaluate_paths(
             run's set of step 0, and none for that set itself.
         inputs: a file with the encoder's inputs for the rows of a single file; a random linear map
             of them to the same dimension is evaluated as the control "projection".
+        reading: how the paths are read: as one set, which columns are left out, how many rows are drawn.
+            Pair, labels and inputs are sampled alike, and a row `sampled_from` has the number of all.
 
     Returns:
         The rows of all, in the order given.
@@ -79,6 +91,7 @@ def evaluate_paths(
         repeats=repeats,
         controls=controls,
         inputs=inputs,
+        reading=reading,
     )
     return [row for _, rows in found for row in rows]
 
@@ -91,29 +104,31 @@ def iterate_paths(
     labels: Sequence | np.ndarray | None = None,
     controls: Sequence[str] = (),
     inputs: Path | str | None = None,
+    reading: Reading = EVERYTHING,
     **options: Any,
 ) -> Iterator[tuple[str, list[Row]]]:
     """`evaluate_paths`, one set after the other: yields a set's name, first with no rows, then its rows.
 
     All sets are opened, and what is wrong with them said, before the first is evaluated.
     """
-    sets = _open_sets(list(paths), pair, labels, controls, inputs, seed)
+    sets = _open_sets(list(paths), pair, labels, controls, inputs, seed, reading)
     for name, _ in sets:
         yield name, []
 
     def evaluate_set(index: int) -> list[Row]:
         name, make = sets[index]
         found = make()
-        return evaluate_arrays(
+        rows = evaluate_arrays(
             found.z,
             found.view1,
             found.view2,
-            labels=labels,
+            labels=_labels_of(found, labels, reading),
             seed=seed,
             name=name,
             identity=found.identity,
             **options,
         )
+        return [*rows, *_sampled_from(found.total, rows)]
 
     if len(sets) == 1:
         yield sets[0][0], evaluate_set(0)
@@ -129,6 +144,26 @@ def iterate_paths(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _labels_of(
+    found: Embeddings, labels: Sequence | np.ndarray | None, reading: Reading
+) -> Sequence | np.ndarray | None:
+    if labels is None or found.total is None:
+        return labels
+    if len(labels) != found.total:
+        raise ValueError(
+            f"there are {len(labels)} labels and {found.total} rows in {found.name}: give one for each."
+        )
+    return np.asarray(labels)[sample_rows(found.total, reading.sample, reading.seed)]
+
+
+def _sampled_from(total: int | None, rows: Sequence[Row]) -> list[Row]:
+    """A row for each sample that says of how many rows it was drawn."""
+    if total is None:
+        return []
+    places = {(row["representation"], row["n"]): row for row in rows}
+    return [row | {"statistic": "sampled_from", "value": float(total)} for row in places.values()]
+
+
 def _open_sets(
     paths: Sequence[Path | str],
     pair: Path | str | None,
@@ -136,6 +171,7 @@ def _open_sets(
     wanted: Sequence[str],
     inputs: Path | str | None,
     seed: int,
+    reading: Reading,
 ) -> list[tuple[str, Callable[[], Embeddings]]]:
     """Name and maker of every set, controls behind their own; the makers keep few arrays in memory."""
     unknown = [control for control in wanted if control not in controls.CONTROLS]
@@ -143,7 +179,7 @@ def _open_sets(
         raise ValueError(
             f"unknown control {unknown[0]!r}; choose from {', '.join(controls.CONTROLS)}."
         )
-    second = None if pair is None else _only_array("--pair", pair)
+    second = None if pair is None else _only_array("--pair", pair, reading)
     if second is not None and (len(paths) != 1 or Path(paths[0]).is_dir()):
         raise ValueError(
             f"--pair {pair} is a second view of one file, but {len(paths)} paths were given "
@@ -152,35 +188,34 @@ def _open_sets(
         )
     seen: set[tuple[Any, ...]] = set()
     sets: list[tuple[str, Callable[[], Embeddings]]] = []
-    for path in paths:
-        for found in open_embeddings(path):
-            who = found.identity
-            here = (str(Path(who["source"]).resolve()), who.get("member"), who.get("split"))
-            if here in seen:
+    for found in open_paths(paths, reading):
+        who = found.identity
+        here = (str(Path(who["source"]).resolve()), who.get("member"), who.get("split"))
+        if here in seen:
+            raise ValueError(
+                f"{found.name} was given twice; its rows would count as another seed's. Name "
+                f"each file, step or run once."
+            )
+        seen.add(here)
+        if second is not None:
+            found = found._replace(view1=found.z, view2=second)
+        sets.append((found.name, partial(_same, found)))
+        for control in wanted:
+            if control in _MAKERS:
+                make = partial(_MAKERS[control], as_floats(found.z), seed=seed)
+                sets.append(_control(found, control, make))
+            elif who.get("step") != 0:
+                before = untrained(found)
+                sets.append(_control(found, control, lambda before=before: before.z))
+        if inputs is not None:
+            array = _inputs(inputs, reading)
+            if len(array) != len(found.z):
                 raise ValueError(
-                    f"{found.name} was given twice; its rows would count as another seed's. Name "
-                    f"each file, step or run once."
+                    f"--inputs {inputs} has {len(array)} rows and {found.name} "
+                    f"{len(found.z)}: row i of both must be of the same sample."
                 )
-            seen.add(here)
-            if second is not None:
-                found = found._replace(view1=found.z, view2=second)
-            sets.append((found.name, partial(_same, found)))
-            for control in wanted:
-                if control in _MAKERS:
-                    make = partial(_MAKERS[control], found.z, seed=seed)
-                    sets.append(_control(found, control, make))
-                elif who.get("step") != 0:
-                    before = untrained(found)
-                    sets.append(_control(found, control, lambda before=before: before.z))
-            if inputs is not None:
-                array = _inputs(inputs)
-                if len(array) != len(found.z):
-                    raise ValueError(
-                        f"--inputs {inputs} has {len(array)} rows and {found.name} "
-                        f"{len(found.z)}: row i of both must be of the same sample."
-                    )
-                project = partial(controls.random_projection, array, found.z.shape[1], seed=seed)
-                sets.append(_control(found, "projection", project))
+            project = partial(controls.random_projection, array, found.z.shape[1], seed=seed)
+            sets.append(_control(found, "projection", project))
     if (labels is not None or inputs is not None) and len(seen) != 1:
         raise ValueError(
             f"labels and inputs belong to the rows of one file, but {len(seen)} embedding sets were "
@@ -203,18 +238,19 @@ def _control(
     return f"{found.name} [{control}]", lambda: Embeddings(identity, make())
 
 
-def _inputs(path: Path | str) -> np.ndarray:
+def _inputs(path: Path | str, reading: Reading) -> np.ndarray:
     """The encoder's inputs, one row each: images are flattened, whole numbers become float32."""
     if Path(path).suffix.lower() == ".npy" and Path(path).is_file():
         x = np.load(path, mmap_mode="r", allow_pickle=False)
         if x.dtype.kind in "iubf" and x.ndim >= 2 and len(x):
-            x = x.reshape(len(x), -1)
+            rows = sample_rows(len(x), reading.sample, reading.seed)
+            x = (x if rows is None else x[rows]).reshape(-1, int(np.prod(x.shape[1:])))
             return x if x.dtype.kind == "f" else x.astype(np.float32)
-    return _only_array("--inputs", path)
+    return as_floats(_only_array("--inputs", path, reading))
 
 
-def _only_array(option: str, path: Path | str) -> np.ndarray:
-    found = list(open_embeddings(path))
+def _only_array(option: str, path: Path | str, reading: Reading) -> np.ndarray:
+    found = list(open_embeddings(path, reading._replace(concatenate=False, leave_out=())))
     if len(found) != 1:
         raise ValueError(
             f"{option} {path} holds {len(found)} embedding arrays "

@@ -332,6 +332,8 @@ def _norms(values: Mapping[str, float], n: int) -> Part:
 
 
 def _notes(values: Mapping[str, float], n: int) -> Iterator[str]:
+    if "sampled_from" in values:
+        yield f"Drawn at random from {values['sampled_from']:,.0f} rows."
     if values.get("repeated_rows", 0.0) > 0:
         copies, distinct = round(values["repeated_rows"]), round(values["distinct_rows"])
         how = "each of these is tested once" if n <= distinct else "all are tested"

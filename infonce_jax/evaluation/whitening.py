@@ -1,24 +1,32 @@
 """A Gaussian model of embeddings: whitening, likelihood, entropy, mutual information, outliers.
 
 Fitted on some rows and applied to others. On the rows it was fitted to, whitening makes anything look
-isotropic once n is near d; `fit_and_judge` therefore fits on one half and judges on the other.
+isotropic once n is near d; `fit_and_judge` therefore fits on one half and judges on the other. Either is
+one pass over the rows, which may lie in files larger than memory (`load.open_rows`).
 """
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
-from scipy.linalg import cholesky, eigh, solve_triangular
 
-from infonce_jax.evaluation.arrays import check_embeddings, row_blocks
+from infonce_jax.evaluation import covariance as streamed
+from infonce_jax.evaluation.arrays import as_floats, check_embeddings, row_blocks
+from infonce_jax.evaluation.covariance import Sums
+from infonce_jax.evaluation.shrinkage import Options, check_options, estimate, shrunk
+from infonce_jax.evaluation.split import Recorder, Split, parts
+from infonce_jax.evaluation.stacked import Stacked
 from infonce_jax.files import replacing
 
 KINDS = ("pca", "zca")
 _FORMAT = "infonce_jax.whitening.1"
+
+Rows = Num[np.ndarray, "n d"] | Stacked
+Progress = Callable[[int], None] | None
 
 
 class Whitening(NamedTuple):
@@ -32,6 +40,7 @@ class Whitening(NamedTuple):
         shrinkage: the weight of the multiple of the identity.
         n: the rows it was fitted on.
         near_duplicates: (i, j, correlation) of coordinates, by falling |correlation|, at most 1,000.
+        split: which rows it was fitted on, where `fit_and_judge` fitted it.
     """
 
     mean: Float[np.ndarray, " d"]
@@ -41,6 +50,7 @@ class Whitening(NamedTuple):
     shrinkage: float
     n: int
     near_duplicates: tuple[tuple[int, int, float], ...]
+    split: Split | None = None
 
 
 class Judged(NamedTuple):
@@ -64,7 +74,7 @@ class Judged(NamedTuple):
 
 
 def fit(
-    x: Float[np.ndarray, "n d"],
+    x: Rows,
     *,
     kind: str = "pca",
     shrinkage: float | str = "ledoit_wolf",
@@ -72,8 +82,9 @@ def fit(
     folds: int = 5,
     duplicates: float = 0.9,
     seed: int = 0,
+    progress: Progress = None,
 ) -> Whitening:
-    """Fits the Gaussian model.
+    """Fits the Gaussian model, in one pass over the rows.
 
     The covariance is c ((1 − s) S + s μ I), S with ddof = 0 and μ = tr S / d. s is Ledoit & Wolf's
     (2004), which minimises the expected squared error, or a number given. With s > 0, c is the mean
@@ -82,20 +93,23 @@ def fit(
     With s = 0, c = 1. Directions whose variance is below `floor` times the largest are left out, and
     what lies along them is not scored.
 
+    Memory: 2 `folds` + 1 matrices [d, d] in float64 and a block of rows, whatever n is.
+
     Args:
-        x: embeddings, one per row, at least 8.
+        x: embeddings, one per row, at least 8: an array, or rows in files (`load.open_rows`).
         kind: "pca" or "zca".
         shrinkage: "ledoit_wolf", or a number in [0, 1].
         floor: smallest variance kept, relative to the largest, from 0 to 1.
         folds: parts for c, from 2; 0 leaves c = 1.
         duplicates: pairs of coordinates with |correlation| beyond are named.
         seed: of the folds.
+        progress: called with the number of rows that are done.
 
     Returns:
         The model.
 
     Raises:
-        TypeError: for what is not of real floating type.
+        TypeError: for what is not real.
         ValueError: for an unknown kind, numbers out of range, embeddings that are all equal; as
             `check_embeddings` does.
 
@@ -105,70 +119,77 @@ def fit(
         American Statistician 72, 2018. Betser, Levi & Gilboa, *Whitened CLIP as a likelihood
         surrogate of images and captions*, ICML 2025.
     """
-    x = check_embeddings(x)
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}; choose from {', '.join(KINDS)}.")
-    if shrinkage != "ledoit_wolf" and not (
-        isinstance(shrinkage, int | float) and 0 <= shrinkage <= 1
-    ):
-        raise ValueError(f'shrinkage is {shrinkage!r}: give "ledoit_wolf" or a number from 0 to 1.')
-    if not 0 <= floor < 1 or not 0 < duplicates <= 1 or folds < 0 or folds == 1:
-        raise ValueError(
-            f"floor is {floor}, duplicates {duplicates}, folds {folds}: floor lies in [0, 1), "
-            f"duplicates in (0, 1], and folds is 0 or at least 2."
-        )
-    n = len(x)
-    mean, covariance, fourth = _moments(x)
-    if not np.trace(covariance) > (np.finfo(x.dtype).eps * np.linalg.norm(mean)) ** 2:
-        raise ValueError(f"the {n} rows are all equal: there is no covariance to whiten with.")
-    named = _near_duplicates(covariance, duplicates)
-    s = _ledoit_wolf(covariance, fourth, n) if shrinkage == "ledoit_wolf" else float(shrinkage)
-    variances, components = _shrunk(covariance, s, floor)
-    if s > 0 and folds and n >= 4 * folds:
-        few, many = (
-            _cross_validated_scale(x, shrinkage, floor, k, seed) for k in (folds, 2 * folds)
-        )
-        # Fitted on n (k - 1)/k rows each: at 1/rows of k/(k - 1) and 2k/(2k - 1), wanted at 1.
-        slope = (few - many) / (folds / (folds - 1) - 2 * folds / (2 * folds - 1))
-        variances = variances * max(many - slope / (2 * folds - 1), 0.5 * many)
-    return Whitening(mean, components, variances, kind, s, n, named)
+    options = _options(kind, shrinkage, floor, folds, duplicates)
+    x = _checked(x, 8)
+    count = max(1, 2 * folds)
+    found = streamed.gather(x, parts(len(x), 0, count, seed), count, progress)
+    return Whitening(kind=kind, **estimate(found, _eps(x), options)._asdict())
 
 
 def fit_and_judge(
-    x: Float[np.ndarray, "n d"], *, held_out: float = 0.5, seed: int = 0, **options: Any
+    x: Rows,
+    *,
+    held_out: float = 0.5,
+    seed: int = 0,
+    kind: str = "pca",
+    shrinkage: float | str = "ledoit_wolf",
+    floor: float = 1e-7,
+    folds: int = 5,
+    duplicates: float = 0.9,
+    progress: Progress = None,
 ) -> Judged:
-    """Fits on a random part of the rows, and judges on the others.
+    """Fits on a random part of the rows, and judges on the others, in one pass over both.
+
+    The model remembers which rows it was fitted on (`split.known`).
 
     Args:
         x: embeddings, one per row, at least 8 for either part.
         held_out: the share of rows to judge on.
-        seed: of the split.
-        **options: of `fit`.
+        seed: of the split and the folds.
+        kind: as for `fit`, and so are the others.
+        shrinkage: as for `fit`.
+        floor: as for `fit`.
+        folds: as for `fit`.
+        duplicates: as for `fit`.
+        progress: called with the number of rows that are done.
 
     Raises:
-        TypeError: for what is not of real floating type.
+        TypeError: for what is not real.
         ValueError: for a share that leaves fewer than 8 rows to either part; as `fit` does.
     """
-    x = check_embeddings(x)
+    options = _options(kind, shrinkage, floor, folds, duplicates)
+    x = _checked(x, 8)
     n = len(x)
     judged_rows = round(held_out * n) if 0 < held_out < 1 else 0
     if judged_rows < 8 or n - judged_rows < 8:
         raise ValueError(f"held_out is {held_out} of {n} rows: both parts need at least 8 rows.")
-    order = np.random.default_rng(seed).permutation(n)
-    unseen, seen = (np.asarray(x[np.sort(p)]) for p in np.split(order, [judged_rows]))
-    whitening = fit(seen, seed=seed, **options)
+    count = max(1, 2 * folds)
+    part = parts(n, judged_rows, count, seed)
+    recorder = Recorder(part < count, seed)
+    *seen, unseen = streamed.gather(x, part, count + 1, progress, recorder.see)
+    found = estimate(seen, _eps(x), options)._asdict()
+    whitening = Whitening(kind=kind, split=recorder.split(), **found)
+    outside = mean_mahalanobis(whitening, unseen)
     rank = len(whitening.variances)
     return Judged(
         whitening,
-        float(mahalanobis(whitening, unseen).mean() / rank),
-        float(mahalanobis(whitening, seen).mean() / rank),
-        float(log_likelihood(whitening, unseen).mean()),
-        len(seen),
-        len(unseen),
+        outside / rank,
+        mean_mahalanobis(whitening, streamed.total(seen)) / rank,
+        -0.5 * (_log_constant(whitening) + outside),
+        n - judged_rows,
+        judged_rows,
     )
 
 
-def apply(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+def mean_mahalanobis(whitening: Whitening, rows: Sums) -> float:
+    """The mean squared Mahalanobis distance of rows whose sums are known."""
+    off = rows.mean - whitening.mean
+    matrix = whitening.components / np.sqrt(whitening.variances)
+    within = float(np.einsum("ij,ij->", matrix, rows.covariance @ matrix))
+    return within + float(np.square(off @ matrix).sum())
+
+
+def apply(whitening: Whitening, x: Rows) -> Float[np.ndarray, "n k"]:
     """The whitened rows: (x − mean) V diag(variances)^(−1/2), for "zca" times Vᵀ.
 
     Args:
@@ -179,40 +200,52 @@ def apply(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray
         [n, k] along the principal axes, or [n, d] for "zca"; float64.
 
     Raises:
-        TypeError: for what is not of real floating type.
+        TypeError: for what is not real.
         ValueError: for another dimension; as `check_embeddings` does.
     """
-    x = _check_dimension(whitening, x)
-    matrix = whitening.components / np.sqrt(whitening.variances)
-    if whitening.kind == "zca":
-        matrix = matrix @ whitening.components.T
-    out = np.empty((len(x), matrix.shape[1]))
-    for rows, block in row_blocks(x):
-        out[rows] = (block - whitening.mean) @ matrix
+    zca = whitening.kind == "zca"
+    out = np.empty((len(x), len(whitening.mean) if zca else len(whitening.variances)))
+    for rows, block in whitened_blocks(whitening, x):
+        out[rows] = block
     return out
 
 
-def mahalanobis(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+def whitened_blocks(
+    whitening: Whitening, x: Rows
+) -> Iterator[tuple[slice, Float[np.ndarray, "m k"]]]:
+    """`apply`, a few rows at a time: yields (rows, whitened rows)."""
+    matrix = whitening.components / np.sqrt(whitening.variances)
+    if whitening.kind == "zca":
+        matrix = matrix @ whitening.components.T
+    for rows, block in _blocks(whitening, x):
+        yield rows, (block - whitening.mean) @ matrix
+
+
+def mahalanobis(
+    whitening: Whitening, x: Rows, progress: Progress = None
+) -> Float[np.ndarray, " n"]:
     """The squared Mahalanobis distance of each row to the mean; χ² with k degrees if the model holds.
 
     Args:
         whitening: from `fit`.
         x: embeddings of the same dimension, one per row.
+        progress: called with the number of rows that are done.
 
     Raises:
-        TypeError: for what is not of real floating type.
+        TypeError: for what is not real.
         ValueError: for another dimension; as `check_embeddings` does.
     """
-    x = _check_dimension(whitening, x)
     matrix = whitening.components / np.sqrt(whitening.variances)
     out = np.empty(len(x))
-    for rows, block in row_blocks(x):
+    for rows, block in _blocks(whitening, x):
         white = (block - whitening.mean) @ matrix
         out[rows] = np.einsum("ij,ij->i", white, white)
+        if progress is not None:
+            progress(rows.stop)
     return out
 
 
-def log_likelihood(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+def log_likelihood(whitening: Whitening, x: Rows) -> Float[np.ndarray, " n"]:
     """log p(x) = −½ (k log 2π + Σ log variances + Mahalanobis²), in nats.
 
     With all d directions kept it is the density of x; with k < d, that of its projection on the
@@ -223,12 +256,17 @@ def log_likelihood(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> Float[n
         x: embeddings of the same dimension, one per row.
 
     Raises:
-        TypeError: for what is not of real floating type.
+        TypeError: for what is not real.
         ValueError: for another dimension; as `check_embeddings` does.
     """
-    k = len(whitening.variances)
-    constant = k * np.log(2 * np.pi) + np.log(whitening.variances).sum()
-    return -0.5 * (constant + mahalanobis(whitening, x))
+    return log_likelihood_of(whitening, mahalanobis(whitening, x))
+
+
+def log_likelihood_of(
+    whitening: Whitening, distance: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """`log_likelihood` of rows whose squared Mahalanobis distance is known."""
+    return -0.5 * (_log_constant(whitening) + distance)
 
 
 def entropy(whitening: Whitening) -> float:
@@ -280,7 +318,7 @@ class MutualInformation(NamedTuple):
 
 
 def mutual_information(
-    view1: Float[np.ndarray, "n d1"], view2: Float[np.ndarray, "n d2"], *, seed: int = 0
+    view1: Num[np.ndarray, "n d1"], view2: Num[np.ndarray, "n d2"], *, seed: int = 0
 ) -> MutualInformation:
     """The mutual information of two views, were they jointly Gaussian: canonical correlations.
 
@@ -297,7 +335,8 @@ def mutual_information(
         ValueError: for different numbers of rows, or no more than 2 (d₁ + d₂) of them; as
             `check_embeddings` does.
     """
-    view1, view2 = check_embeddings(view1, "view1"), check_embeddings(view2, "view2")
+    view1 = check_embeddings(as_floats(view1), "view1")
+    view2 = check_embeddings(as_floats(view2), "view2")
     n, width = len(view1), view1.shape[1] + view2.shape[1]
     if n != len(view2):
         raise ValueError(
@@ -334,15 +373,13 @@ def save(whitening: Whitening, path: Path | str) -> None:
         "n": whitening.n,
         "near_duplicates": whitening.near_duplicates,
     }
+    arrays = {name: getattr(whitening, name) for name in ("mean", "components", "variances")}
+    if whitening.split is not None:
+        facts["split"] = whitening.split._replace(marks=None)._asdict()
+        arrays["marks"] = whitening.split.marks
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch, open(scratch, "wb") as stream:
-        np.savez(
-            stream,
-            mean=whitening.mean,
-            components=whitening.components,
-            variances=whitening.variances,
-            facts=np.array(json.dumps(facts)),
-        )
+        np.savez(stream, facts=np.array(json.dumps(facts)), **arrays)
 
 
 def load(path: Path | str) -> Whitening:
@@ -365,87 +402,51 @@ def load(path: Path | str) -> Whitening:
             if facts["format"] != _FORMAT:
                 raise ValueError(f"format {facts['format']!r}")
             arrays = [stored[name] for name in ("mean", "components", "variances")]
+            split = None
+            if "split" in facts:
+                split = Split(**facts["split"])._replace(marks=stored["marks"])
     except (KeyError, OSError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is not a whitening, or it is damaged ({error}). Make it again with "
             f"`python -m infonce_jax.evaluation whiten`."
         ) from None
     named = tuple((int(i), int(j), float(r)) for i, j, r in facts["near_duplicates"])
-    return Whitening(*arrays, facts["kind"], facts["shrinkage"], facts["n"], named)
+    return Whitening(*arrays, facts["kind"], facts["shrinkage"], facts["n"], named, split)
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean, covariance (ddof = 0), and the mean of ‖x − mean‖⁴."""
-    n, d = x.shape
-    mean = sum((block.sum(axis=0) for _, block in row_blocks(x)), np.zeros(d)) / n
-    covariance, fourth = np.zeros((d, d)), 0.0
-    for _, block in row_blocks(x):
-        centred = block - mean
-        covariance += centred.T @ centred
-        fourth += float(np.sum(np.einsum("ij,ij->i", centred, centred) ** 2))
-    return mean, covariance / n, fourth / n
+def _log_constant(whitening: Whitening) -> float:
+    k = len(whitening.variances)
+    return float(k * np.log(2 * np.pi) + np.log(whitening.variances).sum())
 
 
-def _ledoit_wolf(covariance: np.ndarray, fourth: float, n: int) -> float:
-    d = len(covariance)
-    square = float(np.sum(covariance**2))
-    spread = square - float(np.trace(covariance)) ** 2 / d
-    noise = (fourth - square) / n
-    return min(1.0, noise / spread) if spread > 0 else 1.0
+def _options(
+    kind: str, shrinkage: float | str, floor: float, folds: int, duplicates: float
+) -> Options:
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}; choose from {', '.join(KINDS)}.")
+    options = Options(shrinkage, floor, folds, duplicates)
+    check_options(options)
+    return options
 
 
-def _shrunk(covariance: np.ndarray, s: float, floor: float) -> tuple[np.ndarray, np.ndarray]:
-    values, vectors = eigh(covariance)
-    values = np.maximum(values[::-1], 0.0)
-    shrunk = (1 - s) * values + s * values.mean()
-    # Without a floor rounding would still invert eigenvalues that are exactly 0.
-    least = max(floor, len(values) * np.finfo(np.float64).eps)
-    kept = int(np.sum(shrunk > least * shrunk[0]))
-    return shrunk[:kept], np.ascontiguousarray(vectors[:, ::-1][:, :kept])
+def _checked(x: Rows, least: int) -> Rows:
+    if not isinstance(x, Stacked):
+        return check_embeddings(as_floats(x) if isinstance(x, np.ndarray) else x, min_rows=least)
+    if len(x) < least:
+        raise ValueError(f"{x.name} has {len(x)} rows; at least {least} are needed: give more.")
+    return x
 
 
-def _cross_validated_scale(
-    x: np.ndarray, shrinkage: float | str, floor: float, folds: int, seed: int
-) -> float:
-    order = np.random.default_rng(seed).permutation(len(x))
-    total, count = 0.0, 0
-    for part in np.array_split(order, folds):
-        kept = np.ones(len(x), dtype=bool)
-        kept[part] = False
-        mean, covariance, fourth = _moments(x[kept])
-        s = shrinkage
-        if shrinkage == "ledoit_wolf":
-            s = _ledoit_wolf(covariance, fourth, int(kept.sum()))
-        mu = float(np.trace(covariance)) / len(covariance)
-        if s * mu > floor * len(covariance) * mu:
-            # No direction falls below the floor, and Cholesky is ten times faster than eigenvalues.
-            covariance *= 1 - s
-            covariance[np.diag_indices_from(covariance)] += s * mu
-            root = cholesky(covariance, lower=True)
-            white = solve_triangular(root, (x[~kept] - mean).T, lower=True)
-        else:
-            variances, components = _shrunk(covariance, s, floor)
-            white = (x[~kept] - mean) @ (components / np.sqrt(variances))
-        total += float(np.einsum("ij,ij->", white, white))
-        count += white.size
-    return total / count
-
-
-def _near_duplicates(covariance: np.ndarray, limit: float) -> tuple[tuple[int, int, float], ...]:
-    scale = np.sqrt(np.diag(covariance))
-    scale = np.where(scale > 0, scale, np.inf)
-    correlation = covariance / np.multiply.outer(scale, scale)
-    pairs = np.argwhere(np.triu(np.abs(correlation) > limit, k=1))
-    pairs = sorted(((int(i), int(j)) for i, j in pairs), key=lambda p: -abs(correlation[p]))
-    return tuple((i, j, float(correlation[i, j])) for i, j in pairs[:1000])
+def _eps(x: Rows) -> float:
+    return float(np.finfo(np.float64 if x.dtype == np.float64 else np.float32).eps)
 
 
 def _canonical(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     roots = []
     for view in (x, y):
-        mean, covariance, _ = _moments(view)
-        variances, components = _shrunk(covariance, 0.0, 1e-12)
-        roots.append((mean, components / np.sqrt(variances)))
+        one = streamed.gather(view, np.zeros(len(view), dtype=np.int8), 1)[0]
+        variances, components = shrunk(one.covariance, 0.0, 1e-12)
+        roots.append((one.mean, components / np.sqrt(variances)))
     (mean_x, white_x), (mean_y, white_y) = roots
     cross = (x - mean_x).T @ (y - mean_y) / len(x)
     left, rho, right = np.linalg.svd(white_x.T @ cross @ white_y, full_matrices=False)
@@ -457,11 +458,13 @@ def _gaussian_nats(rho: Sequence[float] | np.ndarray) -> float:
         return float(-0.5 * np.sum(np.log1p(-np.minimum(np.square(rho), 1.0))))
 
 
-def _check_dimension(whitening: Whitening, x: Float[np.ndarray, "n d"]) -> np.ndarray:
-    x = check_embeddings(x, min_rows=1)
+def _blocks(whitening: Whitening, x: Rows) -> Iterator[tuple[slice, Float[np.ndarray, "m d"]]]:
+    x = _checked(x, 1)
     if x.shape[1] != len(whitening.mean):
         raise ValueError(
             f"x has {x.shape[1]} coordinates and the whitening was fitted on "
             f"{len(whitening.mean)}: score embeddings of the same encoder."
         )
-    return x
+    for rows, block in row_blocks(x):
+        streamed.check_block(block, rows.start, getattr(x, "name", "x"))
+        yield rows, block

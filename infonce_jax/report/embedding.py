@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from infonce_jax.evaluation import normality, shape
+from infonce_jax.evaluation.arrays import as_floats
 from infonce_jax.evaluation.controls import gaussian_like
-from infonce_jax.evaluation.load import open_embeddings
+from infonce_jax.evaluation.load import EVERYTHING, Reading, open_paths
 from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise
 from infonce_jax.evaluation.verdict import verdicts
@@ -70,6 +72,7 @@ def write_embedding_report(
     rows: Sequence[Mapping[str, Any]],
     meta: Mapping[str, Any],
     output_dir: str | Path,
+    reading: Reading = EVERYTHING,
 ) -> Path:
     """Writes report.html, one self-contained page, for evaluated embedding files.
 
@@ -78,6 +81,7 @@ def write_embedding_report(
         rows: what came of it.
         meta: how; its "command" and "versions" are shown.
         output_dir: where to write; made if need be.
+        reading: how the paths are read.
 
     Returns:
         The path of report.html.
@@ -87,10 +91,10 @@ def write_embedding_report(
     """
     summary = summarise(rows)
     sections = [_verdicts(summary), _table(summary)]
-    found = [one for path in paths for one in open_embeddings(path)][:_MOST_SETS]
+    found = list(islice(open_paths(paths, reading), _MOST_SETS))
     panels: dict[str, list[str]] = {key: [] for key in _CAPTIONS}
     for index, one in enumerate(found):
-        for key, svg in _draw(one.name, one.z, summary, one.identity, index).items():
+        for key, svg in _draw(one.name, as_floats(one.z), summary, one.identity, index).items():
             panels[key].append(
                 f'<figure class="panel"><h3>{escape(one.name)}</h3>'
                 + svg.replace("<svg", f'<svg role="img" aria-label="{key}: {escape(one.name)}"', 1)

@@ -175,8 +175,28 @@ def test_whiten_then_score(files, capsys):
         whitening.log_likelihood(model, GAUSSIAN),
         rtol=1e-12,
     )
-    area = whitening.auroc(*(whitening.mahalanobis(model, x) for x in (GAUSSIAN, HEAVY)))
-    assert f"{area:.4f}" in out
+    # Half of the rows were fitted on; the averages and the AUROC are over the others.
+    fitted = np.array([row["fitted"] == "1" for row in table])
+    assert fitted.sum() == 1000 and "fitted on 50.0% of the rows" in out
+    distances = [whitening.mahalanobis(model, x) for x in (GAUSSIAN, HEAVY)]
+    assert f"{whitening.auroc(distances[0][~fitted], distances[1]):.4f}" in out
+    assert f"1000 rows, mean Mahalanobis^2 / rank {distances[0][~fitted].mean() / 8:.4f}" in out
+    # Shuffled and in another type they are recognised too, and counted on request.
+    np.savez(files / "mixed.npz", z=np.vstack([HEAVY, GAUSSIAN[::-1]]).astype(np.float64))
+    arguments = ("score", files / "white.npz", files / "mixed.npz", "--output", files / "scores")
+    code, out, _ = _main(capsys, *arguments, "--fitted", "include")
+    assert code == 0 and "warning: the averages include the 25.0%" in out and "4000 rows" in out
+    code, out, _ = _main(
+        capsys,
+        "apply",
+        files / "white.npz",
+        files / "gaussian.npy",
+        "--output",
+        files / "white.npy",
+    )
+    assert code == 0 and "warning: the model was fitted on 50.0% of these rows" in out
+    white = np.load(files / "white.npy", mmap_mode="r")
+    np.testing.assert_allclose(white, whitening.apply(model, GAUSSIAN), rtol=1e-5, atol=1e-6)
 
 
 def test_labels_from_files(files):
