@@ -1,6 +1,7 @@
 # make reproduce   the paper's Table 1, synthetic half, in about a minute
 # make paper       every synthetic table and figure of the paper, into runs/paper
 # make test        the tests
+# make test-pretrained   the tests that need torch, in an environment of their own (.venv-pretrained)
 # make lint        style
 #
 # Each creates the environment .venv first where there is none. The README has the plain commands.
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 
 PAPER := runs/paper
 
-.PHONY: reproduce paper test lint format clean
+.PHONY: reproduce paper test test-pretrained lint format clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/python launch.py
@@ -26,6 +27,11 @@ paper: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-pretrained:
+	$(PYTHON) -m venv $(VENV)-pretrained
+	$(VENV)-pretrained/bin/python -m pip install --quiet -e '.[pretrained,train,test]'
+	$(VENV)-pretrained/bin/python -m pytest tests/pretrained
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -43,4 +49,4 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-pretrained
