@@ -1,6 +1,7 @@
 # make reproduce   the paper's Table 1, synthetic half, in about a minute
 # make paper       every synthetic table and figure of the paper, into runs/paper
 # make test        the tests
+# make test-pretrained   the tests that need torch, in an environment of their own (.venv-pretrained)
 # make lint        style
 # make docs        the site, into site/
 #
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 
 PAPER := runs/paper
 
-.PHONY: reproduce paper test lint format docs clean
+.PHONY: reproduce paper test test-pretrained lint format docs clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/python launch.py
@@ -27,6 +28,11 @@ paper: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-pretrained:
+	$(PYTHON) -m venv $(VENV)-pretrained
+	$(VENV)-pretrained/bin/python -m pip install --quiet -e '.[pretrained,train,test]'
+	$(VENV)-pretrained/bin/python -m pytest tests/pretrained
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -51,4 +57,4 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-pretrained

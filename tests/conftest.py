@@ -21,6 +21,7 @@ CHECKED = (
     "encoders",
     "evaluation",
     "files",
+    "pretrained",
     "report",
     "runs",
 )

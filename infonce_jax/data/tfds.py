@@ -7,8 +7,9 @@ runs read a cache.
 import io
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Integer, UInt8
@@ -63,6 +64,58 @@ def read_images(
             f"The {split} split of the dataset in {folder} cannot be read ({type(error).__name__}: "
             f"{error}). Its files are damaged or incomplete: remove the folder and {remedy}."
         ) from error
+
+
+class StoredImages(NamedTuple):
+    """The encoded images of one split of a prepared dataset, in the order in which TFDS stores them.
+
+    Attributes:
+        count: of images.
+        read: opens the encoded image of row i.
+        labels: the class of each row, or None where the dataset has no "label".
+        label_names: of the classes, by label.
+    """
+
+    count: int
+    read: Callable[[int], io.BytesIO]
+    labels: Int32[np.ndarray, " n"] | None
+    label_names: list[str]
+
+
+def open_images(folder: Path, split: str) -> StoredImages:
+    """Opens one split of any prepared dataset with the feature "image", whatever the images' sizes.
+
+    Args:
+        folder: of the prepared dataset, with its dataset_info.json.
+        split: for example "test".
+
+    Raises:
+        ValueError: where the dataset has another format, no such split, or no images.
+    """
+    stored_format = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat")
+    if stored_format != "array_record":
+        raise ValueError(
+            f"The dataset in {folder} is stored as {stored_format}, which TFDS cannot read without "
+            f"TensorFlow. Prepare it again with file_format='array_record'."
+        )
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    features = builder.info.features
+    if "image" not in features or split not in builder.info.splits:
+        raise ValueError(
+            f"{folder} has the splits {', '.join(builder.info.splits)} and the features "
+            f"{', '.join(features)}: asked for the split {split!r} and the feature 'image'."
+        )
+    source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    labels, names = None, []
+    if "label" in features:
+        labels = np.empty(len(source), np.int32)
+        for start in range(0, len(source), _READ_CHUNK):
+            rows = range(start, min(start + _READ_CHUNK, len(source)))
+            labels[rows.start : rows.stop] = [e["label"] for e in source.__getitems__(list(rows))]
+        names = list(features["label"].names or [])
+    return StoredImages(len(source), lambda i: io.BytesIO(source[i]["image"]), labels, names)
 
 
 def write_images(
