@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 
 from infonce_jax.evaluation.arrays import check_embeddings
 
@@ -21,12 +21,14 @@ class Embeddings(NamedTuple):
         z: the embeddings [n, d] to evaluate.
         view1: embeddings [n, d] of one view of the same samples, or None.
         view2: embeddings [n, d] of another view of the same samples, or None.
+        labels: the class of each, or None; where an embedding set holds them.
     """
 
     identity: dict[str, Any]
     z: Float[np.ndarray, "n d"]
     view1: Float[np.ndarray, "n d"] | None = None
     view2: Float[np.ndarray, "n d"] | None = None
+    labels: Int[np.ndarray, "n"] | None = None
 
     @property
     def name(self) -> str:
@@ -231,6 +233,7 @@ def _member_embeddings(stored: Any, member: dict[str, Any], split: str) -> Embed
         identity,
         stored.array(member["name"], split, "clean"),
         *(stored.array(member["name"], split, view) for view in pair),
+        labels=stored.labels(split),
     )
 
 

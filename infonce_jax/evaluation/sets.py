@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from infonce_jax.evaluation import controls, normality
 from infonce_jax.evaluation.evaluate import SAMPLE_SIZES, evaluate_arrays
 from infonce_jax.evaluation.load import Embeddings, open_embeddings, untrained
+from infonce_jax.evaluation.registry import Statistic
 from infonce_jax.evaluation.rows import Row
 
 
@@ -30,6 +31,7 @@ def evaluate_paths(
     deep: bool = False,
     groups: tuple[int, int] | None = None,
     repeats: Literal["once", "keep"] = "once",
+    statistics: Sequence[Statistic] = (),
     controls: Sequence[str] = (),
     inputs: Path | str | None = None,
 ) -> list[Row]:
@@ -49,6 +51,7 @@ def evaluate_paths(
         deep: as for `evaluate_arrays`.
         groups: as for `evaluate_arrays`.
         repeats: as for `evaluate_arrays`.
+        statistics: likewise.
         controls: "gaussian", "permuted", "untrained" (see `infonce_jax.evaluation.controls`); each
             set's own, evaluated behind it with the control's name in its source. The last is the
             run's set of step 0, and none for that set itself.
@@ -77,6 +80,7 @@ def evaluate_paths(
         deep=deep,
         groups=groups,
         repeats=repeats,
+        statistics=statistics,
         controls=controls,
         inputs=inputs,
     )
@@ -101,6 +105,8 @@ def iterate_paths(
     for name, _ in sets:
         yield name, []
 
+    wants_labels = any(s.takes_labels for s in options.get("statistics", ()))
+
     def evaluate_set(index: int) -> list[Row]:
         name, make = sets[index]
         found = make()
@@ -108,7 +114,7 @@ def iterate_paths(
             found.z,
             found.view1,
             found.view2,
-            labels=labels,
+            labels=found.labels if labels is None and wants_labels else labels,
             seed=seed,
             name=name,
             identity=found.identity,
