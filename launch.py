@@ -65,10 +65,12 @@ def main(argv: list[str]) -> None:
         )
     # Heavy imports wait until the flags are known to be right, so that --help and a misspelt flag
     # answer at once.
+    from infonce_jax import registry
     from infonce_jax.runs import shares, stages, sweep, variants
 
     config = _CONFIG.value
     file = Path(config_flags.get_config_filename(flags.FLAGS["config"]))
+    registry.search_in(file.parent, Path.cwd())
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or Path("runs") / file.stem)
     found = variants.load_variants(file, config) if _SWEEP.value is not False else None

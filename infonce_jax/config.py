@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
+from infonce_jax import registry
+
 # What changes how a run is watched, kept, read or spread over devices, but not what it computes.
 _INCIDENTAL = (
     *("name", "scale", "checkpoint", "evaluate", "log", "report"),
@@ -39,6 +41,16 @@ HYPERPARAMETERS = (
 )
 
 EMBEDDINGS = ("encoder", "head")
+
+# The fields that name a part, which may be one of the user's own, and those that hold its arguments.
+PARTS = (
+    *("data.source", "channel.name", "encoder.name", "objective", "loss.regulariser"),
+    *("optimizer.name", "evaluate.statistics"),
+)
+KWARGS = (
+    *("data.kwargs", "channel.kwargs", "encoder.kwargs", "loss.kwargs", "loss.regulariser_kwargs"),
+    *("optimizer.kwargs", "evaluate.kwargs"),
+)
 
 
 class Member(NamedTuple):
@@ -67,7 +79,11 @@ def _each(value: float) -> config_dict.FieldReference:
 
 
 def default_config() -> config_dict.ConfigDict:
-    """The default configuration; files in configs/ start from it."""
+    """The default configuration; files in configs/ start from it.
+
+    A part (source, channel, encoder, objective, regulariser, optimizer, statistic) is a name that the
+    comments list, or `my_module:name` of your own: docs/your_parts.md says how to write one.
+    """
     c = config_dict.ConfigDict()
     c.name = "run"
     # quick or full, for sweeps that come in two sizes.
@@ -76,12 +92,14 @@ def default_config() -> config_dict.ConfigDict:
     c.seeds = (0, 1, 2, 3, 4)
     # infonce; for comparison nt_xent, dcl, siglip, sup_con (needs labels), barlow_twins, vicreg, w_mse,
     # spectral_contrastive, prediction (alignment alone: it collapses without a regulariser); or
-    # supervised: cross-entropy of a linear classifier on the embedding.
+    # supervised: cross-entropy of a linear classifier on the embedding. Or my_module:name.
     c.objective = "infonce"
 
     c.data = d = config_dict.ConfigDict()
-    # laplace, mixture, binary, gaussian, sphere, cifar10, or array (a file of yours).
+    # laplace, mixture, binary, gaussian, sphere, cifar10, array (a file of yours), or my_module:name.
     d.source = "laplace"
+    # Keyword arguments of a source of yours.
+    d.kwargs = config_dict.ConfigDict()
     # Seed of the data themselves, shared by all members.
     d.seed = 0
     # Synthetic sources: coordinates, rows to train on (an epoch) and rows to test on.
@@ -120,8 +138,10 @@ def default_config() -> config_dict.ConfigDict:
 
     c.channel = v = config_dict.ConfigDict()
     # gaussian_noise, mixing, erasure, identity; bit_flip and bit_add for the binary source,
-    # same_component for the mixture, simclr for images.
+    # same_component for the mixture, simclr for images; or my_module:name.
     v.name = "gaussian_noise"
+    # Keyword arguments of a channel of yours.
+    v.kwargs = config_dict.ConfigDict()
     # Standard deviation of the noise, share A that mixing keeps (A x + √(1-A²) ε), or probability per
     # coordinate. Not used by simclr, same_component and identity.
     v.strength = _each(0.5)
@@ -140,8 +160,10 @@ def default_config() -> config_dict.ConfigDict:
     v.blur_prob = _each(0.0)
 
     c.encoder = e = config_dict.ConfigDict()
-    # linear, mlp, resnet18, resnet34, resnet50, vit.
+    # linear, mlp, resnet18, resnet34, resnet50, vit, or my_module:name, a Flax module.
     e.name = "linear"
+    # Keyword arguments of an encoder of yours. Of the fields below it uses embedding_dim and the head's.
+    e.kwargs = config_dict.ConfigDict()
     # Dimension of the embedding; 0 leaves the pooled features of a ResNet or ViT as they are.
     e.embedding_dim = 128
     # Hidden width of the mlp, channels of the first stage of a ResNet, token width of the vit;
@@ -178,12 +200,15 @@ def default_config() -> config_dict.ConfigDict:
     # InfoNCE in both directions; the others are symmetric by themselves.
     s.symmetric = True
     s.normalize = True
+    # Keyword arguments of an objective of yours.
+    s.kwargs = config_dict.ConfigDict()
     # The bias that SigLIP's paper starts from.
     s.siglip_bias = -10.0
     # What is added to the objective, with the weight β: norm_entropy, which is -H(ρ) + λE‖z‖², sigreg,
     # sigreg_unbiased, visreg, sliced_wasserstein or koleo. LeJEPA with λ is objective = prediction,
-    # regulariser = sigreg, beta = λ / (1 - λ).
+    # regulariser = sigreg, beta = λ / (1 - λ). Or my_module:name, with these keyword arguments.
     s.regulariser = "norm_entropy"
+    s.regulariser_kwargs = config_dict.ConfigDict()
     # Random directions of sigreg, visreg and sliced_wasserstein, drawn anew at every step.
     s.directions = 256
     # With beta_unit "vanishing" β counts multiples of the theory's β₀ = 2(1-η₂)/(τ·dim).
@@ -197,7 +222,8 @@ def default_config() -> config_dict.ConfigDict:
     s.label_smoothing = _each(0.0)
 
     c.optimizer = o = config_dict.ConfigDict()
-    # Any optimizer of optax that takes a learning rate: sgd, adam, adamw, lars, lamb, lion, ...
+    # Any optimizer of optax that takes a learning rate: sgd, adam, adamw, lars, lamb, lion, ...; or
+    # my_module:name, for example optax.contrib:muon.
     o.name = "adam"
     o.learning_rate = _each(1e-3)
     o.weight_decay = _each(0.0)
@@ -247,6 +273,9 @@ def default_config() -> config_dict.ConfigDict:
     c.evaluate = a = config_dict.ConfigDict()
     a.sample_sizes = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
     a.seed = 0
+    # Statistics of yours, ("my_module:name", ...), and their keyword arguments by name: {"name": {...}}.
+    a.statistics = ()
+    a.kwargs = config_dict.ConfigDict()
 
     c.report = r = config_dict.ConfigDict()
     r.title = ""
@@ -374,6 +403,27 @@ def plain(config: config_dict.ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
+def own_parts(config: config_dict.ConfigDict) -> list[tuple[str, str]]:
+    """The fields that name parts of the user's own, each with the name `my_module:thing`."""
+    named = [(field, name) for field in PARTS for name in _names(config, field)]
+    return [(field, name) for field, name in named if registry.is_own(name)]
+
+
+def code(config: config_dict.ConfigDict) -> dict[str, str]:
+    """A hash of the files of each part of the user's own, by "field my_module:thing".
+
+    Raises:
+        ValueError: where there is no such module.
+    """
+    return {f"{field} {name}": registry.code_hash(field, name) for field, name in own_parts(config)}
+
+
+def resolved(config: config_dict.ConfigDict) -> dict[str, Any]:
+    """`plain`, with the user's own code under "code" where there is any."""
+    hashes = code(config)
+    return plain(config) | ({"code": hashes} if hashes else {})
+
+
 def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
     """The configuration that `plain` was made of, or that a run's config.json holds.
 
@@ -384,7 +434,7 @@ def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
     def known(tree, default):
         return {
             key: known(value, default[key])
-            if isinstance(value, Mapping) and key != "kwargs"
+            if isinstance(value, Mapping) and not key.endswith("kwargs")
             else tuple(value)
             if isinstance(value, list)
             else value
@@ -393,10 +443,11 @@ def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
 
     config = default_config()
     sections = {key: value for key, value in content.items() if key in config}
-    kwargs = sections["optimizer"]["kwargs"]
-    # Locked as the rest: what the defaults do not have must be let in.
-    with config.optimizer.kwargs.unlocked():
-        config.optimizer.kwargs.update(kwargs)
+    for name in KWARGS:
+        section, key = name.split(".")
+        # Locked as the rest: what the defaults do not have must be let in.
+        with config[section][key].unlocked():
+            config[section][key].update(sections[section].get(key, {}))
     config.update(known(sections, config))
     return config
 
@@ -410,12 +461,16 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         for key in sections:
             section = section.get(key, {})
         section.pop(field, None)
-    return kept
+    # Statistics are of the evaluation, which can be repeated at any time.
+    kept["code"] = {
+        key: value for key, value in kept.get("code", {}).items() if not key.startswith("evaluate.")
+    }
+    return kept if kept["code"] else {k: v for k, v in kept.items() if k != "code"}
 
 
 def config_hash(config: config_dict.ConfigDict) -> str:
     """A short hash of `identity`, to recognise a run by."""
-    canonical = json.dumps(identity(plain(config)), sort_keys=True)
+    canonical = json.dumps(identity(resolved(config)), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -435,6 +490,11 @@ def _field(config: config_dict.ConfigDict, dotted: str) -> Any:
     for key in dotted.split("."):
         config = config[key]
     return config
+
+
+def _names(config: config_dict.ConfigDict, dotted: str) -> tuple:
+    value = _field(config, dotted)
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _values(config: config_dict.ConfigDict, dotted: str) -> tuple:

@@ -6,18 +6,18 @@ batches as a function of (key, step).
 """
 
 from infonce_jax.data.batches import make_batch
-from infonce_jax.data.channels import CHANNEL_NAMES, make_view
-from infonce_jax.data.loader import SOURCE_NAMES, abstract, describe, load
+from infonce_jax.data.channels import find_channel, make_view
+from infonce_jax.data.loader import abstract, describe, find_source, load
 from infonce_jax.data.spec import Dataset, DataSpec, to_float
 from infonce_jax.data.synthetic import law_parameters
 
 __all__ = [
-    "CHANNEL_NAMES",
-    "SOURCE_NAMES",
     "DataSpec",
     "Dataset",
     "abstract",
     "describe",
+    "find_channel",
+    "find_source",
     "law_parameters",
     "load",
     "make_batch",

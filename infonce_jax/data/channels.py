@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num, Shaped
 from ml_collections import config_dict
 
-from infonce_jax import draws
+from infonce_jax import draws, registry
 from infonce_jax.data.image_views import ViewSettings, scale_jitter, simclr_views
 from infonce_jax.data.spec import DataSpec, to_float
 from infonce_jax.data.synthetic import law_parameters
@@ -98,7 +98,6 @@ CHANNELS: dict[str, Callable] = {
     "identity": identity,
     "mixing": mixing,
 }
-CHANNEL_NAMES = (*sorted(CHANNELS), "same_component", "simclr")
 
 # What may follow a channel, in this order, by the field of `config.channel` that holds its strength.
 _STEPS: dict[str, Callable] = {
@@ -106,6 +105,22 @@ _STEPS: dict[str, Callable] = {
     "erasure_prob": erasure,
     "row_scale_std": row_scale,
 }
+
+
+def find_channel(c: config_dict.ConfigDict) -> Callable:
+    """The channel that the section `config.channel` names.
+
+    One of the user's own is `channel(key, x, strength, **kwargs) -> view` with kwargs from
+    `config.channel.kwargs`; it is given `labels` where it has such a parameter.
+
+    Raises:
+        ValueError: where there is none of this name, or its signature does not fit.
+    """
+    known = {**CHANNELS, "same_component": same_component, "simclr": simclr_views}
+    found = registry.find("channel.name", c.name, dict(sorted(known.items())))
+    if c.name not in known:
+        _own_arguments(c, found)
+    return found
 
 
 def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
@@ -117,10 +132,7 @@ def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
         ValueError: for an unknown channel, or one that does not fit the data.
     """
     name, source = config.channel.name, config.data.source
-    if name not in CHANNEL_NAMES:
-        raise ValueError(
-            f"config.channel.name is {name!r}; it must be one of {', '.join(CHANNEL_NAMES)}."
-        )
+    found = find_channel(config.channel)
     if name in ("bit_add", "bit_flip") and source != "binary":
         raise ValueError(
             f"config.channel.name is {name!r}, which needs coordinates in {{0, 1}}, but "
@@ -141,8 +153,10 @@ def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
                 f"config.data.source is {source!r}; use source mixture, or another channel."
             )
         channel = _same_component_view(config)
+    elif name in CHANNELS:
+        channel = _view_of(found)
     else:
-        channel = _view_of(CHANNELS[name])
+        channel = _own_view(config, found, spec)
     # A step that is off for every member leaves the program altogether.
     steps = {field: step for field, step in _STEPS.items() if config.channel[field] != 0}
     return _followed_by(channel, steps) if steps else channel
@@ -157,6 +171,41 @@ def _view_of(channel: Callable) -> Callable:
     ) -> Float[Array, "n ..."]:
         del labels
         return channel(key, to_float(rows), hyper["channel.strength"])
+
+    return view
+
+
+def _own_arguments(c: config_dict.ConfigDict, channel: Callable) -> tuple[str, ...]:
+    return registry.fit(
+        *("channel.name", c.name, channel, ("key", "x", "strength")),
+        offered=("labels",),
+        kwargs=c.kwargs.to_dict(),
+    )
+
+
+def _own_view(config: config_dict.ConfigDict, channel: Callable, spec: DataSpec) -> Callable:
+    takes_labels, kwargs = _own_arguments(config.channel, channel), config.channel.kwargs.to_dict()
+    if takes_labels and spec.num_classes is None:
+        raise ValueError(
+            f"config.channel.name is {config.channel.name!r}, which takes labels, but "
+            f"config.data.source = {config.data.source!r} has none."
+        )
+
+    def view(
+        key: Key[Array, ""],
+        rows: Shaped[Array | np.ndarray, "n ..."],
+        labels: Int[Array, "n"] | None,
+        hyper: Mapping[str, Array],
+    ) -> Float[Array, "n ..."]:
+        given = {"labels": labels} if takes_labels else {}
+        x = to_float(rows)
+        found = channel(key, x, hyper["channel.strength"], **given, **kwargs)
+        if jnp.shape(found) != x.shape:
+            raise ValueError(
+                f"config.channel.name is {config.channel.name!r}, which returns a view of shape "
+                f"{list(jnp.shape(found))} for rows of shape {list(x.shape)}; it must keep the shape."
+            )
+        return found.astype(jnp.float32)
 
     return view
 

@@ -13,7 +13,6 @@ Preparing by hand, on a machine with network and on one without:
 import argparse
 import hashlib
 import http.client
-import json
 import logging
 import os
 import shutil
@@ -29,8 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from infonce_jax.data import tfds
-from infonce_jax.files import replacing_folder
+from infonce_jax.data import cache, tfds
 
 VERSION = "3.0.2"
 ARCHIVE_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -106,22 +104,12 @@ def load_cifar10(
     if not tfds.is_prepared(folder):
         logger.warning("CIFAR-10 is not prepared in %s: downloading %s (170 MB).", folder, url)
         prepare_cifar10(data_dir, url=url, sha256=sha256)
-    if cache_dir is None:
-        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "infonce_jax"
-    entry = Path(cache_dir).expanduser() / f"cifar10-{VERSION}-{_fingerprint(folder)[:16]}"
-    cached = _read_cache(entry)
+    entry = cache.folder_of(cache_dir) / f"cifar10-{VERSION}-{_fingerprint(folder)[:16]}"
+    cached = cache.read(entry, Cifar10._fields, "CIFAR-10")
     if cached is not None:
-        return cached
+        return Cifar10(**cached)
     dataset = _decode(folder)
-    try:
-        _write_cache(entry, dataset)
-    except OSError as error:
-        logger.warning(
-            "The decoded CIFAR-10 could not be cached in %s (%s), so it will be decoded again at "
-            "the next start; set cache_dir to a folder that can be written.",
-            entry,
-            error,
-        )
+    cache.write(entry, dataset._asdict(), "CIFAR-10")
     return dataset
 
 
@@ -208,39 +196,6 @@ def _fingerprint(folder: Path) -> str:
 def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _array_sha256(array: np.ndarray) -> str:
-    header = f"{array.dtype.str} {array.shape}\n".encode()
-    return hashlib.sha256(header + hashlib.sha256(np.ascontiguousarray(array)).digest()).hexdigest()
-
-
-def _read_cache(entry: Path) -> Cifar10 | None:
-    """Reads a cache entry; `None` if it is missing or does not match its checksums."""
-    if not entry.exists():
-        return None
-    try:
-        checksums = json.loads((entry / "checksums.json").read_text())
-        arrays = {
-            name: np.load(entry / f"{name}.npy", allow_pickle=False) for name in Cifar10._fields
-        }
-        damaged = [name for name in arrays if _array_sha256(arrays[name]) != checksums[name]]
-        if not damaged:
-            return Cifar10(**arrays)
-        problem = f"{', '.join(damaged)} do not match their checksums"
-    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
-        problem = str(error)
-    logger.warning("The CIFAR-10 cache %s is damaged (%s): decoding again.", entry, problem)
-    return None
-
-
-def _write_cache(entry: Path, dataset: Cifar10) -> None:
-    checksums = {}
-    with replacing_folder(entry) as scratch:
-        for name, array in dataset._asdict().items():
-            np.save(scratch / f"{name}.npy", array)
-            checksums[name] = _array_sha256(array)
-        (scratch / "checksums.json").write_text(json.dumps(checksums, indent=2))
 
 
 def _decode(folder: Path) -> Cifar10:

@@ -1,17 +1,51 @@
 """From a configuration to its data: what they look like, the arrays, or their shapes alone."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import config_dict
 
+from infonce_jax import registry
 from infonce_jax.data.array import describe_array, load_array
+from infonce_jax.data.own import describe_own, is_reader, load_own, make_own_law
 from infonce_jax.data.spec import Dataset, DataSpec
 from infonce_jax.data.synthetic import SOURCES, describe_synthetic, load_synthetic, make_law
 
 CIFAR10_SIZES = (50_000, 10_000)
-SOURCE_NAMES = (*sorted(SOURCES), "cifar10", "array")
+
+
+class Source(NamedTuple):
+    """Where data come from.
+
+    Attributes:
+        describe: `(config.data) -> DataSpec`, without reading the rows.
+        load: `(config.data, spec) -> Dataset`.
+        law: `(config.data) -> draw | None` with draw as in `Dataset`.
+    """
+
+    describe: Callable[[config_dict.ConfigDict], DataSpec]
+    load: Callable[[config_dict.ConfigDict, DataSpec], Dataset]
+    law: Callable[[config_dict.ConfigDict], Callable | None] = lambda d: None
+
+
+def find_source(d: config_dict.ConfigDict) -> Source:
+    """The source that the section `config.data` names.
+
+    Raises:
+        ValueError: where there is none of this name, or its signature does not fit.
+    """
+    known = dict.fromkeys(sorted(SOURCES), Source(describe_synthetic, load_synthetic, make_law))
+    known["cifar10"] = Source(_describe_cifar10, _load_cifar10)
+    known["array"] = Source(describe_array, load_array)
+    found = registry.find("data.source", d.source, known)
+    if isinstance(found, Source):
+        return found
+    is_reader(d)
+    return Source(describe_own, load_own, make_own_law)
 
 
 def describe(config: config_dict.ConfigDict) -> DataSpec:
@@ -22,24 +56,18 @@ def describe(config: config_dict.ConfigDict) -> DataSpec:
         FileNotFoundError: where `data.path` does not exist.
     """
     d = config.data
-    if d.source not in SOURCE_NAMES:
+    source = find_source(d)
+    if d.fresh and source.law(d) is None:
         raise ValueError(
-            f"config.data.source is {d.source!r}; it must be one of {', '.join(SOURCE_NAMES)}."
+            f"config.data.fresh is set, but config.data.source = {d.source!r} has no law to draw rows "
+            "from; set fresh=False."
         )
     if d.held_out_class != -1 and (d.source != "cifar10" or not 0 <= d.held_out_class < 10):
         raise ValueError(
             f"config.data.held_out_class is {d.held_out_class} with config.data.source = "
             f"{d.source!r}; it is one of CIFAR-10's classes, 0 to 9, or -1 for none."
         )
-    if d.source == "cifar10":
-        train_size, test_size = CIFAR10_SIZES
-        if d.held_out_class != -1:
-            # All classes have the same number of images.
-            train_size = train_size * 9 // 10
-        return DataSpec((32, 32, 3), True, train_size, test_size, 10)
-    if d.source == "array":
-        return describe_array(d)
-    return describe_synthetic(d)
+    return source.describe(d)
 
 
 def load(config: config_dict.ConfigDict) -> Dataset:
@@ -50,12 +78,7 @@ def load(config: config_dict.ConfigDict) -> Dataset:
         FileNotFoundError: where a file or a prepared dataset is missing.
     """
     spec = describe(config)
-    if config.data.source == "cifar10":
-        data = _load_cifar10(config.data, spec)
-    elif config.data.source == "array":
-        data = load_array(config.data, spec)
-    else:
-        return load_synthetic(config.data, spec)
+    data = find_source(config.data).load(config.data, spec)
     if spec.is_image:
         mean, std = _channel_moments(data.train)
         data = data._replace(mean=mean, std=std)
@@ -78,8 +101,16 @@ def abstract(config: config_dict.ConfigDict) -> Dataset:
         *split(spec.test_size),
         mean=np.float32(0),
         std=np.float32(1),
-        draw=make_law(config.data) if config.data.source in SOURCES else None,
+        draw=find_source(config.data).law(config.data),
     )
+
+
+def _describe_cifar10(d: config_dict.ConfigDict) -> DataSpec:
+    train_size, test_size = CIFAR10_SIZES
+    if d.held_out_class != -1:
+        # All classes have the same number of images.
+        train_size = train_size * 9 // 10
+    return DataSpec((32, 32, 3), True, train_size, test_size, 10)
 
 
 def _load_cifar10(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:

@@ -250,15 +250,25 @@ def law_parameters(config: config_dict.ConfigDict) -> dict[str, float | np.ndarr
 def load_synthetic(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
     """Draws the training and test rows; no training rows where `data.fresh` draws them at every step."""
     draw = make_law(d)
+    return Dataset(spec, *draw_dataset(draw, d), mean=np.float32(0), std=np.float32(1), draw=draw)
+
+
+def draw_dataset(
+    draw: Callable, d: config_dict.ConfigDict
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """Training rows and labels, then test rows and labels, of a law `(key, n) -> (rows, labels | None)`.
+
+    The section `config.data` gives their seed and number. There are no training rows where `fresh`
+    draws them at every step.
+    """
     keys = _data_keys(d)
 
     def sample(key, n):
         rows, labels = jax.jit(draw, static_argnums=1)(key, n)
         return np.asarray(rows), None if labels is None else np.asarray(labels)
 
-    train = sample(keys.train, 0 if d.fresh else spec.train_size)
-    test = sample(keys.test, spec.test_size)
-    return Dataset(spec, *train, *test, mean=np.float32(0), std=np.float32(1), draw=draw)
+    train = sample(keys.train, 0 if d.fresh else d.train_size)
+    return *train, *sample(keys.test, d.test_size)
 
 
 def _check_binary(d: config_dict.ConfigDict) -> None:

@@ -4,16 +4,21 @@ The only file that knows TFDS. It is imported inside the functions, since that t
 runs read a cache.
 """
 
+import functools
+import hashlib
 import io
 import json
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Integer, UInt8
 from PIL import Image
+
+from infonce_jax.data.images import Records
 
 _READ_CHUNK = 1000
 
@@ -118,6 +123,82 @@ def open_images(folder: Path, split: str) -> StoredImages:
     return StoredImages(len(source), lambda i: io.BytesIO(source[i]["image"]), labels, names)
 
 
+@functools.lru_cache(maxsize=2)
+def open_records(folder: Path, image_field: str = "", label_field: str = "") -> Records:
+    """Opens a prepared dataset of images for random access.
+
+    Args:
+        folder: of the prepared dataset, with its dataset_info.json.
+        image_field: the feature that holds the image, "" for the only one.
+        label_field: the feature that holds the label, "" for "label" or else the first class label.
+
+    Raises:
+        ValueError: where the dataset has another format, no such feature, or cannot be read.
+    """
+    info = (folder / "dataset_info.json").read_text()
+    stored_format = json.loads(info).get("fileFormat")
+    if stored_format != "array_record":
+        raise ValueError(
+            f"The dataset in {folder} is stored as {stored_format}, which TFDS cannot read without "
+            "TensorFlow. Prepare it once more with file_format='array_record', in another directory, and "
+            "set config.data.data_dir to that directory."
+        )
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(folder)
+    # TFDS raises whatever its storage does: there is no narrower class to catch.
+    except Exception as error:
+        raise _unreadable(folder, error) from error
+    features = builder.info.features
+    image = _feature(folder, "image_field", image_field, features, tfds.features.Image)
+    if image is None:
+        raise ValueError(
+            f"The dataset in {folder} has no image among its features ({', '.join(features)})."
+        )
+    label = _feature(folder, "label_field", label_field, features, tfds.features.ClassLabel)
+    # Its readers are made on first use, and do not promise to be safe in several threads.
+    lock = threading.Lock()
+
+    @functools.cache
+    def source(split):
+        decoders = {image: tfds.decode.SkipDecoding()}
+        return builder.as_data_source(split=split, decoders=decoders)
+
+    def reader(split):
+        def read(index: int) -> bytes:
+            with lock:
+                return source(split)[int(index)][image]
+
+        return read
+
+    def labels(split):
+        rows = source(split)
+        try:
+            parts = [
+                [
+                    row[label]
+                    for row in rows.__getitems__(list(range(i, min(i + _READ_CHUNK, len(rows)))))
+                ]
+                for i in range(0, len(rows), _READ_CHUNK)
+            ]
+        except Exception as error:
+            raise _unreadable(folder, error) from error
+        return np.concatenate([np.asarray(part, np.int32) for part in parts])
+
+    shape = features[image].shape[:2]
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    stamps = [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns} {image} {label}" for p in files]
+    return Records(
+        {name: split.num_examples for name, split in builder.info.splits.items()},
+        reader,
+        None if label is None else labels,
+        None if label is None else tuple(features[label].names),
+        None if None in shape else tuple(shape),
+        hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16],
+    )
+
+
 def write_images(
     data_dir: Path,
     name: str,
@@ -177,6 +258,33 @@ def write_images(
     with tempfile.TemporaryDirectory() as scratch:
         builder = Builder(data_dir=data_dir, file_format="array_record")
         builder.download_and_prepare(download_dir=scratch)
+
+
+def _feature(
+    folder: Path, field: str, wanted: str, features: Mapping[str, Any], kind: type
+) -> str | None:
+    """The name of a feature: the wanted one, or the one of this kind."""
+    if wanted:
+        if wanted not in features:
+            raise ValueError(
+                f"config.data.{field} is {wanted!r}, but the dataset in {folder} has the features "
+                f"{', '.join(features)}."
+            )
+        return wanted
+    found = [name for name, feature in features.items() if isinstance(feature, kind)]
+    if field == "image_field" and len(found) > 1:
+        raise ValueError(
+            f"The dataset in {folder} has several images ({', '.join(found)}); set "
+            "config.data.image_field to one of them."
+        )
+    return "label" if "label" in found else next(iter(found), None)
+
+
+def _unreadable(folder: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"The dataset in {folder} cannot be read ({type(error).__name__}: {error}). Its files are "
+        "damaged or incomplete: remove the folder and prepare the dataset again."
+    )
 
 
 def _decode(

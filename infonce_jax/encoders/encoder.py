@@ -1,6 +1,7 @@
 """The encoder: a backbone, a linear layer to the representation, and an optional projection head."""
 
 import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -46,6 +47,8 @@ class Encoder(nn.Module):
         activation: Of the MLP head's hidden layer, one of `ACTIVATIONS`.
         initializer: Of the embedding and the head, one of `INITIALIZERS`.
         dtype: Type in which the layers compute. The outputs are float32.
+        is_own: Whether the backbone is the user's own, which may take rows of any shape and need not
+            have a parameter `train`.
     """
 
     backbone: nn.Module
@@ -57,6 +60,7 @@ class Encoder(nn.Module):
     activation: str = "relu"
     initializer: str = "normal"
     dtype: DTypeLike = jnp.float32
+    is_own: bool = False
 
     @nn.compact
     def __call__(self, x: Num[Array, "batch *sample"], *, train: bool = False) -> Outputs:
@@ -66,7 +70,7 @@ class Encoder(nn.Module):
             ValueError: If the input is neither floating-point vectors nor images, or a name is
                 unknown.
         """
-        if x.ndim not in (2, 4) or not jnp.issubdtype(x.dtype, jnp.floating):
+        if (x.ndim not in (2, 4) and not self.is_own) or not jnp.issubdtype(x.dtype, jnp.floating):
             raise ValueError(
                 f"An encoder takes floating-point vectors [batch, dim] or images [batch, height, "
                 f"width, channels], but its input is {x.dtype}{list(x.shape)}."
@@ -74,7 +78,7 @@ class Encoder(nn.Module):
         check_name("head", self.head, HEADS)
         check_name("activation", self.activation, tuple(ACTIVATIONS))
         dense = functools.partial(Dense, initializer=self.initializer, dtype=self.dtype)
-        x = self.backbone(x.astype(self.dtype), train=train)
+        x = self._features(x.astype(self.dtype), train)
         if self.embedding_dim is not None:
             x = dense(self.embedding_dim, float32_sums=True, name="embedding")(x)
         representation = x.astype(jnp.float32)
@@ -86,6 +90,21 @@ class Encoder(nn.Module):
             x = ACTIVATIONS[self.activation](x)
         x = dense(self.head_dim, float32_sums=True, name="head_out")(x)
         return Outputs(representation, x)
+
+    def _features(
+        self, x: Float[Array, "batch *sample"], train: bool
+    ) -> Float[Array, "batch features"]:
+        if not self.is_own:
+            return self.backbone(x, train=train)
+        takes_train = "train" in inspect.signature(type(self.backbone).__call__).parameters
+        features = self.backbone(x, **({"train": train} if takes_train else {}))
+        if jnp.ndim(features) != 2 or features.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"The encoder {type(self.backbone).__name__} returns an array of shape "
+                f"{list(jnp.shape(features))} for a batch of shape {list(x.shape)}; it must return "
+                f"features [{x.shape[0]}, features]."
+            )
+        return features
 
 
 @functools.partial(jax.jit, static_argnums=0)

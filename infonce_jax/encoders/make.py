@@ -1,8 +1,13 @@
 """Encoders by name, with every option checked."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from infonce_jax import registry
 from infonce_jax.encoders.encoder import HEADS, Encoder
 from infonce_jax.encoders.initializers import INITIALIZERS, check_name
 from infonce_jax.encoders.layers import ACTIVATIONS, NORMS, Dense
@@ -31,6 +36,7 @@ def make_encoder(
     head_dim: int = 128,
     head_norm: str = "none",
     initializer: str = "normal",
+    kwargs: Mapping[str, Any] | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> Encoder:
     """Builds an encoder by name. Options that the named encoder does not use are ignored.
@@ -39,6 +45,9 @@ def make_encoder(
     - `mlp`: `depth` linear layers, the last one to the representation.
     - `resnet18`, `resnet34`, `resnet50`: He et al. 2016, with torchvision's numbers of parameters.
     - `vit`: Dosovitskiy et al. 2021, pre-normalised, with GELU.
+    - `my_module:name`: a Flax module of your own, or a function that returns one, made with `kwargs`. It
+      is called as `module(x, train=train)`, or as `module(x)` where it has no such parameter, and
+      returns features [batch, features]. Where it has a field `dtype`, it is given the one below.
 
     Each ends in a linear layer to the `embedding_dim` dimensions of the representation. With
     `embedding_dim=None` that layer is left out, and the representation is its input: the pooled
@@ -46,7 +55,7 @@ def make_encoder(
     negative and hence never Gaussian. Parameters are float32.
 
     Args:
-        name: One of `ENCODERS`.
+        name: One of `ENCODERS`, or `my_module:name`.
         embedding_dim: Dimension d of the representation, or `None`.
         width: Hidden units of the MLP (default 512), channels of the ResNet's first stage (64), or
             width of the ViT's tokens (192).
@@ -72,6 +81,7 @@ def make_encoder(
             `"pytorch"` kernels and biases are uniform in ±1/√n, the defaults of `torch.nn.Linear`
             and `torch.nn.Conv2d`. Both start a ViT's positions normal with standard deviation 0.02,
             its class token at 0, and normalisations at scale 1 and bias 0.
+        kwargs: Keyword arguments of a module of your own.
         dtype: Type in which the layers compute, such as `jnp.bfloat16`. The representation and the
             head's output are float32 in any case.
 
@@ -83,7 +93,8 @@ def make_encoder(
             width, or a linear encoder has no `embedding_dim`. Inputs of an impossible shape raise
             when the encoder is first given them.
     """
-    check_name("encoder", name, ENCODERS)
+    backbone = registry.find("encoder.name", name, dict.fromkeys(ENCODERS))
+    is_own = backbone is not None
     check_name("activation", activation, tuple(ACTIVATIONS))
     check_name("norm", norm, NORMS)
     check_name("head norm", head_norm, NORMS)
@@ -108,7 +119,9 @@ def make_encoder(
     for option, size in sizes.items():
         if size < 1:
             raise ValueError(f"The encoder's {option} is {size}, but must be at least 1.")
-    if name in ("linear", "mlp"):
+    if is_own:
+        backbone = _own_backbone(name, backbone, kwargs or {}, dtype)
+    elif name in ("linear", "mlp"):
         hidden_layers = depth - 1 if name == "mlp" else 0
         if hidden_layers == 0 and embedding_dim is None:
             raise ValueError(
@@ -140,7 +153,21 @@ def make_encoder(
         activation=activation,
         initializer=initializer,
         dtype=dtype,
+        is_own=is_own,
     )
+
+
+def _own_backbone(name: str, make: Any, kwargs: Mapping[str, Any], dtype: DTypeLike) -> nn.Module:
+    kwargs = {key: registry.hashable(value) for key, value in kwargs.items()}
+    takes = registry.fit("encoder.name", name, make, (), offered=("dtype",), kwargs=kwargs)
+    module = make(**kwargs, **({"dtype": dtype} if takes else {}))
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"config.encoder.name is {name!r}, which gives a {type(module).__name__}; it must be a "
+            "class derived from flax.linen.Module, or a function that returns such a module."
+        )
+    registry.fit("encoder.name", name, module, ("x",), offered=("train",))
+    return module
 
 
 def make_classifier(num_classes: int, *, initializer: str = "normal") -> Dense:

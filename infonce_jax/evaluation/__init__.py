@@ -41,7 +41,7 @@ from infonce_jax.evaluation.normality import (
     stephens_modified,
     univariate,
 )
-from infonce_jax.evaluation.registry import GAUSSIAN
+from infonce_jax.evaluation.registry import GAUSSIAN, own_statistics
 from infonce_jax.evaluation.rows import summarise, write
 from infonce_jax.evaluation.sets import evaluate_paths
 from infonce_jax.evaluation.table import format_table
@@ -84,6 +84,7 @@ __all__ = [
     "norm_cv",
     "norm_cv_gaussian",
     "normal_scores",
+    "own_statistics",
     "participation_ratio",
     "probe",
     "shape",

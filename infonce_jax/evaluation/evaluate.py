@@ -9,7 +9,7 @@ from jaxtyping import Num
 from infonce_jax.evaluation import concentration, discrete, normality, shape
 from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings
 from infonce_jax.evaluation.groups import grouped, summary
-from infonce_jax.evaluation.registry import STATISTICS, Sample
+from infonce_jax.evaluation.registry import STATISTICS, Sample, Statistic
 from infonce_jax.evaluation.representations import (
     DEFAULT_REPRESENTATIONS,
     MAPS,
@@ -35,6 +35,7 @@ def evaluate_arrays(
     deep: bool = False,
     groups: tuple[int, int] | None = None,
     repeats: Literal["once", "keep"] = "once",
+    statistics: Sequence[Statistic] = (),
     name: str = "z",
     identity: Mapping[str, Any] | None = None,
 ) -> list[Row]:
@@ -82,6 +83,7 @@ def evaluate_arrays(
         groups: number and size of the groups of the grouped protocol; adds the rows `group_…`, on
             the first `groups · size` rows of the random order (see `groups.grouped`).
         repeats: "once" to test rows that repeat once, "keep" to test them as often as they come.
+        statistics: further ones, for example from `registry.own_statistics`.
         name: what errors call the array.
         identity: values for the columns that say where it comes from, such as source and seed.
 
@@ -113,7 +115,10 @@ def evaluate_arrays(
     for size in sizes:
         raw = full if size == n else _take(full, np.sort(order[:size]))
         samples = _represented(raw, representations, name, seed)
-        values = _values(raw, samples, representations, deep and size == sizes[-1])
+        wanted = [
+            s for s in (*STATISTICS, *statistics) if not s.deep or (deep and size == sizes[-1])
+        ]
+        values = _values(raw, samples, representations, wanted)
         for representation, found in values.items():
             add(representation, size, samples[representation].z.shape[1], found | notes)
     if groups is not None:
@@ -136,12 +141,15 @@ def _represented(
 
 
 def _values(
-    raw: Sample, samples: Mapping[str, Sample], representations: Sequence[str], deep: bool
+    raw: Sample,
+    samples: Mapping[str, Sample],
+    representations: Sequence[str],
+    statistics: Sequence[Statistic],
 ) -> dict[str, dict[str, float]]:
     values: dict[str, dict[str, float]] = {r: {} for r in representations}
-    for statistic in STATISTICS:
+    for statistic in statistics:
         wanted = [r for r in representations if r in statistic.representations]
-        if (statistic.deep and not deep) or not wanted:
+        if not wanted:
             continue
         shared = statistic.compute(raw) if statistic.of_raw else None
         for r in wanted:

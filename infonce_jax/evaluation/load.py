@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Int, Num
 
 from infonce_jax.evaluation import columnar, formats, stores
 from infonce_jax.evaluation.arrays import check_embeddings
@@ -27,6 +27,7 @@ class Embeddings(NamedTuple):
         view1: embeddings [n, d] of one view of the same samples, or None.
         view2: embeddings [n, d] of another view of the same samples, or None.
         total: the rows that `z` was drawn from, or None where it is all of them.
+        labels: the class of each, or None; where an embedding set holds them.
     """
 
     identity: dict[str, Any]
@@ -34,6 +35,7 @@ class Embeddings(NamedTuple):
     view1: Num[np.ndarray, "n d"] | None = None
     view2: Num[np.ndarray, "n d"] | None = None
     total: int | None = None
+    labels: Int[np.ndarray, "n"] | None = None
 
     @property
     def name(self) -> str:
@@ -446,6 +448,7 @@ def _member_embeddings(stored: Any, member: dict[str, Any], split: str) -> Embed
         identity,
         stored.array(member["name"], split, "clean"),
         *(stored.array(member["name"], split, view) for view in pair),
+        labels=stored.labels(split),
     )
 
 

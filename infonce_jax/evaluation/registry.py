@@ -1,15 +1,17 @@
 """The list of statistics: what is computed of a sample, and for which representations.
 
-To add a statistic, write a function `Sample -> {name: value}` and add one line to `STATISTICS`.
+To add a statistic to the package, write a function `Sample -> {name: value}` and a line in `STATISTICS`.
+One of your own, `statistic(z, **kwargs)` in a module of yours, is named instead: `own_statistics`.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from infonce_jax import registry
 from infonce_jax.evaluation import (
     aggregate,
     concentration,
@@ -61,12 +63,14 @@ class Statistic(NamedTuple):
         of_raw: whether it is given the raw sample, and its value told with every representation:
             what depends on z/‖z‖ only, or on the sample whatever its representation.
         deep: whether it is computed at the largest sample size only, and on request.
+        takes_labels: whether it needs the labels that embedding sets hold.
     """
 
     compute: Callable[[Sample], dict[str, float]]
     representations: tuple[str, ...] = DEFAULT_REPRESENTATIONS
     of_raw: bool = False
     deep: bool = False
+    takes_labels: bool = False
 
 
 def _coordinates(sample: Sample) -> dict[str, float]:
@@ -252,6 +256,66 @@ for _test in normality.TESTS:
     _kinds = (_test,) if _test in normality.INVARIANT_TESTS else (_test, f"{_test}_known")
     GAUSSIAN |= {f"{_kind}_calibrated_mean_p": 0.5 for _kind in _kinds}
     GAUSSIAN |= {f"{_kind}_calibrated_pass": 0.95 for _kind in _kinds}
+
+
+def own_statistics(
+    names: Sequence[str], kwargs: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[Statistic, ...]:
+    """Statistics of the user's own, by name.
+
+    Each is `statistic(z, **kwargs)` with z [n, dim], and returns a number, or several by name. It is
+    given `labels`, `view1` and `view2` where it has such parameters (None where there are none), and is
+    then computed for the raw representation alone.
+
+    Args:
+        names: of the form `my_module:name`.
+        kwargs: keyword arguments by the function's name, the part after the colon.
+
+    Raises:
+        ValueError: where there is no such function, or its signature does not fit.
+    """
+    kwargs = kwargs or {}
+    short = [registry.short_name(name) for name in names]
+    unused = sorted(set(kwargs) - set(short))
+    if unused:
+        raise ValueError(
+            f"config.evaluate.kwargs has arguments for {', '.join(unused)}, but "
+            f"config.evaluate.statistics names {', '.join(short) or 'none'}."
+        )
+    return tuple(_own_statistic(name, kwargs.get(registry.short_name(name), {})) for name in names)
+
+
+def _own_statistic(name: str, kwargs: Mapping[str, Any]) -> Statistic:
+    function = registry.find("evaluate.statistics", name, {})
+    takes = registry.fit(
+        *("evaluate.statistics", name, function, ("z",)),
+        offered=("labels", "view1", "view2"),
+        kwargs=kwargs,
+    )
+    short = registry.short_name(name)
+
+    def compute(sample: Sample) -> dict[str, float]:
+        given = {key: getattr(sample, key) for key in takes}
+        try:
+            found = function(sample.exact, **given, **kwargs)
+        # Whatever the user's function raises.
+        except Exception as error:
+            raise ValueError(
+                f"config.evaluate.statistics has {name!r}, which fails on an array of shape "
+                f"{sample.z.shape}: {type(error).__name__}: {error}"
+            ) from error
+        values = found if isinstance(found, Mapping) else {"": found}
+        wrong = [key for key, value in values.items() if np.shape(value) != ()]
+        if wrong:
+            raise ValueError(
+                f"config.evaluate.statistics has {name!r}, which returns an array of shape "
+                f"{np.shape(values[wrong[0]])}{f' as {wrong[0]}' if wrong[0] else ''}; it must return a "
+                "number, or numbers by name."
+            )
+        return {f"{short}_{k}" if k else short: float(value) for k, value in values.items()}
+
+    where = ("raw",) if takes else DEFAULT_REPRESENTATIONS
+    return Statistic(compute, where, takes_labels="labels" in takes)
 
 
 def _mean(values: np.ndarray) -> float:

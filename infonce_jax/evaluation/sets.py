@@ -21,6 +21,7 @@ from infonce_jax.evaluation.load import (
     open_paths,
     untrained,
 )
+from infonce_jax.evaluation.registry import Statistic
 from infonce_jax.evaluation.rows import Row
 from infonce_jax.evaluation.stacked import sample_rows
 
@@ -39,6 +40,7 @@ def evaluate_paths(
     deep: bool = False,
     groups: tuple[int, int] | None = None,
     repeats: Literal["once", "keep"] = "once",
+    statistics: Sequence[Statistic] = (),
     controls: Sequence[str] = (),
     inputs: Path | str | None = None,
     reading: Reading = EVERYTHING,
@@ -59,6 +61,7 @@ def evaluate_paths(
         deep: as for `evaluate_arrays`.
         groups: as for `evaluate_arrays`.
         repeats: as for `evaluate_arrays`.
+        statistics: likewise.
         controls: "gaussian", "permuted", "untrained" (see `infonce_jax.evaluation.controls`); each
             set's own, evaluated behind it with the control's name in its source. The last is the
             run's set of step 0, and none for that set itself.
@@ -89,6 +92,7 @@ def evaluate_paths(
         deep=deep,
         groups=groups,
         repeats=repeats,
+        statistics=statistics,
         controls=controls,
         inputs=inputs,
         reading=reading,
@@ -115,14 +119,17 @@ def iterate_paths(
     for name, _ in sets:
         yield name, []
 
+    wants_labels = any(s.takes_labels for s in options.get("statistics", ()))
+
     def evaluate_set(index: int) -> list[Row]:
         name, make = sets[index]
         found = make()
+        own = found.labels if wants_labels else None
         rows = evaluate_arrays(
             found.z,
             found.view1,
             found.view2,
-            labels=_labels_of(found, labels, reading),
+            labels=_labels_of(found, own if labels is None else labels, reading),
             seed=seed,
             name=name,
             identity=found.identity,

@@ -19,6 +19,7 @@ from infonce_jax.report.table import (
     accepted,
     ends,
     has_sizes,
+    own_statistics,
     sizes,
 )
 
@@ -193,6 +194,11 @@ def table_html(table: Table) -> str:
     )
     rows.append(f'<tr class="ours"><th scope="row">accepted</th>{ours}</tr>')
     rows.append(f'<tr class="paper"><th scope="row">paper</th>{theirs}</tr>')
+    for statistic in own_statistics(table):
+        ours = "".join(
+            _html_value(statistic, c.values.get(statistic), _edge(table, c)) for c in columns
+        )
+        rows.append(f'<tr class="ours"><th scope="row">{escape(statistic)}</th>{ours}</tr>')
     return _html_table(table.groups, [g.columns for g in table.groups], "", rows)
 
 

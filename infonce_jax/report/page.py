@@ -167,7 +167,8 @@ def _provenance(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _configs(runs: Sequence[Run]) -> Iterator[str]:
-    flat = [_fields({k: v for k, v in run.config.items() if k != "members"}) for run in runs]
+    left_out = ("members", "code_folders")
+    flat = [_fields({k: v for k, v in run.config.items() if k not in left_out}) for run in runs]
     if len(runs) > 1:
         names = list(dict.fromkeys(name for config in flat for name in config))
         differing = [n for n in names if len({config.get(n, "–") for config in flat}) > 1]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from infonce_jax import embeddings
+from infonce_jax import embeddings, registry
 from infonce_jax.report import paper
 
 
@@ -219,7 +219,8 @@ _ENCODERS = {"linear": "linear", "mlp": "MLP", "vit": "ViT"}
 
 def _title_of_data(config: Mapping[str, Any]) -> str:
     settings, encoder = config["data"], (config.get("encoder") or {}).get("name", "")
-    rows = Path(settings.get("path") or "").name or settings["source"]
+    rows = Path(settings.get("path") or "").name or registry.short_name(settings["source"])
+    encoder = registry.short_name(encoder)
     encoder = _ENCODERS.get(encoder, encoder.replace("resnet", "ResNet-"))
     return ", ".join(filter(None, [rows, encoder]))
 

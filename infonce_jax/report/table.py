@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from infonce_jax import registry
 from infonce_jax.evaluation import AD_CRITICAL_5_PERCENT, GAUSSIAN
 from infonce_jax.report import paper
 from infonce_jax.report.runs import (
@@ -128,6 +129,18 @@ def accepted(values: dict[str, Value] | dict[str, float] | None) -> bool | None:
         v.mean if isinstance(v, Value) else v for v in (values["ad_mean"], values["dp_mean_p"])
     )
     return ad < AD_CRITICAL_5_PERCENT and dp > DP_LIMIT
+
+
+def own_statistics(table: Table) -> list[str]:
+    """The values of the users' own statistics, as config.json names these."""
+    found = {}
+    for group in table.groups:
+        asked = (group.run.config.get("evaluate") or {}).get("statistics") or ()
+        for name in map(registry.short_name, asked):
+            for column in group.columns:
+                held = [v for v in column.values if v == name or v.startswith(f"{name}_")]
+                found |= dict.fromkeys(held)
+    return list(found)
 
 
 def ends(group: Group) -> tuple[Column, ...]:

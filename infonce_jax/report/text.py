@@ -18,6 +18,7 @@ from infonce_jax.report.table import (
     accepted,
     ends,
     has_sizes,
+    own_statistics,
     sizes,
 )
 
@@ -156,9 +157,10 @@ def format_terminal(table: Table) -> str:
         Several lines, without a final line break.
     """
     blocks = [*_wrap(verdict(table)), ""]
-    cells = {id(g): [_text_column(column) for column in g.columns] for g in table.groups}
+    own = own_statistics(table)
+    cells = {id(g): [_text_column(column, own) for column in g.columns] for g in table.groups}
     labels = ["", *(line for label in STATISTICS.values() for line in (label, "  paper"))]
-    labels += ["accepted", "  paper"]
+    labels += ["accepted", "  paper", *own]
     blocks += _columns_of_text(labels, table.groups, cells)
     if has_sizes(table):
         blocks += [
@@ -289,7 +291,7 @@ def yes_or_no(verdict: bool | None) -> str:
     return "–" if verdict is None else "yes" if verdict else "no"
 
 
-def _text_column(column: Column) -> list[str]:
+def _text_column(column: Column, own: Sequence[str]) -> list[str]:
     lines = [column.label]
     for statistic in STATISTICS:
         value = column.values.get(statistic)
@@ -297,7 +299,12 @@ def _text_column(column: Column) -> list[str]:
             format_value(statistic, value.mean) + format_spread(statistic, value) if value else "–"
         )
         lines += [ours, format_paper(statistic, column.paper) or "–"]
-    return [*lines, yes_or_no(accepted(column.values)), yes_or_no(accepted(column.paper))]
+    lines += [yes_or_no(accepted(column.values)), yes_or_no(accepted(column.paper))]
+    values = {name: column.values.get(name) for name in own}
+    return lines + [
+        format_value(name, value.mean) + format_spread(name, value) if value else "–"
+        for name, value in values.items()
+    ]
 
 
 def _text_size(values: dict[str, Value] | None) -> str:

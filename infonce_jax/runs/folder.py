@@ -6,20 +6,23 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import config_dict
 
-from infonce_jax import data, training
+from infonce_jax import data, evaluation, registry, training
 from infonce_jax.config import (
+    code,
     config_hash,
     difference,
     from_plain,
     identity,
     members,
+    own_parts,
     plain,
+    resolved,
     validate,
 )
 from infonce_jax.files import write_json
@@ -37,8 +40,8 @@ def check(config: config_dict.ConfigDict) -> None:
         ValueError: naming the field, its value, and what it may be.
     """
     validate(config)
-    training.check_objective(config.objective)
-    training.check_regulariser(config.loss)
+    training.check_parts(config)
+    evaluation.own_statistics(config.evaluate.statistics, config.evaluate.kwargs.to_dict())
 
 
 def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
@@ -53,7 +56,8 @@ def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
     if file.exists():
         try:
             # A field missing from the file was added after the run, which used its default.
-            theirs = plain(from_plain(json.loads(file.read_text())))
+            content = json.loads(file.read_text())
+            theirs = plain(from_plain(content)) | {"code": content.get("code", {})}
         except ValueError:
             raise ValueError(
                 f"{file} is not valid JSON. Delete {workdir} or choose another --workdir."
@@ -63,7 +67,8 @@ def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
                 f"{file} is not a configuration that this version knows ({error}). Continue the run "
                 f"with the version that began it (run.json names it), or choose another --workdir."
             ) from None
-        changed = difference(identity(plain(config)), identity(theirs))
+        _check_code(config, theirs["code"], workdir)
+        changed = difference(identity(resolved(config)), identity(theirs))
         if changed:
             shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
             raise ValueError(
@@ -75,15 +80,31 @@ def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
             f"{workdir} is not empty and holds no config.json, so it is not a run. Choose another "
             "--workdir."
         )
-    resolved = {
-        **plain(config),
+    content = {
+        **resolved(config),
         "config_hash": config_hash(config),
         "total_steps": training.total_steps(config, spec),
         "steps_per_epoch": training.steps_per_epoch(config, spec),
         "members": [member.record() for member in runs],
     }
+    if own_parts(config):
+        folders = {registry.folder_of(*part) for part in own_parts(config)} - {None}
+        content["code_folders"] = sorted(map(str, folders))
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(file, resolved)
+    write_json(file, content)
+
+
+def _check_code(config: config_dict.ConfigDict, theirs: Mapping[str, str], workdir: Path) -> None:
+    """Refuses to continue a run with other code of the user's than it began with."""
+    for part, now in code(config).items():
+        field, name = part.split(" ")
+        if not field.startswith("evaluate.") and theirs.get(part, now) != now:
+            raise ValueError(
+                f"{workdir} holds a run with another version of config.{field} = {name!r}: "
+                f"{registry.file_of(field, name)}, or a file of yours that it imports, has changed. "
+                "Restore it to continue the run, choose another --workdir, or delete that folder to "
+                "start over."
+            )
 
 
 def is_finished(config: config_dict.ConfigDict, workdir: Path, stages: Sequence[str]) -> bool:
@@ -140,5 +161,5 @@ def _fingerprint(config: config_dict.ConfigDict, stage: str) -> str:
     """What decides the result of a stage, as a short hash."""
     if stage in ("train", "embed"):
         return config_hash(config)
-    settings = json.dumps(plain(config)[stage], sort_keys=True)
+    settings = json.dumps([plain(config)[stage], code(config)], sort_keys=True)
     return hashlib.sha256(f"{config_hash(config)} {settings}".encode()).hexdigest()[:16]

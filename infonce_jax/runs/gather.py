@@ -35,7 +35,9 @@ def gather(
         sizes = sorted({row["n"] for row in found})
         size = max((s for s in sizes if s <= n), default=sizes[0])
         metrics = _last_line(folder / "metrics.jsonl")
-        own = {k: v for k, v in config.items() if k not in ("members", "name", "seeds")}
+        own = {
+            k: v for k, v in config.items() if k not in ("members", "name", "seeds", "code_folders")
+        }
         fields = {
             key: json.dumps(value) if isinstance(value, list) else value
             for key, value in flatten(own).items()

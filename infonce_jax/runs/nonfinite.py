@@ -8,7 +8,7 @@ from ml_collections import config_dict
 
 from infonce_jax.config import Member
 from infonce_jax.training import TrainState
-from infonce_jax.training.objectives import OBJECTIVES
+from infonce_jax.training.objectives import find_objective
 
 
 class NonFiniteLoss(ValueError):
@@ -55,7 +55,7 @@ def _suspect(config: config_dict.ConfigDict, member: Member, bad: set[str]) -> s
         )
 
     temperature = member.hyperparameters["loss.temperature"]
-    has_temperature = OBJECTIVES[config.objective].has_temperature
+    has_temperature = find_objective(config).has_temperature
     if has_temperature and temperature < 1e-3:
         return field("loss.temperature", "similarities divided by it overflow; 0.05 to 1 is usual")
     if "regulariser" in bad and "objective" not in bad:

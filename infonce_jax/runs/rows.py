@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Num
 
-from infonce_jax import training
+from infonce_jax import registry, training
 from infonce_jax.config import from_plain
 from infonce_jax.runs.sets import open_run
 from infonce_jax.training.checkpoint import Checkpoints
@@ -33,7 +33,9 @@ def encode(
     file = workdir / "config.json"
     if not file.is_file():
         raise FileNotFoundError(f"{workdir} holds no config.json; give the folder of a run.")
-    run = open_run(from_plain(json.loads(file.read_text())), workdir)
+    content = json.loads(file.read_text())
+    registry.search_in(*content.get("code_folders", ()))
+    run = open_run(from_plain(content), workdir)
     rows = np.asarray(rows)
     if rows.shape[1:] != run.data.spec.sample_shape:
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import config_dict
 
-from infonce_jax import data, embeddings, training
+from infonce_jax import data, embeddings, registry, training
 from infonce_jax.config import Member, config_hash, members
 from infonce_jax.data import Dataset, DataSpec
 from infonce_jax.runs.nonfinite import NonFiniteLoss
@@ -109,7 +109,7 @@ def write_set(run: OpenRun, state: TrainState) -> None:
         metadata={
             "run": config.name,
             "epoch": step / training.steps_per_epoch(config, run.data.spec),
-            "dataset": config.data.source,
+            "dataset": registry.short_name(config.data.source),
             "output": config.embed.output,
             "config_hash": config_hash(config),
             "code_version": code_version(),

@@ -111,8 +111,10 @@ def evaluate(config: config_dict.ConfigDict, workdir: Path) -> None:
         # The paper's two; the evaluation's own command has all seven.
         "tests": ("ad", "dp"),
     }
-    rows = evaluation.evaluate_paths([workdir], **settings)
-    evaluation.write(rows, workdir, {"run": config.name, **settings})
+    names = config.evaluate.statistics
+    statistics = evaluation.own_statistics(names, config.evaluate.kwargs.to_dict())
+    rows = evaluation.evaluate_paths([workdir], **settings, statistics=statistics)
+    evaluation.write(rows, workdir, {"run": config.name, **settings, "statistics": names})
 
 
 def write_report(config: config_dict.ConfigDict, workdir: Path) -> None:

@@ -9,10 +9,10 @@ To read it top to bottom: `step.py` (`two_view`, `step_member`, `advance`), then
 """
 
 from infonce_jax.training.blocks import encode_blocks, encode_view_blocks
-from infonce_jax.training.method import steps_per_epoch, total_steps
-from infonce_jax.training.objectives import OBJECTIVES, check_objective
+from infonce_jax.training.method import check_parts, steps_per_epoch, total_steps
+from infonce_jax.training.objectives import OBJECTIVES
 from infonce_jax.training.program import Program, make_program
-from infonce_jax.training.regularisers import REGULARISERS, check_regulariser
+from infonce_jax.training.regularisers import REGULARISERS
 from infonce_jax.training.state import MemberState, TrainState
 
 __all__ = [
@@ -21,8 +21,7 @@ __all__ = [
     "MemberState",
     "Program",
     "TrainState",
-    "check_objective",
-    "check_regulariser",
+    "check_parts",
     "encode_blocks",
     "encode_view_blocks",
     "make_program",

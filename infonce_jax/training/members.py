@@ -21,7 +21,7 @@ from infonce_jax import theory
 from infonce_jax.config import HYPERPARAMETERS, Member
 from infonce_jax.data import law_parameters
 from infonce_jax.training.distributed import make_mesh
-from infonce_jax.training.objectives import OBJECTIVES
+from infonce_jax.training.objectives import find_objective
 
 # The hyperparameters that η₂ is computed from.
 _MILDNESS_FIELDS = ("channel.strength", "channel.noise_std", "channel.erasure_prob")
@@ -109,7 +109,7 @@ def hyper_arrays(
     values = {n: [m.hyperparameters[n] for m in members] for n in HYPERPARAMETERS}
     hyper = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
     hyper["seed"] = jnp.asarray([m.seed for m in members], jnp.uint32)
-    if OBJECTIVES[config.objective].views == 2 and config.loss.normalize:
+    if find_objective(config).views == 2 and config.loss.normalize:
         eta2 = member_mildness(config, members)
         if eta2 is not None:
             hyper["eta2"] = jnp.asarray(eta2, jnp.float32)

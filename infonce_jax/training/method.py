@@ -12,11 +12,19 @@ from jaxtyping import Array, Float, Int, Key, Num
 from ml_collections import config_dict
 
 from infonce_jax.config import Member
-from infonce_jax.data import Dataset, DataSpec, make_batch, make_view
+from infonce_jax.data import (
+    Dataset,
+    DataSpec,
+    find_channel,
+    find_source,
+    make_batch,
+    make_view,
+)
 from infonce_jax.training.members import Hyper
-from infonce_jax.training.model import Model, make_model
-from infonce_jax.training.objectives import OBJECTIVES
-from infonce_jax.training.optimizers import make_optimizer, unit_schedule
+from infonce_jax.training.model import Model, make_encoder, make_model
+from infonce_jax.training.objectives import Objective, find_objective
+from infonce_jax.training.optimizers import find_optimizer, make_optimizer, unit_schedule
+from infonce_jax.training.regularisers import find_regulariser
 
 
 class Method(NamedTuple):
@@ -29,7 +37,7 @@ class Method(NamedTuple):
         optimizer: `(hyper) -> optax.GradientTransformation`.
         schedule: `(step) -> factor` of the learning rate.
         beta_schedule: `(step) -> factor` of the regulariser's weight.
-        objective: the objective's name.
+        objective: what is minimised.
         loss: the section `config.loss`.
         is_regularised: whether any member's weight of the regulariser is above 0.
         num_classes: number of labels, or None.
@@ -41,7 +49,7 @@ class Method(NamedTuple):
     optimizer: Callable[[Hyper], optax.GradientTransformation]
     schedule: Callable
     beta_schedule: Callable
-    objective: str
+    objective: Objective
     loss: config_dict.ConfigDict
     is_regularised: bool
     num_classes: int | None
@@ -56,7 +64,8 @@ def make_method(
         ValueError: for combinations that cannot be trained. All are found here, before anything is
             compiled.
     """
-    if OBJECTIVES[config.objective].needs_labels and data.spec.num_classes is None:
+    objective = find_objective(config)
+    if objective.needs_labels and data.spec.num_classes is None:
         raise ValueError(
             f"config.objective is {config.objective!r}, which needs labels, but config.data.source = "
             f"{config.data.source!r} has none; use mixture, cifar10 or an array with labels."
@@ -70,11 +79,25 @@ def make_method(
         optimizer=functools.partial(_optimizer, config.optimizer, schedule),
         schedule=schedule,
         beta_schedule=unit_schedule(config.loss.beta_schedule, steps),
-        objective=config.objective,
+        objective=objective,
         loss=config.loss,
         is_regularised=any(m.hyperparameters["loss.beta"] > 0 for m in members),
         num_classes=data.spec.num_classes,
     )
+
+
+def check_parts(config: config_dict.ConfigDict) -> None:
+    """Checks that there are the parts that a configuration names, and that they can be called.
+
+    Raises:
+        ValueError: naming the field, its value, and what it may be.
+    """
+    find_objective(config)
+    find_regulariser(config.loss)
+    find_optimizer(config.optimizer.name, config.optimizer.kwargs.to_dict())
+    make_encoder(config)
+    find_source(config.data)
+    find_channel(config.channel)
 
 
 def steps_per_epoch(config: config_dict.ConfigDict, spec: DataSpec) -> int:

@@ -12,7 +12,7 @@ from ml_collections import config_dict
 from infonce_jax import encoders
 from infonce_jax.data import Dataset
 from infonce_jax.training.distributed import shard_batch
-from infonce_jax.training.objectives import OBJECTIVES
+from infonce_jax.training.objectives import find_objective
 
 
 class Model(NamedTuple):
@@ -46,7 +46,7 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
         ValueError: for invalid options of the encoder.
     """
     classifier = None
-    if OBJECTIVES[config.objective].views == 1:
+    if find_objective(config).views == 1:
         classifier = encoders.make_classifier(
             data.spec.num_classes, initializer=config.encoder.initializer
         )
@@ -85,6 +85,7 @@ def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
         head_hidden=e.head_hidden,
         head_dim=e.head_dim,
         head_norm=e.head_norm,
+        kwargs=e.kwargs.to_dict(),
         initializer=e.initializer,
         dtype=jnp.dtype(config.train.compute_dtype),
     )

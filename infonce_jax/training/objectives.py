@@ -1,13 +1,13 @@
 """What a run minimises, by name: objectives of two views, and classification."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 from ml_collections import config_dict
 
-from infonce_jax import losses
+from infonce_jax import losses, registry
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -93,20 +93,51 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def check_objective(name: str) -> None:
-    """Checks that `config.objective` names an objective.
+def find_objective(config: config_dict.ConfigDict) -> Objective:
+    """What `config.objective` names.
+
+    One of the user's own is `objective(z1, z2, **kwargs)` with `config.loss.kwargs`. It is given
+    labels and temperature where it has parameters of these names. It returns the loss, or the loss and
+    other scalars to log by name.
 
     Raises:
-        ValueError: naming those that there are.
+        ValueError: where there is none of this name, or its signature does not fit.
     """
-    if name not in OBJECTIVES:
+    found = registry.find("objective", config.objective, OBJECTIVES)
+    if isinstance(found, Objective):
+        return found
+    kwargs = config.loss.kwargs.to_dict()
+    takes = registry.fit(
+        *("objective", config.objective, found, ("z1", "z2")),
+        offered=("labels", "temperature"),
+        kwargs=kwargs,
+    )
+
+    def terms(z1, z2, labels, temperature, c) -> Metrics:
+        del c
+        offered = {"labels": labels, "temperature": temperature}
+        value = found(z1, z2, **{key: offered[key] for key in takes}, **kwargs)
+        return _checked(config.objective, value)
+
+    return Objective(terms, "labels" in takes, "temperature" in takes)
+
+
+def _checked(name: str, value: Any) -> Metrics:
+    """What an objective of the user's own returned, as metrics."""
+    metrics = value._asdict() if hasattr(value, "_asdict") else value
+    metrics = dict(metrics) if isinstance(metrics, Mapping) else {"loss": metrics}
+    wrong = {k: jnp.shape(v) for k, v in metrics.items() if jnp.shape(v) != ()}
+    if "loss" not in metrics or wrong:
+        found = f"{wrong} (shapes)" if wrong else f"only {', '.join(metrics)}"
         raise ValueError(
-            f"config.objective is {name!r}; it must be one of {', '.join(OBJECTIVES)}."
+            f"config.objective is {name!r}, which returns {found}; it must return the loss of the whole "
+            'batch, one number, or numbers by name, among them "loss".'
         )
+    return {key: jnp.asarray(number, jnp.float32) for key, number in metrics.items()}
 
 
 def objective_terms(
-    name: str,
+    objective: Objective,
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
     labels: Int[Array, "batch"] | None,
@@ -119,7 +150,7 @@ def objective_terms(
 
     Barlow Twins and VICReg have no temperature and weigh their terms as their papers do.
     """
-    terms = OBJECTIVES[name].terms(z1, z2, labels, temperature, loss_config)
+    terms = objective.terms(z1, z2, labels, temperature, loss_config)
     if "alignment" not in terms:
         cosine = jnp.sum(losses.safe_normalize(z1) * losses.safe_normalize(z2), axis=1)
         terms["alignment"] = jnp.mean(cosine)

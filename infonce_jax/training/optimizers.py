@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Num, PyTree
 
+from infonce_jax import registry
+
 SCHEDULES = ("constant", "linear", "cosine")
 OPTIMIZERS = (
     *("adabelief", "adadelta", "adagrad", "adam", "adamax", "adamaxw", "adamw", "adan", "amsgrad"),
@@ -60,7 +62,7 @@ def make_optimizer(
     so that one program serves them all.
 
     Args:
-        name: for example "sgd", "adam", "adamw", "lars", "lamb".
+        name: one of `OPTIMIZERS`, or `my_module:name`, a function of the learning rate.
         learning_rate: the peak.
         schedule: factor of the learning rate, from `unit_schedule`.
         weight_decay: decoupled from the gradient where the optimizer does so (adamw, lars, lamb, ...),
@@ -72,17 +74,9 @@ def make_optimizer(
     Raises:
         ValueError: for an unknown optimizer, or an argument that it does not take.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"The optimizer is {name!r}; it must be one of {', '.join(OPTIMIZERS)}.")
-    function = getattr(optax, name)
+    function = find_optimizer(name, kwargs)
     accepted = inspect.signature(function).parameters
     kwargs = dict(kwargs or {})
-    unknown = sorted(set(kwargs) - set(accepted))
-    if unknown:
-        raise ValueError(
-            f"The optimizer {name!r} does not take {', '.join(unknown)}; it takes "
-            f"{', '.join(key for key in accepted if key != 'learning_rate')}."
-        )
     chain = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     if "weight_decay" in accepted:
         kwargs["weight_decay"] = weight_decay
@@ -96,6 +90,26 @@ def make_optimizer(
         chain.append(optax.add_decayed_weights(weight_decay, mask=_is_matrix))
     chain.append(function(lambda count: learning_rate * schedule(count), **kwargs))
     return optax.chain(*chain)
+
+
+def find_optimizer(name: str, kwargs: Mapping[str, Any] | None = None) -> Callable:
+    """The function that makes an optimizer, `(learning_rate, **kwargs) -> GradientTransformation`.
+
+    Raises:
+        ValueError: for an unknown optimizer, or an argument that it does not take.
+    """
+    known = {known: getattr(optax, known) for known in OPTIMIZERS}
+    function = registry.find("optimizer.name", name, known)
+    if name in known:
+        accepted = inspect.signature(function).parameters
+        unknown = sorted(set(kwargs or {}) - set(accepted))
+        if unknown:
+            raise ValueError(
+                f"The optimizer {name!r} does not take {', '.join(unknown)}; it takes "
+                f"{', '.join(key for key in accepted if key != 'learning_rate')}."
+            )
+    registry.fit("optimizer.name", name, function, ("learning_rate",), kwargs=kwargs)
+    return function
 
 
 def _is_matrix(params: PyTree) -> PyTree:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from ml_collections import config_dict
 
-from infonce_jax import losses
+from infonce_jax import losses, registry
 from infonce_jax.training.members import Hyper
 
 Views = Float[Array, "2 batch dim"]
@@ -52,17 +52,16 @@ REGULARISERS: dict[str, Callable] = {
 }
 
 
-def check_regulariser(loss: config_dict.ConfigDict) -> None:
-    """Checks that the section `config.loss` asks for a regulariser that there is.
+def find_regulariser(loss: config_dict.ConfigDict) -> Callable:
+    """The regulariser that the section `config.loss` names, `(views, key, hyper, loss) -> value`.
+
+    One of the user's own is `regulariser(z, **kwargs)` with z [2, batch, dim], the two views, and kwargs
+    from `config.loss.regulariser_kwargs`. It is given a `key` where it has such a parameter.
 
     Raises:
         ValueError: naming the field and its remedy.
     """
-    if loss.regulariser not in REGULARISERS:
-        raise ValueError(
-            f"config.loss.regulariser is {loss.regulariser!r}; it must be one of "
-            f"{', '.join(REGULARISERS)}."
-        )
+    found = registry.find("loss.regulariser", loss.regulariser, REGULARISERS)
     if loss.beta_unit == "vanishing" and loss.regulariser != "norm_entropy":
         raise ValueError(
             f"config.loss.beta_unit is 'vanishing' with config.loss.regulariser = {loss.regulariser!r}; "
@@ -70,6 +69,24 @@ def check_regulariser(loss: config_dict.ConfigDict) -> None:
         )
     if loss.directions < 1:
         raise ValueError(f"config.loss.directions is {loss.directions}; it must be at least 1.")
+    if loss.regulariser in REGULARISERS:
+        return found
+    kwargs = loss.regulariser_kwargs.to_dict()
+    takes = registry.fit(
+        *("loss.regulariser", loss.regulariser, found, ("z",)), offered=("key",), kwargs=kwargs
+    )
+
+    def own(views, key, hyper, c):
+        del hyper, c
+        value = found(views, **({"key": key} if takes else {}), **kwargs)
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"config.loss.regulariser is {loss.regulariser!r}, which returns an array of shape "
+                f"{jnp.shape(value)} for z of shape {views.shape}; it must return one number."
+            )
+        return value
+
+    return own
 
 
 def regularise(
@@ -87,4 +104,4 @@ def regularise(
         loss: the section `config.loss`.
     """
     views = jnp.stack(jnp.split(z, 2))
-    return REGULARISERS[loss.regulariser](views, jax.random.fold_in(view_key, 1), hyper, loss)
+    return find_regulariser(loss)(views, jax.random.fold_in(view_key, 1), hyper, loss)

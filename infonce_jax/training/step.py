@@ -15,7 +15,7 @@ from infonce_jax import losses, theory
 from infonce_jax.training.members import Hyper, Layout, over_members, to_grid, to_list
 from infonce_jax.training.method import Method, draw_two_views, draw_views
 from infonce_jax.training.model import encode, init_model
-from infonce_jax.training.objectives import OBJECTIVES, Metrics, objective_terms
+from infonce_jax.training.objectives import Metrics, objective_terms
 from infonce_jax.training.regularisers import regularise
 from infonce_jax.training.state import MemberState, TrainState, member_keys
 
@@ -100,7 +100,7 @@ def supervised(
 def init_member(method: Method, _: PyTree, hyper: Hyper) -> MemberState:
     """A member before its first step, without metrics."""
     params, batch_stats = init_model(method.model, member_keys(hyper["seed"]).init)
-    if method.loss.learn_temperature and OBJECTIVES[method.objective].views == 2:
+    if method.loss.learn_temperature and method.objective.views == 2:
         params["log_inverse_temperature"] = -jnp.log(hyper["loss.temperature"])
     return MemberState(params, batch_stats, method.optimizer(hyper).init(params), {})
 
@@ -123,7 +123,7 @@ def step_member(
     keys = member_keys(hyper["seed"])
     rows, labels = method.batch(arrays, keys.batch, step)
     view_key = jax.random.fold_in(keys.view, step)
-    loss_of = two_view if OBJECTIVES[method.objective].views == 2 else supervised
+    loss_of = two_view if method.objective.views == 2 else supervised
     gradient = jax.value_and_grad(functools.partial(loss_of, method), has_aux=True)
     (_, (batch_stats, metrics)), grads = gradient(
         state.params, state.batch_stats, view_key, rows, labels, hyper, step

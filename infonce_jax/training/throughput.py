@@ -9,7 +9,7 @@ from ml_collections import config_dict
 from infonce_jax import encoders
 from infonce_jax.data import DataSpec
 from infonce_jax.training.model import make_encoder
-from infonce_jax.training.objectives import OBJECTIVES
+from infonce_jax.training.objectives import find_objective
 
 # Dense bfloat16 operations per second that the makers state, by a part of JAX's device_kind. The first
 # that fits is taken. A PCIe card reaches less than the SXM module of the same name.
@@ -45,7 +45,7 @@ def model_flops(config: config_dict.ConfigDict, spec: DataSpec, member_count: in
         member_count: how many members train side by side.
     """
     encoder = make_encoder(config)
-    views = OBJECTIVES[config.objective].views
+    views = find_objective(config).views
     shape = (views * config.train.batch_size, *spec.sample_shape)
     rows = jax.ShapeDtypeStruct(shape, jnp.float32)
     variables = jax.eval_shape(lambda x: encoders.init(encoder, jax.random.key(0), x), rows)

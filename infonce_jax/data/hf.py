@@ -1,0 +1,93 @@
+"""Datasets of images in Hugging Face's `datasets`. The only file that knows this library."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infonce_jax.data.images import Records
+
+
+@functools.lru_cache(maxsize=2)
+def open_records(name: str, image_field: str = "", label_field: str = "") -> Records:
+    """Opens a dataset, from the hub, from the library's cache, or from a folder.
+
+    Args:
+        name: of a dataset, or the folder of one that `save_to_disk` has written.
+        image_field: the column of the images, "" for the only one.
+        label_field: the column of the labels, "" for "label" or else the first class label.
+
+    Raises:
+        ValueError: where `datasets` is not installed, or it has no such dataset or column.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(
+            f"config.data.source is 'hf:{name}', which needs the library datasets: run "
+            "`pip install datasets`."
+        ) from None
+    try:
+        loaded = (
+            datasets.load_from_disk(name) if Path(name).is_dir() else datasets.load_dataset(name)
+        )
+    # The library raises whatever its storage and its network do.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"config.data.source is 'hf:{name}', which the library datasets cannot load "
+            f"({type(error).__name__}: {reason})."
+        ) from error
+    if isinstance(loaded, datasets.Dataset):
+        loaded = {"train": loaded}
+    features = next(iter(loaded.values())).features
+    image = _column(name, "image_field", image_field, features, datasets.Image)
+    if image is None:
+        raise ValueError(
+            f"config.data.source is 'hf:{name}', which has no column of images (it has: "
+            f"{', '.join(features)})."
+        )
+    label = _column(name, "label_field", label_field, features, datasets.ClassLabel)
+    splits = {
+        split: rows.cast_column(image, datasets.Image(decode=False))
+        for split, rows in loaded.items()
+    }
+
+    def reader(split):
+        rows = splits[split].select_columns([image])
+
+        def read(index: int) -> bytes:
+            stored = rows[int(index)][image]
+            return stored["bytes"] or Path(stored["path"]).read_bytes()
+
+        return read
+
+    def labels(split) -> np.ndarray:
+        return np.array(splits[split][label], np.int32)
+
+    return Records(
+        {split: len(rows) for split, rows in splits.items()},
+        reader,
+        None if label is None else labels,
+        None if label is None else tuple(getattr(features[label], "names", None) or ()) or None,
+        None,
+        "-".join(str(getattr(rows, "_fingerprint", len(rows))) for rows in loaded.values()),
+    )
+
+
+def _column(name: str, field: str, wanted: str, features: Any, kind: type) -> str | None:
+    if wanted:
+        if wanted not in features:
+            raise ValueError(
+                f"config.data.{field} is {wanted!r}, but 'hf:{name}' has the columns "
+                f"{', '.join(features)}."
+            )
+        return wanted
+    found = [column for column, feature in features.items() if isinstance(feature, kind)]
+    if field == "image_field" and len(found) > 1:
+        raise ValueError(
+            f"'hf:{name}' has several columns of images ({', '.join(found)}); set "
+            "config.data.image_field to one of them."
+        )
+    return "label" if "label" in found else next(iter(found), None)
