@@ -5,6 +5,7 @@
     python launch.py --config=configs/cifar10_mlp.py --workdir=runs/mlp --config.train.epochs=5
     python launch.py --config=configs/cifar10_mlp.py --dry_run           # what it would do
     python launch.py --workdir=runs/table1_synthetic --stage=report      # one stage again, from disk
+    srun python launch.py --config=configs/cifar10_resnet18.py           # one run on several hosts
 
 The same command again continues a run that was stopped. This is the only file that reads flags.
 """
@@ -26,6 +27,8 @@ from ml_collections import config_flags
 
 DEFAULT_CONFIG = "configs/paper/table1_synthetic.py"
 STAGES = ("train", "embed", "evaluate", "report")
+# The exit code where another process of the run has stopped.
+LOST = 3
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -52,6 +55,20 @@ _SUBMITIT = flags.DEFINE_enum(
 _SUBMITIT_OPTIONS = flags.DEFINE_string(
     "submitit_options", "{}", "submitit's parameters of a job, as JSON: '{\"timeout_min\": 60}'."
 )
+_JOIN = flags.DEFINE_bool(
+    "join",
+    None,
+    "Train with all processes that Slurm, Open MPI, Cloud TPU or GKE have started. [default: join for "
+    "a single run; the processes of a sweep each do other runs]",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, where the cluster does not tell; joins."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes join.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_JOIN_TIMEOUT_S = flags.DEFINE_float(
+    "join_timeout_s", 300.0, "Seconds to wait for the other processes.", lower_bound=1.0
+)
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Print the resolved config, parameters, memory and steps, and stop."
 )
@@ -66,7 +83,7 @@ def main(argv: list[str]) -> None:
     # Heavy imports wait until the flags are known to be right, so that --help and a misspelt flag
     # answer at once.
     from infonce_jax import registry
-    from infonce_jax.runs import shares, stages, sweep, variants
+    from infonce_jax.runs import processes, shares, stages, sweep, variants
 
     config = _CONFIG.value
     file = Path(config_flags.get_config_filename(flags.FLAGS["config"]))
@@ -83,11 +100,14 @@ def main(argv: list[str]) -> None:
             f"--{dividing[0].name} divides a sweep, but {why}, so there is a single run. Leave the flag "
             "out, or give a config file with a sweep()."
         )
+    _join_processes(is_sweep=found is not None)
     asked = [_STAGE.value] if _STAGE.value else list(STAGES)
     command = shlex.join(["python", *sys.argv])
     started = time.perf_counter()
     if found is None and _DRY_RUN.value:
-        print(stages.dry_run(config, workdir))
+        text = stages.dry_run(config, workdir)
+        if processes.is_first():
+            print(text)
         return
     if found is None:
         stages.run(config, workdir, stages=asked, command=command)
@@ -103,13 +123,45 @@ def main(argv: list[str]) -> None:
             only = shares.share(configs, *_share_of_sweep())
         if _DRY_RUN.value:
             for text in sweep.dry_run(configs, workdir, only):
-                print(text, end="\n\n", flush=True)
+                if processes.is_first():
+                    print(text, end="\n\n", flush=True)
             return
         _keep_compiled_programs(workdir)
         sweep.run_sweep(
             config, configs, workdir, stages=asked, only=only, submit=submit, command=command
         )
-    print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
+    if processes.is_first():
+        print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
+
+
+def _join_processes(is_sweep: bool) -> None:
+    """Joins the other processes of the run, where there are some and the flags do not say otherwise."""
+    from infonce_jax.runs.processes import join
+
+    told = [_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value]
+    if any(value is not None for value in told):
+        if None in told:
+            raise ValueError(
+                "--coordinator, --num_processes and --process_id go together; give all, or none where "
+                "Slurm, Open MPI, Cloud TPU or GKE start the processes."
+            )
+        if _JOIN.value is False:
+            raise ValueError("--nojoin contradicts --coordinator; give one of the two.")
+        address, count, index = told
+        if not address.rpartition(":")[2].isdigit() or address.startswith(":"):
+            raise ValueError(f"--coordinator is {address!r}; give host:port of process 0.")
+        if not 0 <= index < count:
+            raise ValueError(
+                f"--process_id is {index} and --num_processes {count}; the id counts from 0 and is less "
+                "than the number."
+            )
+    joins = _COORDINATOR.value is not None or (not is_sweep if _JOIN.value is None else _JOIN.value)
+    if joins and _SUBMITIT.value:
+        raise ValueError(
+            "--submitit starts jobs that do not join; leave out --join and --coordinator."
+        )
+    if joins:
+        join(*told, timeout_s=_JOIN_TIMEOUT_S.value)
 
 
 def _keep_compiled_programs(workdir: Path) -> None:
@@ -166,18 +218,34 @@ def _share_of_sweep() -> tuple[int, int]:
 def _run_or_explain(argv: list[str]) -> None:
     """Prints errors that a user can fix as one paragraph, with an exit code; others are bugs."""
     from infonce_jax.files import is_disk_full
+    from infonce_jax.runs import processes
     from infonce_jax.runs.loop import Interrupted
 
     try:
         main(argv)
+        processes.leave(0)
     except Interrupted as stop:
-        print(f"\n{stop} The same command again continues it.", file=sys.stderr)
-        sys.exit(128 + stop.signum)
+        if processes.is_first():
+            print(f"\n{stop} The same command again continues it.", file=sys.stderr)
+        processes.leave(128 + stop.signum)
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        processes.leave(128 + signal.SIGINT)
     except Exception as error:
         # Libraries report a full disk with errors of different classes.
         is_full = is_disk_full(error)
+        if processes.is_lost(error) and not is_full:
+            _explain(
+                RuntimeError(
+                    f"Another process of this run has stopped ({error}). What is saved is complete: "
+                    "the same command on all hosts goes on from the newest checkpoint."
+                )
+            )
+            processes.leave(LOST)
+        if isinstance(error, processes.Elsewhere):
+            # The process that it is of has printed it, and the first one does so for the logs.
+            if processes.is_first():
+                _explain(error)
+            processes.leave(2)
         known = is_full or isinstance(error, ValueError | TypeError | KeyError | OSError)
         if _TRACEBACK.value or not known:
             raise
@@ -187,7 +255,7 @@ def _run_or_explain(argv: list[str]) -> None:
                 "stopped; what is finished is kept."
             )
         _explain(error)
-        sys.exit(2)
+        processes.leave(2)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,5 +113,5 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def _scratch(path: Path, suffix: str = "") -> Path:
-    # The process id keeps two writers apart; the leading dot keeps readers away.
-    return path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    # Host and process id keep two writers apart; the leading dot keeps readers away.
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}{suffix}")

@@ -108,24 +108,45 @@ def tiny_config_file(tmp_path):
     return file
 
 
-@pytest.fixture(scope="session")
-def launch(tmp_path_factory):
-    """Runs launch.py as a user would; returns the finished process."""
+class Started:
+    """A process of launch.py: `pid`, and `wait()` for its exit code and output."""
 
-    def run(*arguments, devices=1, check=False):
+    def __init__(self, process, folder):
+        self._process, self._folder = process, folder
+        self.pid = process.pid
+
+    def wait(self, check=False):
+        self._process.join(timeout=300)
+        code = self._process.exitcode
+        self._process.kill()
+        assert code is not None, "launch.py did not end within 300 s"
+        output = [(self._folder / name).read_text() for name in ("stdout", "stderr")]
+        if check:
+            assert code == 0, output[1]
+        return subprocess.CompletedProcess([], code, *output)
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory):
+    """Starts launch.py as a user would, and returns at once."""
+
+    def run(*arguments, devices=1):
         folder = tmp_path_factory.mktemp("launch")
         flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
         process = _FORKSERVER.Process(
             target=launching.main, args=([*map(str, arguments)], flags, folder)
         )
         process.start()
-        process.join(timeout=300)
-        has_ended = process.exitcode is not None
-        process.kill()
-        assert has_ended, "launch.py did not end within 300 s"
-        output = [(folder / name).read_text() for name in ("stdout", "stderr")]
-        if check:
-            assert process.exitcode == 0, output[1]
-        return subprocess.CompletedProcess(arguments, process.exitcode, *output)
+        return Started(process, folder)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def launch(start):
+    """Runs launch.py as a user would; returns the finished process."""
+
+    def run(*arguments, devices=1, check=False):
+        return start(*arguments, devices=devices).wait(check)
 
     return run

@@ -93,10 +93,17 @@ def step_label(step: int, epoch: float | None) -> str:
     return f"step {step:,}" if epoch is None else f"epoch {epoch:.4g}"
 
 
-def load_runs(run_dirs: Sequence[str | Path | Run]) -> tuple[Run, ...]:
+def load_runs(
+    run_dirs: Sequence[str | Path | Run],
+    evaluations: Mapping[Path, dict[str, Any]] | None = None,
+) -> tuple[Run, ...]:
     """Reads several run folders; see `load_run`. Runs of one title get their folder's name added.
 
     Runs that have been read are taken as they are, so that several tables and pages read them once.
+
+    Args:
+        run_dirs: run folders, or runs.
+        evaluations: what evaluation.json holds by run folder, where it has been read already.
     """
     if isinstance(run_dirs, str | Path):
         raise TypeError(
@@ -106,7 +113,8 @@ def load_runs(run_dirs: Sequence[str | Path | Run]) -> tuple[Run, ...]:
         raise ValueError("run_dirs is empty; give at least one run folder to report on.")
     if all(isinstance(run, Run) for run in run_dirs):
         return tuple(run_dirs)
-    runs = [load_run(Path(run_dir)) for run_dir in run_dirs]
+    read = evaluations or {}
+    runs = [load_run(Path(run_dir), read.get(Path(run_dir))) for run_dir in run_dirs]
     titles = [run.title for run in runs]
     return tuple(
         run._replace(title=f"{run.title} ({run.path.name})") if titles.count(run.title) > 1 else run
@@ -114,7 +122,7 @@ def load_runs(run_dirs: Sequence[str | Path | Run]) -> tuple[Run, ...]:
     )
 
 
-def load_run(run_dir: Path) -> Run:
+def load_run(run_dir: Path, evaluation: dict[str, Any] | None = None) -> Run:
     """Read one run folder.
 
     Only config.json and evaluation.json must be there: metrics.jsonl, run.json and embeddings/ are
@@ -122,6 +130,7 @@ def load_run(run_dir: Path) -> Run:
 
     Args:
         run_dir: the run folder.
+        evaluation: what evaluation.json holds, where it has been read already.
 
     Returns:
         The run.
@@ -143,7 +152,8 @@ def load_run(run_dir: Path) -> Run:
             f"python launch.py --config=… --workdir={run_dir} --stage=evaluate"
         )
     config = _read_json(config_path)
-    evaluation = _read_json(evaluation_path)
+    if evaluation is None:
+        evaluation = _read_json(evaluation_path)
     record_path = run_dir / "run.json"
     values, per_member, dims, epochs = _index(evaluation, evaluation_path)
     settings = _settings(per_member)

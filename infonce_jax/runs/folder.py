@@ -4,8 +4,10 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import platform
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,11 @@ from infonce_jax.config import (
     validate,
 )
 from infonce_jax.files import write_json
+from infonce_jax.runs import processes
 from infonce_jax.runs.provenance import machine
+
+# How long a folder that one host has written may take to be seen on another.
+_VISIBLE_S = 20
 
 
 class Busy(ValueError):
@@ -48,8 +54,22 @@ def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
     """Writes config.json, or checks that the one there asks for the same training.
 
     Raises:
-        ValueError: where the folder belongs to another configuration; nothing is changed then.
+        ValueError: where the folder belongs to another configuration, and nothing is changed then, or
+            where other processes of the run do not see it.
     """
+    processes.first(lambda: _claim(config, workdir))
+    with processes.together():
+        deadline = time.monotonic() + _VISIBLE_S
+        while not (workdir / "config.json").exists():
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"{workdir.resolve()} of {platform.node()} is not the folder that the first process "
+                    "has written to. Choose a --workdir that all hosts share."
+                )
+            time.sleep(0.1)
+
+
+def _claim(config: config_dict.ConfigDict, workdir: Path) -> None:
     spec = data.describe(config)
     runs = members(config)
     file = workdir / "config.json"
@@ -118,20 +138,33 @@ def is_finished(config: config_dict.ConfigDict, workdir: Path, stages: Sequence[
 
 
 @contextlib.contextmanager
-def lock(workdir: Path) -> Iterator[None]:
-    """Keeps a second process out of the folder. The system releases the lock of a killed process.
+def lock(workdir: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keeps others out of the folder. The system releases the lock of a killed process.
+
+    Where a run has several processes, the first one holds the lock for all.
+
+    Args:
+        workdir: the folder.
+        wait: wait for the lock.
 
     Raises:
-        Busy: where another process holds the lock.
+        Busy: where another process holds the lock, and this one does not wait.
     """
-    with open(workdir / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with contextlib.ExitStack() as stack:
+
+        def acquire() -> bool:
+            file = stack.enter_context(open(workdir / ".lock", "w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                return False
+            return True
+
+        if not processes.first(acquire):
             raise Busy(
                 f"{workdir} is being worked on by another process. Wait for it, or choose another "
                 "--workdir."
-            ) from None
+            )
         yield
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from infonce_jax.files import flatten, replacing, write_json
 def gather(
     folders: Mapping[str, Path],
     n: int,
-    evaluations: Mapping[str, list[dict[str, Any]]] | None = None,
+    evaluations: Mapping[Path, dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """One row for every run and member: its configuration, last metrics, and last evaluation.
 
@@ -24,12 +24,12 @@ def gather(
     Args:
         folders: finished runs by name.
         n: sample size.
-        evaluations: the rows of their evaluation.json by name, where they have been read already.
+        evaluations: what their evaluation.json holds, by folder.
     """
     rows = []
     for name, folder in folders.items():
         config = json.loads((folder / "config.json").read_text())
-        found = evaluations[name] if evaluations else read_evaluation(folder)
+        found = evaluations[folder]["rows"]
         last = max(row["step"] for row in found)
         found = [row for row in found if row["step"] == last and row["split"] in ("test", None)]
         sizes = sorted({row["n"] for row in found})
@@ -57,9 +57,9 @@ def gather(
     return rows
 
 
-def read_evaluation(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's evaluation.json."""
-    return json.loads((folder / "evaluation.json").read_text())["rows"]
+def read_evaluations(folders: Iterable[Path]) -> dict[Path, dict[str, Any]]:
+    """What the evaluation.json of each run holds, by folder."""
+    return {folder: json.loads((folder / "evaluation.json").read_text()) for folder in folders}
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:

@@ -15,9 +15,9 @@ from ml_collections import config_dict
 from threadpoolctl import threadpool_limits
 
 from infonce_jax import data, embeddings, training
-from infonce_jax.runs import nonfinite
+from infonce_jax.runs import nonfinite, processes
 from infonce_jax.runs.sets import OpenRun, embed_steps, open_checkpoints, open_run, write_set
-from infonce_jax.runs.writers import Writers, say
+from infonce_jax.runs.writers import Silent, Writers, open_writers, say
 from infonce_jax.training import TrainState, throughput
 from infonce_jax.training.checkpoint import Checkpoints
 
@@ -27,7 +27,7 @@ _CHUNK_S = 1.0
 
 
 class Interrupted(Exception):
-    """A signal stopped the run after it had been saved."""
+    """A signal to one of its processes stopped the run after it had been saved."""
 
     def __init__(self, signum: int, step: int):
         super().__init__(f"{signal.Signals(signum).name} received: saved at step {step}.")
@@ -48,18 +48,19 @@ def train(config: config_dict.ConfigDict, workdir: Path) -> None:
     total = training.total_steps(config, spec)
     sets = embed_steps(config, spec)
     with open_checkpoints(config, workdir, sets) as checkpoints:
-        if total in checkpoints.steps:
+        saved = processes.first(lambda: checkpoints.steps)
+        if total in saved:
             say(f"{workdir}: trained already ({total} steps).")
             return
         run = open_run(config, workdir)
-        if checkpoints.steps:
-            state = checkpoints.restore(checkpoints.steps[-1], run.program.abstract_state)
+        if saved:
+            state = checkpoints.restore(saved[-1], run.program.abstract_state)
             say(f"{workdir}: resuming at step {int(state.step)} of {total}.")
         else:
             state = run.program.init()
-        embeddings.remove_leftovers(workdir / "embeddings")
+        processes.first(lambda: embeddings.remove_leftovers(workdir / "embeddings"))
         with contextlib.ExitStack() as stack:
-            writers = Writers(config, workdir, run.members, total, int(state.step))
+            writers = open_writers(config, workdir, run.members, total, int(state.step))
             stack.enter_context(contextlib.closing(writers))
             # LAPACK on the small matrices of the entropy estimate: its own threads beside those of the
             # compiled program make it up to 60 times slower.
@@ -74,7 +75,7 @@ def _advance_to(
     total: int,
     sets: list[int],
     checkpoints: Checkpoints,
-    writers: Writers,
+    writers: Writers | Silent,
     received: list[int],
 ) -> None:
     config, step = run.config, int(state.step)
@@ -92,10 +93,11 @@ def _advance_to(
         write(state)
         checkpoints.save(0, state)
     pace = _Pace.start(step)
+    chunk_steps = pace.chunk_steps
     while step < total:
         stop = min(
             total,
-            step + pace.chunk_steps,
+            step + chunk_steps,
             *(n for n in sets if n > step),
             *(step + n - step % n for n in every.values()),
         )
@@ -103,9 +105,12 @@ def _advance_to(
         state, failed = run.program.advance(state, stop)
         if int(failed) >= 0:
             _save_last_good(run, int(failed), checkpoints)
-            raise nonfinite.explain(config, run.members, run.workdir, state)
+            with processes.together():
+                raise nonfinite.explain(config, run.members, run.workdir, state)
         pace = pace.after_chunk(stop, started)
         step = stop
+        # All processes stop at the same step, and their next chunks are of the same length.
+        signum, chunk_steps = _agree(received, pace)
         writers.advance(step)
         if step % every["log"] == 0 or step == total:
             rate = pace.steps_per_s()
@@ -115,12 +120,18 @@ def _advance_to(
             pace = pace.after_log()
         if step in sets:
             write(state)
-        if step % every["checkpoint"] == 0 or step in sets or received:
+        if step % every["checkpoint"] == 0 or step in sets or signum:
             checkpoints.save(step, state)
-        if received:
+        if signum:
             checkpoints.wait()
-            raise Interrupted(received[0], step)
+            raise Interrupted(signum, step)
     checkpoints.wait()
+
+
+def _agree(received: list[int], pace: "_Pace") -> tuple[int, int]:
+    """The signal that any process has received, or 0; the first process's most steps of a chunk."""
+    said = processes.everyones(np.array([received[0] if received else 0, pace.chunk_steps]))
+    return int(said[:, 0].max()), int(said[0, 1])
 
 
 class _Pace(NamedTuple):

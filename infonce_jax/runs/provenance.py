@@ -1,6 +1,7 @@
 """Where a run's numbers come from: the machine and the code."""
 
 import contextlib
+import functools
 import os
 import platform
 import subprocess
@@ -25,7 +26,8 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
-        "devices": [device.device_kind for device in jax.local_devices()],
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "jax": jax.__version__,
@@ -33,6 +35,7 @@ def machine() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def code_version() -> str:
     """The package's version, with the commit where it runs from a checkout."""
     folder = Path(__file__).parent

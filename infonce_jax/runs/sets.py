@@ -11,6 +11,7 @@ from ml_collections import config_dict
 from infonce_jax import data, embeddings, registry, training
 from infonce_jax.config import Member, config_hash, members
 from infonce_jax.data import Dataset, DataSpec
+from infonce_jax.runs import processes
 from infonce_jax.runs.nonfinite import NonFiniteLoss
 from infonce_jax.runs.provenance import code_version
 from infonce_jax.training import Program, TrainState
@@ -37,8 +38,10 @@ class OpenRun(NamedTuple):
 
 def open_run(config: config_dict.ConfigDict, workdir: Path) -> OpenRun:
     """Reads the run's data and makes its program."""
-    dataset, runs = data.load(config), members(config)
-    return OpenRun(config, workdir, dataset, runs, training.make_program(config, dataset, runs))
+    with processes.together():
+        dataset, runs = data.load(config), members(config)
+        program = training.make_program(config, dataset, runs)
+    return OpenRun(config, workdir, dataset, runs, program)
 
 
 def open_checkpoints(
@@ -99,22 +102,27 @@ def write_set(run: OpenRun, state: TrainState) -> None:
         for view, stacked in views.items():
             for member, array in zip(run.members, stacked, strict=True):
                 arrays[member.name, split, view] = array
-    _check_finite(arrays, step, run.workdir)
-    embeddings.write(
-        run.workdir / "embeddings",
-        step,
-        arrays=arrays,
-        labels=labels,
-        members=[member.record() for member in run.members],
-        metadata={
-            "run": config.name,
-            "epoch": step / training.steps_per_epoch(config, run.data.spec),
-            "dataset": registry.short_name(config.data.source),
-            "output": config.embed.output,
-            "config_hash": config_hash(config),
-            "code_version": code_version(),
-        },
-    )
+
+    def write() -> None:
+        _check_finite(arrays, step, run.workdir)
+        embeddings.write(
+            run.workdir / "embeddings",
+            step,
+            arrays=arrays,
+            labels=labels,
+            members=[member.record() for member in run.members],
+            metadata={
+                "run": config.name,
+                "epoch": step / training.steps_per_epoch(config, run.data.spec),
+                "dataset": registry.short_name(config.data.source),
+                "output": config.embed.output,
+                "config_hash": config_hash(config),
+                "code_version": code_version(),
+            },
+        )
+
+    # All processes encode; the first one, which has every representation, writes.
+    processes.first(write)
 
 
 def _check_finite(

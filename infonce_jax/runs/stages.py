@@ -11,8 +11,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import config_dict
@@ -20,8 +21,10 @@ from ml_collections import config_dict
 from infonce_jax import data, embeddings, evaluation, report, training
 from infonce_jax.config import members, plain
 from infonce_jax.files import flatten
+from infonce_jax.runs import processes
 from infonce_jax.runs.folder import check, claim, is_finished, lock, record
 from infonce_jax.runs.loop import train
+from infonce_jax.runs.provenance import code_version
 from infonce_jax.runs.sets import (
     embed_steps,
     missing_sets,
@@ -52,10 +55,23 @@ def run(
         NonFiniteLoss: where the loss or a gradient stopped being finite.
         Interrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
-    check(config)
+    processes.check_alike(lambda: facts(config, workdir, stages))
+    with processes.together():
+        check(config)
     claim(config, workdir)
     with lock(workdir):
         _run_stages(config, workdir, stages, command)
+
+
+def facts(config: config_dict.ConfigDict, workdir: Path, stages: Sequence[str]) -> dict[str, Any]:
+    """What must be the same on all processes of a run."""
+    return {
+        "config": plain(config),
+        "workdir": str(workdir),
+        "stages": ", ".join(stages),
+        "the version of infonce_jax": code_version(),
+        "the version of jax": jax.__version__,
+    }
 
 
 def run_unfinished(
@@ -70,7 +86,7 @@ def run_unfinished(
         Busy: where another process is working on the folder.
     """
     with lock(workdir):
-        if is_finished(config, workdir, stages):
+        if processes.first(lambda: is_finished(config, workdir, stages)):
             return False
         _run_stages(config, workdir, stages, command)
     return True
@@ -83,16 +99,17 @@ def embed(config: config_dict.ConfigDict, workdir: Path) -> None:
         FileNotFoundError: where a set is missing and its checkpoint too.
     """
     sets = embed_steps(config, data.describe(config))
-    missing = missing_sets(workdir, sets)
+    missing = processes.first(lambda: missing_sets(workdir, sets))
     if not missing:
         return
     with open_checkpoints(config, workdir, sets) as checkpoints:
-        absent = [step for step in missing if step not in checkpoints.steps]
-        if absent:
-            raise FileNotFoundError(
-                f"{workdir} has no checkpoint of step {absent[0]} to embed from (there are: "
-                f"{', '.join(map(str, checkpoints.steps)) or 'none'}). Run --stage=train first."
-            )
+        with processes.together():
+            absent = [step for step in missing if step not in checkpoints.steps]
+            if absent:
+                raise FileNotFoundError(
+                    f"{workdir} has no checkpoint of step {absent[0]} to embed from (there are: "
+                    f"{', '.join(map(str, checkpoints.steps)) or 'none'}). Run --stage=train first."
+                )
         run = open_run(config, workdir)
         for step in missing:
             write_set(run, checkpoints.restore(step, run.program.abstract_state))
@@ -123,12 +140,22 @@ def write_report(config: config_dict.ConfigDict, workdir: Path) -> None:
 
 
 def write_joint_report(
-    folders: Sequence[Path], output: Path, settings: config_dict.ConfigDict
+    folders: Sequence[Path],
+    output: Path,
+    settings: config_dict.ConfigDict,
+    evaluations: Mapping[Path, dict[str, Any]] | None = None,
 ) -> None:
-    """Writes one report.html on several runs into `output`, and prints their table."""
+    """Writes one report.html on several runs into `output`, and prints their table.
+
+    Args:
+        folders: the runs.
+        output: where the page goes.
+        settings: the section `config.report`.
+        evaluations: what evaluation.json holds, by folder, where it has been read already.
+    """
     # A single run is headed by its own title, if that was stated for its data.
     title = settings.title if len(folders) > 1 else ""
-    runs = report.load_runs(folders)
+    runs = report.load_runs(folders, evaluations)
     page = report.write_report(runs, output, title=title or None)
     table = report.build_table(runs, n=settings.sample_size)
     if len(table.groups) <= _MOST_SHOWN:
@@ -175,7 +202,8 @@ def dry_run(
         f"steps: {total:,} ({total / training.steps_per_epoch(config, spec):g} epochs of "
         f"{training.steps_per_epoch(config, spec):,} steps)",
         f"embedding sets at steps: {', '.join(map(str, sets))}",
-        f"devices: {len(jax.local_devices())} x {jax.local_devices()[0].device_kind}",
+        f"devices: {len(jax.devices())} x {jax.devices()[0].device_kind}"
+        + (f" of {jax.process_count()} processes" if processes.is_joined() else ""),
         f"memory: {memory.argument_size_in_bytes / mib:,.1f} MiB of data and state, "
         f"{memory.temp_size_in_bytes / mib:,.1f} MiB of temporaries while training",
     ]
@@ -185,13 +213,17 @@ def dry_run(
 def _run_stages(
     config: config_dict.ConfigDict, workdir: Path, stages: Sequence[str], command: str
 ) -> None:
+    def of_first(function: Callable) -> Callable:
+        return lambda *arguments: processes.first(lambda: function(*arguments))
+
     functions: dict[str, Callable] = {
         "train": train,
         "embed": embed,
-        "evaluate": evaluate,
-        "report": write_report,
+        "evaluate": of_first(evaluate),
+        "report": of_first(write_report),
     }
     for stage in stages:
         started = time.perf_counter()
         functions[stage](config, workdir)
-        record(config, workdir, stage, time.perf_counter() - started, command)
+        wall_s = time.perf_counter() - started
+        of_first(record)(config, workdir, stage, wall_s, command)

@@ -1,8 +1,6 @@
 """Runs all variants of a sweep and gathers their results."""
 
 import contextlib
-import fcntl
-import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,9 +12,10 @@ from tqdm import tqdm
 from infonce_jax import evaluation
 from infonce_jax.config import members
 from infonce_jax.files import is_disk_full
+from infonce_jax.runs import processes
 from infonce_jax.runs import stages as stages_lib
-from infonce_jax.runs.folder import Busy, check, claim, is_finished
-from infonce_jax.runs.gather import gather, read_evaluation, write_failures, write_table
+from infonce_jax.runs.folder import Busy, check, claim, is_finished, lock
+from infonce_jax.runs.gather import gather, read_evaluations, write_failures, write_table
 from infonce_jax.runs.messages import about, clock, few, reason
 from infonce_jax.runs.stages import run_unfinished, write_joint_report
 from infonce_jax.runs.writers import say
@@ -42,8 +41,9 @@ def run_sweep(
     """Carries out the runs of a sweep, and gathers them into one table and one report.
 
     Finished runs are left as they are. A run that fails is noted, the others go on, and the next
-    call tries it again. Any number of processes may work on one folder: each run is locked by the
-    one that does it, and a killed one's lock is gone with it.
+    call tries it again. Any number of processes may work on one folder, each for itself: a run is
+    locked by the one that does it, and a killed one's lock is gone with it. Processes that have joined
+    (`processes.join`) do every run together.
 
     Args:
         config: what the variants have in common; its `report` section holds for the whole.
@@ -59,14 +59,9 @@ def run_sweep(
         Interrupted: after SIGINT or SIGTERM, with a checkpoint of the run in flight.
         ValueError: for an impossible configuration, before anything is started.
     """
-    _check_is_of(workdir, variants)
     folders = {name: workdir / name for name in variants}
     todo = list(variants if only is None else only)
-    # Check all before starting the first, so that a misspelling fails at once, not an hour later.
-    for name, variant in variants.items():
-        with about(f"The run {name!r} of the sweep"):
-            check(variant)
-            claim(variant, folders[name])
+    _check_and_claim(variants, folders, workdir, stages)
     own = [stage for stage in stages if stage != "report"]
 
     def attempt(name: str) -> bool:
@@ -75,45 +70,32 @@ def run_sweep(
     failures, failed_jobs, tried = {}, [], set(todo) if own else set()
     if own and submit:
         # The jobs write it anew; a reason from an earlier call would be taken for one of theirs.
-        with _lock(workdir):
+        with lock(workdir, wait=True):
             write_failures(workdir, {}, cleared=tried)
         failed_jobs, tried = submit(), set()
     elif own:
         failures = _do_all(todo, attempt)
-    with _lock(workdir):
+
+    def conclude() -> None:
         finished = {
             name: folders[name]
             for name, variant in variants.items()
             if is_finished(variant, folders[name], ("evaluate",))
         }
         known = write_failures(workdir, failures, cleared={*finished, *tried})
+        _gather_finished(finished, config, workdir, stages)
+        failed = failures
         if own and submit:
-            failures = {name: known[name] for name in todo if name in known}
-        if "evaluate" in stages and finished:
-            found = {name: read_evaluation(folder) for name, folder in finished.items()}
-            every_row = list(itertools.chain.from_iterable(found.values()))
-            evaluation.write(every_row, workdir, {"runs": list(finished)})
-            write_table(gather(finished, config.report.sample_size, found), workdir)
-        if "report" in stages and finished:
-            write_joint_report(list(finished.values()), workdir, config.report)
-    missing = [name for name in variants if name not in finished]
-    if failures or failed_jobs:
-        said = []
-        if failures:
-            shown = few([f"{name}: {why.rstrip('.')}" for name, why in failures.items()], "; ")
-            said.append(f"{len(failures)} of {len(todo)} runs failed ({shown}).")
-        if failed_jobs:
-            said.append(f"Failed jobs: {few(failed_jobs)}.")
-        said.append(f"{len(finished)} of {len(variants)} runs are finished and gathered.")
-        if failures:
-            said.append(
-                "Where a field is at fault, change it and delete the run's folder "
-                f"({few([str(folders[name]) for name in failures])})."
+            failed = {name: known[name] for name in todo if name in known}
+        _report_outcome(folders, todo, finished, failed, failed_jobs)
+        if len(finished) < len(variants) and "evaluate" in stages:
+            print(
+                f"{len(variants) - len(finished)} of {len(variants)} runs are still to do.",
+                file=sys.stderr,
             )
-        said.append("The same command tries the rest again.")
-        raise SweepFailed(" ".join(said))
-    if missing and "evaluate" in stages:
-        print(f"{len(missing)} of {len(variants)} runs are still to do.", file=sys.stderr)
+
+    with lock(workdir, wait=True):
+        processes.first(conclude)
 
 
 def dry_run(
@@ -132,7 +114,7 @@ def dry_run(
         ValueError: for an impossible configuration, before anything is compiled.
     """
     for name, variant in variants.items():
-        with about(f"The run {name!r} of the sweep"):
+        with _about_run(name):
             check(variant)
     todo = {name: variants[name] for name in (variants if only is None else only)}
     count = sum(len(members(variant)) for variant in todo.values())
@@ -140,10 +122,80 @@ def dry_run(
     yield f"{len(todo)}{of_all} runs, {count} members in all"
     first = None
     for name, variant in todo.items():
-        with about(f"The run {name!r} of the sweep"):
+        with _about_run(name):
             text = stages_lib.dry_run(variant, workdir / name, beside=first)
         yield text
         first = first or variant
+
+
+def _about_run(name: str) -> contextlib.AbstractContextManager[None]:
+    return about(f"The run {name!r} of the sweep")
+
+
+def _check_and_claim(
+    variants: Mapping[str, config_dict.ConfigDict],
+    folders: Mapping[str, Path],
+    workdir: Path,
+    stages: Sequence[str],
+) -> None:
+    """Checks all runs before the first is started: a misspelling fails at once, not an hour later."""
+
+    def facts():
+        return {name: stages_lib.facts(variants[name], folders[name], stages) for name in variants}
+
+    processes.check_alike(facts)
+    processes.first(lambda: _check_is_of(workdir, variants))
+    with processes.together():
+        for name, variant in variants.items():
+            with _about_run(name):
+                check(variant)
+    for name, variant in variants.items():
+        with _about_run(name):
+            claim(variant, folders[name])
+
+
+def _gather_finished(
+    finished: Mapping[str, Path],
+    config: config_dict.ConfigDict,
+    workdir: Path,
+    stages: Sequence[str],
+) -> None:
+    """Writes the table and the report of the runs that are finished."""
+    if not finished or not {"evaluate", "report"} & set(stages):
+        return
+    found = read_evaluations(finished.values())
+    if "evaluate" in stages:
+        every_row = [row for document in found.values() for row in document["rows"]]
+        evaluation.write(every_row, workdir, {"runs": list(finished)})
+        write_table(gather(finished, config.report.sample_size, found), workdir)
+    if "report" in stages:
+        write_joint_report(list(finished.values()), workdir, config.report, found)
+
+
+def _report_outcome(
+    folders: Mapping[str, Path],
+    todo: Sequence[str],
+    finished: Mapping[str, Path],
+    failures: Mapping[str, str],
+    failed_jobs: Sequence[str],
+) -> None:
+    """Raises SweepFailed where runs or jobs failed."""
+    if not failures and not failed_jobs:
+        return
+    said = []
+    if failures:
+        shown = few([f"{name}: {why.rstrip('.')}" for name, why in failures.items()], "; ")
+        said.append(f"{len(failures)} of {len(todo)} runs failed ({shown}).")
+    if failed_jobs:
+        said.append(f"Failed jobs: {few(failed_jobs)}.")
+    said.append(f"{len(finished)} of {len(folders)} runs are finished and gathered.")
+    if failures:
+        said.append(
+            "Where a field is at fault, change it and delete the run's folder "
+            f"({few([str(folders[name]) for name in failures])})."
+        )
+    said.append("The same command tries the rest again.")
+    raise SweepFailed(" ".join(said))
 
 
 def _check_is_of(workdir: Path, variants: Iterable[str]) -> None:
@@ -171,8 +223,14 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
     started, worked, done = time.perf_counter(), 0, 0
     # Without smoothing the time left comes from the mean over all runs; the bar of a run is drawn
     # below this one.
-    bar = tqdm(total=len(names), desc="runs", unit="run", smoothing=0, disable=None, leave=True)
-    with bar:
+    with tqdm(
+        total=len(names),
+        desc="runs",
+        unit="run",
+        smoothing=0,
+        # None: where there is no terminal.
+        disable=None if processes.is_first() else True,
+    ) as bar:
         while waiting:
             busy = []
             for name in waiting:
@@ -182,12 +240,10 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
                 except Busy:
                     busy.append(name)
                     continue
-                except OSError as error:
-                    # On a full disk every further run would fail too.
-                    if is_disk_full(error):
+                except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+                    # On a full disk, or without the other processes, every further run would fail too.
+                    if is_disk_full(error) or processes.is_lost(error):
                         raise
-                    is_new, failures[name] = True, reason(error)
-                except (ValueError, TypeError, KeyError, RuntimeError) as error:
                     is_new, failures[name] = True, reason(error)
                 done += 1
                 worked += is_new
@@ -204,11 +260,3 @@ def _do_all(names: Sequence[str], attempt: Callable[[str], bool]) -> dict[str, s
                 time.sleep(_POLL_S)
             waiting = busy
     return failures
-
-
-@contextlib.contextmanager
-def _lock(workdir: Path) -> Iterator[None]:
-    """Lets one process at a time gather."""
-    with open(workdir / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from infonce_jax.config import Member, config_hash, plain
 from infonce_jax.files import replacing
+from infonce_jax.runs import processes
 
 # Each metric's value for every member.
 Metrics = Mapping[str, Float[np.ndarray, "members"]]
@@ -22,8 +23,9 @@ _SHOWN = ("loss", "alignment", "uniformity", "accuracy")
 
 
 def say(text: str) -> None:
-    """Prints a line to the terminal, above the progress bars where there are any."""
-    tqdm.write(text, file=sys.stderr)
+    """Prints a line to the first process's terminal, above the progress bars if there are any."""
+    if processes.is_first():
+        tqdm.write(text, file=sys.stderr)
 
 
 class Writers:
@@ -73,6 +75,36 @@ class Writers:
     def close(self) -> None:
         for writer in (*self._others, self._terminal, self._file):
             writer.close()
+
+
+class Silent:
+    """In place of `Writers` on all processes but the first."""
+
+    def log(self, step: int, epoch: float, metrics: Metrics, timing: Mapping[str, float]) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def open_writers(
+    config: config_dict.ConfigDict,
+    workdir: Path,
+    members: Sequence[Member],
+    total_steps: int,
+    first_step: int,
+) -> Writers | Silent:
+    """The writers of this process; arguments and errors as `Writers`."""
+    with processes.together():
+        if processes.is_first():
+            return Writers(config, workdir, members, total_steps, first_step)
+        return Silent()
 
 
 class MetricsFile:

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Iterator
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
@@ -43,7 +42,7 @@ def encode_view_blocks(
         block_labels = None
         if labels is not None:
             block_labels = _padded(labels[first : first + count], len(block))
-        outputs = program.encode_views(state, block, block_labels, jnp.int32(first))
+        outputs = program.encode_views(state, block, block_labels, first)
         blocks.append({name: np.asarray(z)[:, :count] for name, z in outputs.items()})
     return {name: np.concatenate([b[name] for b in blocks], axis=1) for name in VIEWS}
 

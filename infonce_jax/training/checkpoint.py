@@ -105,7 +105,9 @@ class Checkpoints:
 
     def arrays(self, step: int) -> dict[str, np.ndarray]:
         """The arrays of one step on the host, by their path in the state; needs no program."""
-        tree = self._manager.restore(step, args=ocp.args.StandardRestore())
+        # The devices that it was saved from need not be there.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        tree = self._manager.restore(step, args=ocp.args.StandardRestore(fallback_sharding=here))
         leaves, _ = jax.tree.flatten_with_path(tree)
         return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 

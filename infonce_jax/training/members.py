@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Num, PyTree
@@ -20,7 +19,7 @@ from ml_collections import config_dict
 from infonce_jax import theory
 from infonce_jax.config import HYPERPARAMETERS, Member
 from infonce_jax.data import law_parameters
-from infonce_jax.training.distributed import make_mesh
+from infonce_jax.training.distributed import make_mesh, place, used_devices
 from infonce_jax.training.objectives import find_objective
 
 # The hyperparameters that η₂ is computed from.
@@ -76,7 +75,7 @@ def lay_out(
         ValueError: where the members are not a product of axes, or do not fit the devices.
     """
     grid = member_grid(members)
-    device_count = len(jax.local_devices())
+    device_count = mesh.size if mesh else len(used_devices(config))
     spread = max(grid, key=lambda name: math.gcd(grid[name], device_count), default=None)
     return Layout(len(members), grid, spread, mesh or make_mesh(config, grid.get(spread, 1)))
 
@@ -107,12 +106,12 @@ def hyper_arrays(
     of two normalised views.
     """
     values = {n: [m.hyperparameters[n] for m in members] for n in HYPERPARAMETERS}
-    hyper = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
-    hyper["seed"] = jnp.asarray([m.seed for m in members], jnp.uint32)
+    hyper = {name: np.asarray(value, np.float32) for name, value in values.items()}
+    hyper["seed"] = np.asarray([m.seed for m in members], np.uint32)
     if find_objective(config).views == 2 and config.loss.normalize:
         eta2 = member_mildness(config, members)
         if eta2 is not None:
-            hyper["eta2"] = jnp.asarray(eta2, jnp.float32)
+            hyper["eta2"] = eta2.astype(np.float32)
     shape = tuple(layout.grid.values())
     placed = {}
     for name, array in hyper.items():
@@ -120,7 +119,7 @@ def hyper_arrays(
         index = tuple(slice(None) if axis in axes else 0 for axis in layout.grid)
         spec = PartitionSpec(*("members" if axis == layout.spread else None for axis in axes))
         sharding = NamedSharding(layout.mesh, spec)
-        placed[name] = jax.device_put(array.reshape(shape)[index], sharding)
+        placed[name] = place(array.reshape(shape)[index], sharding)
     return placed
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import config_dict
@@ -13,9 +13,10 @@ from ml_collections import config_dict
 from infonce_jax.config import Member
 from infonce_jax.data import Dataset
 from infonce_jax.training import embed, step
+from infonce_jax.training.distributed import place, place_rows
 from infonce_jax.training.members import hyper_arrays, lay_out
 from infonce_jax.training.method import make_method
-from infonce_jax.training.state import TrainState
+from infonce_jax.training.state import MemberState, TrainState
 
 
 class Program(NamedTuple):
@@ -67,8 +68,10 @@ def make_program(
     hyper = hyper_arrays(config, members, layout)
     arrays = None if config.data.fresh else (data.train, data.train_labels)
     if not _is_abstract(arrays):
-        arrays = jax.device_put(arrays, layout.replicated)
-    in_state = TrainState(layout.replicated, layout.replicated, layout.per_member)
+        arrays = place(arrays, layout.replicated)
+    # Metrics are on every device, for each process reads them all.
+    members_state = MemberState(*[layout.per_member] * 3, metric_sums=layout.replicated)
+    in_state = TrainState(layout.replicated, layout.replicated, members_state)
 
     def compiled(function, **options):
         return jax.jit(functools.partial(function, method, layout), **options)
@@ -82,14 +85,19 @@ def make_program(
     abstract = init.eval_shape(hyper, arrays)
     return Program(
         init=lambda: init(hyper, arrays),
-        advance=lambda state, stop: advance(state, hyper, arrays, jnp.int32(stop)),
+        advance=lambda state, stop: advance(state, hyper, arrays, np.int32(stop)),
         encode=lambda state, rows: encode(
-            state.members.params, state.members.batch_stats, rows, hyper
+            state.members.params, state.members.batch_stats, place_rows(layout.mesh, rows), hyper
         ),
         encode_views=lambda state, rows, labels, first_row: encode_views(
-            state.members.params, state.members.batch_stats, rows, labels, first_row, hyper
+            state.members.params,
+            state.members.batch_stats,
+            place_rows(layout.mesh, rows),
+            None if labels is None else place_rows(layout.mesh, labels),
+            np.int32(first_row),
+            hyper,
         ),
-        lower=lambda: advance.lower(abstract, hyper, arrays, jnp.int32(1)),
+        lower=lambda: advance.lower(abstract, hyper, arrays, np.int32(1)),
         abstract_state=abstract,
     )
 

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from infonce_jax import losses, theory
+from infonce_jax.training.distributed import whole_batch
 from infonce_jax.training.members import Hyper, Layout, over_members, to_grid, to_list
 from infonce_jax.training.method import Method, draw_two_views, draw_views
 from infonce_jax.training.model import encode, init_model
@@ -121,7 +122,8 @@ def step_member(
         The new state, and the step's metrics.
     """
     keys = member_keys(hyper["seed"])
-    rows, labels = method.batch(arrays, keys.batch, step)
+    batch = method.batch(arrays, keys.batch, step)
+    rows, labels = whole_batch(method.model.mesh, batch)
     view_key = jax.random.fold_in(keys.view, step)
     loss_of = two_view if method.objective.views == 2 else supervised
     gradient = jax.value_and_grad(functools.partial(loss_of, method), has_aux=True)

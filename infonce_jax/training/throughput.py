@@ -8,6 +8,7 @@ from ml_collections import config_dict
 
 from infonce_jax import encoders
 from infonce_jax.data import DataSpec
+from infonce_jax.training.distributed import used_devices
 from infonce_jax.training.model import make_encoder
 from infonce_jax.training.objectives import find_objective
 
@@ -77,7 +78,7 @@ def rates(
         "images_per_s": steps_per_s * config.train.batch_size,
         "model_tflops_per_s": steps_per_s * step_flops / 1e12,
     }
-    devices = jax.local_devices()[: config.train.devices or None]
+    devices = used_devices(config)
     peak = peak_flops(devices[0].device_kind)
     if peak:
         found["model_flops_utilisation"] = steps_per_s * step_flops / (peak * len(devices))

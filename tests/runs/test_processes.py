@@ -1,0 +1,211 @@
+"""A run with several processes, as on several hosts: the same numbers, and the same end for all."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from infonce_jax import embeddings
+from infonce_jax.runs import processes
+from infonce_jax.training.checkpoint import Checkpoints
+from tests.conftest import TINY
+
+# BatchNorm makes every row depend on all others of the batch. With plain gradient descent at rate 1 the
+# first update is the gradient.
+CONFIG = (
+    TINY.replace("return c", "")
+    + """\
+    c.seeds = (0,)
+    c.encoder.head, c.encoder.head_hidden, c.encoder.head_dim = "mlp", 8, 4
+    c.encoder.head_norm = "batch"
+    c.optimizer.name, c.optimizer.learning_rate = "sgd", 1.0
+    c.train.steps, c.embed.steps = 160, (1,)
+    c.log.every_steps, c.checkpoint.every_steps = 10, 20
+    return c
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("config") / "tiny.py"
+    file.write_text(CONFIG)
+    return file
+
+
+@pytest.fixture(scope="module")
+def start_all(start):
+    """Starts a command on several processes, to be joined."""
+
+    def run(count, *arguments, own=()):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        flags = (f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}")
+        return [
+            start(*arguments, *flags, f"--process_id={i}", *(own if i else ()))
+            for i in range(count)
+        ]
+
+    return run
+
+
+def wait_for_step(workdir, step, first):
+    deadline = time.monotonic() + 120
+    metrics = workdir / "metrics.jsonl"
+    while not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
+        assert time.monotonic() < deadline, first.wait().stderr
+        time.sleep(0.01)
+
+
+def losses(workdir):
+    return [
+        (line["step"], line["loss"][0])
+        for line in map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    ]
+
+
+def first_gradient(workdir):
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        before, after = checkpoints.arrays(0), checkpoints.arrays(1)
+    return {name: before[name] - after[name] for name in before if "params" in name}
+
+
+def assert_same_training(workdir, reference):
+    np.testing.assert_allclose(losses(workdir), losses(reference), rtol=1e-5)
+    gradient, expected = first_gradient(workdir), first_gradient(reference)
+    assert gradient.keys() == expected.keys() and len(gradient) > 3
+    largest = max(np.abs(array).max() for array in expected.values())
+    for name, array in expected.items():
+        np.testing.assert_allclose(gradient[name], array, atol=1e-6 * largest, err_msg=name)
+    for step in (0, 1, 160):
+        one, other = (embeddings.read(d / "embeddings" / str(step)) for d in (workdir, reference))
+        for view in ("clean", "view1", "view2"):
+            found, wanted = (stored.array("seed0", "test", view) for stored in (one, other))
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_processes_equal_one_and_survive_kills_signals_and_another_number_of_them(
+    config_file, start_all, launch, tmp_path
+):
+    reference, workdir = tmp_path / "reference", tmp_path / "run"
+    launch(f"--config={config_file}", f"--workdir={reference}", "--stage=train", check=True)
+    command = (f"--config={config_file}", f"--workdir={workdir}")
+
+    # One is killed; the other says so, and stops.
+    pair = start_all(2, *command)
+    wait_for_step(workdir, 30, pair[0])
+    os.kill(pair[1].pid, signal.SIGKILL)
+    done = pair[0].wait()
+    assert done.returncode == 3, done.stderr
+    assert "Another process of this run has stopped" in done.stderr
+    assert "the same command on all hosts goes on" in done.stderr
+    assert pair[1].wait().returncode == -signal.SIGKILL
+
+    # The same command goes on. A signal to one of them makes both save the same step.
+    pair = start_all(2, *command)
+    wait_for_step(workdir, 60, pair[0])
+    os.kill(pair[1].pid, signal.SIGTERM)
+    first, second = (process.wait() for process in pair)
+    assert [first.returncode, second.returncode] == [143, 143], first.stderr + second.stderr
+    assert "resuming at step 20 of 160" in first.stderr
+    saved = int(first.stderr.split("SIGTERM received: saved at step ")[1].split(".")[0])
+    assert 60 <= saved < 160
+    assert (workdir / "checkpoints" / str(saved)).is_dir()
+    # What concerns all is printed once.
+    assert "saved at step" not in second.stderr and "embedding set" not in second.stderr
+
+    # Four go on after two, and so does one.
+    shutil.copytree(workdir, tmp_path / "copy")
+    four = [process.wait() for process in start_all(4, *command)]
+    assert [process.returncode for process in four] == [0] * 4, four[0].stderr
+    assert f"resuming at step {saved} of 160" in four[0].stderr
+    assert_same_training(workdir, reference)
+    assert (workdir / "report.html").exists()
+    assert json.loads((workdir / "run.json").read_text())["machine"]["processes"] == 4
+    copy = (f"--workdir={tmp_path / 'copy'}", "--stage=train")
+    alone = launch(f"--config={config_file}", *copy, check=True)
+    assert f"resuming at step {saved} of 160" in alone.stderr
+    assert_same_training(tmp_path / "copy", reference)
+
+
+def test_processes_that_disagree_are_refused(config_file, start_all, tmp_path):
+    command = (f"--config={config_file}", f"--workdir={tmp_path / 'run'}")
+    first, second = (
+        process.wait() for process in start_all(2, *command, own=("--config.loss.temperature=0.1",))
+    )
+    assert [first.returncode, second.returncode] == [2, 2]
+    errors = [line for line in first.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "Traceback" not in first.stderr
+    assert "config.loss.temperature is 0.5 on process 0 and 0.1 on process 1" in errors[0]
+    assert "error: " not in second.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (0, "Not all of the 2 processes have joined process 0 at 127.0.0.1:"),
+        (1, "Process 1 of 2 cannot reach the coordinator, process 0 at 127.0.0.1:"),
+    ],
+)
+def test_a_process_that_finds_no_others_says_so_in_time(
+    config_file, launch, tmp_path, index, message
+):
+    done = launch(
+        f"--config={config_file}",
+        f"--workdir={tmp_path / 'run'}",
+        "--coordinator=127.0.0.1:9",
+        "--num_processes=2",
+        f"--process_id={index}",
+        "--join_timeout_s=1",
+    )
+    assert done.returncode == 2
+    assert f"error: {message}" in done.stderr and "within 1 s" in done.stderr
+    assert "Traceback" not in done.stderr and "Check failure" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_of_joined_processes_goes_on_after_a_run_that_fails(
+    tiny_config_file, start_all, tmp_path
+):
+    with tiny_config_file.open("a") as file:
+        file.write(
+            "\n\ndef sweep():\n"
+            "    wild = {'optimizer.learning_rate': 1e30, 'optimizer.name': 'sgd',\n"
+            "            'encoder.name': 'mlp'}\n"
+            "    return {'wild': wild, 'tame': {'encoder.embedding_dim': 4}}\n"
+        )
+    workdir = tmp_path / "sweep"
+    pair = start_all(2, f"--config={tiny_config_file}", f"--workdir={workdir}")
+    first, second = (process.wait() for process in pair)
+    assert [first.returncode, second.returncode] == [2, 2], first.stderr + second.stderr
+    assert "1 of 2 runs failed (wild: The " in first.stderr
+    assert "1 of 2 runs are finished and gathered" in first.stderr
+    assert "error: " not in second.stderr
+    assert (workdir / "tame" / "evaluation.json").exists()
+    assert list(json.loads((workdir / "failed.json").read_text())) == ["wild"]
+
+
+@pytest.mark.parametrize("here", [0, 1])
+def test_an_error_on_one_process_is_one_on_all(monkeypatch, here):
+    theirs = {"result": None, "error": "no such file"}
+
+    def gather(value):
+        return [value, theirs] if here == 0 else [{"result": 7, "error": None}, value]
+
+    monkeypatch.setattr(processes, "is_joined", lambda: True)
+    monkeypatch.setattr(processes, "_gather", gather)
+    monkeypatch.setattr(processes.jax, "process_index", lambda: here)
+    if here == 0:
+        with pytest.raises(processes.Elsewhere, match="Process 1 failed: no such file"):
+            processes.first(lambda: 5)
+    else:
+        assert processes.first(lambda: 5) == 7
+        with pytest.raises(OSError, match="no such file"), processes.together():
+            raise OSError("no such file")
