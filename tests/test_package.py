@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import infonce_jax
+from infonce_jax.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -127,6 +128,16 @@ def test_wheel_states_its_version_and_command(installed):
         r"infonce-jax = (\S+):(\S+)", (folder / "entry_points.txt").read_text()
     ).groups()
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_command_lists_its_tools_and_refuses_others(capsys):
+    assert main([]) == 2
+    listed = capsys.readouterr().out
+    assert all(f"infonce-jax {name} " in listed for name in ("evaluate", "whiten", "pretrained"))
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == infonce_jax.__version__
+    assert main(["evalute", "z.npy"]) == 2
+    assert "choose from" in capsys.readouterr().err
 
 
 def _public(face):

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m infonce_jax.evaluation",
+        prog="infonce-jax",
         description="Tests whether embeddings are Gaussian, concentrated and uniform.",
         epilog="Exit codes: 0 done; with --strict, 1 where a part of a verdict fails, and 3 where "
         "none fails but one is undecided (too few rows to tell) or untested; 2 something is wrong with "

@@ -114,7 +114,7 @@ def _models():
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m infonce_jax.pretrained",
+        prog="infonce-jax pretrained",
         description="Writes the embeddings that a pretrained model gives of images or texts.",
         epilog="Stopped or killed, the same command goes on from the last block.",
     )
