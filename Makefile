@@ -2,6 +2,7 @@
 # make paper       every synthetic table and figure of the paper, into runs/paper
 # make test        the tests
 # make lint        style
+# make types       mypy and pyright on docs/examples
 #
 # Each creates the environment .venv first where there is none. The README has the plain commands.
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 
 PAPER := runs/paper
 
-.PHONY: reproduce paper test lint format clean
+.PHONY: reproduce paper test lint types format clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/python launch.py
@@ -30,6 +31,11 @@ test: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet mypy pyright
+	MYPYPATH=. $(BIN)/mypy --follow-imports=silent docs/examples
+	$(BIN)/pyright --pythonpath $(BIN)/python docs/examples
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
