@@ -4,6 +4,7 @@
 # make test-pretrained   the tests that need torch, in an environment of their own (.venv-pretrained)
 # make lint        style
 # make docs        the site, into site/
+# make types       mypy and pyright on docs/examples
 #
 # Each creates the environment .venv first where there is none. The README has the plain commands.
 
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 
 PAPER := runs/paper
 
-.PHONY: reproduce paper test test-pretrained lint format docs clean
+.PHONY: reproduce paper test test-pretrained lint types format docs clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/python launch.py
@@ -37,6 +38,11 @@ test-pretrained:
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet mypy pyright
+	MYPYPATH=. $(BIN)/mypy --follow-imports=silent docs/examples
+	$(BIN)/pyright --pythonpath $(BIN)/python docs/examples
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -10,8 +10,7 @@ import pytest
 
 from tests import launching, typechecking
 
-# Every annotation of these rooms, array shapes and types among them, is checked at every call. The
-# losses are not among them yet: their own checks of arguments are tested on wrong types throughout.
+# Every annotation of these rooms, array shapes and types among them, is checked at every call.
 # Programs that tests start by launch.py run without, as a user's do.
 CHECKED = (
     "config",
@@ -21,6 +20,7 @@ CHECKED = (
     "encoders",
     "evaluation",
     "files",
+    "losses",
     "pretrained",
     "report",
     "runs",
@@ -37,6 +37,8 @@ _FLAGS = ["--xla_backend_optimization_level=0"]
 if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     # The newer generator of fused loops takes three times as long; later versions have no other.
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+    # A module in one piece: cutting it up for several threads takes a third more of their time.
+    _FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
 _OWN_CACHE = _COMPILED not in os.environ and tempfile.mkdtemp(prefix="infonce_jax_compiled_")

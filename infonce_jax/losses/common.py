@@ -24,12 +24,10 @@ Axes = str | tuple[str, ...] | list[str] | None
 Ids = Integer[Array | np.ndarray, "batch"]
 Mask = Bool[Array | np.ndarray, "batch"]
 Weights = Num[Array | np.ndarray, "batch"]
-Exclude = Ids | Bool[Array | np.ndarray, "batch candidates"]
-Positives = (
-    Ids
-    | tuple[Ids, Integer[Array | np.ndarray, "candidates"]]
-    | Bool[Array | np.ndarray, "batch candidates"]
-)
+# Masks have the columns of all devices.
+PairMask = Bool[Array | np.ndarray, "batch all_candidates"]
+Exclude = Ids | PairMask
+Positives = Ids | tuple[Ids, Integer[Array | np.ndarray, "candidates"]] | PairMask
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -241,8 +239,8 @@ def varying(value: Any) -> frozenset:
 def row_weights(
     n_local: int,
     dtype: Any,
-    where: Array | None,
-    weights: Array | None,
+    where: Mask | None,
+    weights: Weights | None,
 ) -> Float[Array, "batch"] | None:
     """What each row counts for: its weight, or 0 where the mask is False. None if all count 1."""
     if where is None:
@@ -316,7 +314,7 @@ def global_size(n_local: Size, axis_name: Axes) -> Size:
     return n_local if axis_name is None else n_local * lax.axis_size(axis_name)
 
 
-def number_of_rows(n: Size, where: Array | None, axis_name: Axes) -> Num[Array, ""] | Size:
+def number_of_rows(n: Size, where: Mask | None, axis_name: Axes) -> Num[Array, ""] | Size:
     """Rows of all devices that count."""
     if where is None:
         return global_size(n, axis_name)
@@ -341,7 +339,7 @@ def own_mask(n_local: Size, axis_name: Axes) -> Bool[Array, "batch candidates"]:
     return global_index(n_local, axis_name)[:, None] == columns[None, :]
 
 
-def as_ids(ids: Any) -> Int[Array, "batch"]:
+def as_ids(ids: Any) -> Integer[Array, "batch"]:
     """Integer ids as a JAX array in which equal stays equal and different stays different.
 
     NumPy's 64-bit integers are replaced by their ranks if JAX would cut them to 32 bits.
@@ -510,23 +508,36 @@ def static_scalar(name: str, value: Num[ArrayLike, ""] | float) -> float | int:
     return np.asarray(value).item()
 
 
+def whole_number(name: str, value: Num[ArrayLike, ""], least: int = 1) -> int:
+    """A static whole number, of whatever kind it is given."""
+    value = static_scalar(name, value)
+    if not (value >= least and value % 1 == 0):
+        raise ValueError(f"{name} is {value}; pass a whole number, at least {least}.")
+    return int(value)
+
+
 def check_positive(name: str, value: Num[ArrayLike, "..."] | float, hint: str) -> None:
     check_scalars(**{name: value})
     _check_values_are_positive(name, value, hint)
 
 
-def check_temperature(temperature: Num[ArrayLike, "..."] | float, n: Size = None) -> None:
-    """A positive number; or, for a batch of `n` rows, one of each row."""
-    if n is not None and _is_array(temperature) and np.shape(temperature) not in ((), (n,)):
+def check_temperature(
+    temperature: Any,
+    n: Size,
+    name: str = "temperature",
+    hint: str = "0.05 to 1 is usual",
+) -> None:
+    """A positive number, or one for each of the `n` rows of the batch."""
+    if not _is_array(temperature) or np.ndim(temperature) == 0:
+        check_scalars(**{name: temperature})
+    elif np.shape(temperature) != (n,):
         raise ValueError(
-            f"temperature must be a scalar, it has shape {np.shape(temperature)}; pass a number, a "
-            f"0-d array or one temperature per row [{n}], and map over several values with jax.vmap."
+            f"{name} must be a scalar, it has shape {np.shape(temperature)}; pass a number, a 0-d "
+            f"array or one number per row [{n}], and map over several values with jax.vmap."
         )
-    if n is None or not _is_array(temperature) or np.ndim(temperature) == 0:
-        check_scalars(temperature=temperature)
     elif not jnp.issubdtype(jnp.result_type(temperature), jnp.floating):
-        raise TypeError(f"temperature has dtype {jnp.result_type(temperature)}; pass real numbers.")
-    _check_values_are_positive("temperature", temperature, "0.05 to 1 is usual")
+        raise TypeError(f"{name} has dtype {jnp.result_type(temperature)}; pass real numbers.")
+    _check_values_are_positive(name, temperature, hint)
 
 
 def _check_values_are_positive(name: str, value: Any, hint: str) -> None:

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Float, Num
 
 from infonce_jax.losses.common import (
     Axes,
     Exclude,
     Ids,
     Mask,
+    PairMask,
     Positives,
     Reduction,
     Weights,
@@ -27,7 +28,6 @@ from infonce_jax.losses.common import (
     check_flags,
     check_negatives,
     check_pair,
-    check_positive,
     check_reduction,
     check_rows,
     check_scalars,
@@ -67,9 +67,11 @@ from infonce_jax.losses.tiles import (
     masked_pairs,
     own_pairs,
     row_and_column_lse,
+    row_lse,
     row_softplus,
     safe_logaddexp,
     self_lse,
+    swapped_pairs,
 )
 
 
@@ -170,7 +172,7 @@ def nt_xent_terms(
     weights = row_weights(n, inverse.dtype, where, weights)
     log_candidates = jnp.log(jnp.maximum(2 * number_of_rows(n, where, axis_name) - 1, 1))
     if positives is None and inverse.ndim == 0:
-        pair = _two_views(z1, z2, temperature, *options)
+        pair = _two_views(z1, z2, inverse, *options)
         logit = pair.scale * pair.positive
         of_views = [jax.nn.softplus(lse - logit) for lse in pair.lse]
         similarity = pair.positive
@@ -187,7 +189,7 @@ def dcl(
     z1: Float[ArrayLike, "batch dim"],
     z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[ArrayLike, ""] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     normalize: bool = True,
     where: Mask | None = None,
     weights: Weights | None = None,
@@ -202,17 +204,19 @@ def dcl(
 
     over the 2·batch - 2 views of other examples, which removes the coupling that shrinks the
     gradient of easy pairs in small batches. It takes what `nt_xent` takes except `exclude` and
-    `positives`, and at least two examples; a single row that `where` leaves has ℓ_i = 0.
+    `positives`, and at least two examples; a single row that `where` leaves has ℓ_i = 0. It has no
+    lower bound, and its gradient does not vanish as pairs align.
 
     References:
         Yeh, Hong, Hsu, Liu, Chen, LeCun, [Decoupled Contrastive
         Learning](https://arxiv.org/abs/2110.06848), 2021, eq. 6.
     """
     _check_two_examples(z1, z2, axis_name)
+    check_temperature(temperature, z1.shape[0])
     check_rows(z1.shape[0], where, weights)
     z1, z2 = without_masked(where, z1, z2)
     options = normalize, implementation, axis_name, tile, None, where
-    pair = _two_views(z1, z2, temperature, *options)
+    pair = _two_views(z1, z2, 1 / as_wide(temperature, z1, z2), *options)
     lse = (pair.lse[0] + pair.lse[1]) / 2
     per_row = lse - pair.scale * pair.positive
     if where is not None:
@@ -228,7 +232,7 @@ def debiased_infonce(
     z1: Float[ArrayLike, "batch dim"],
     z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[ArrayLike, ""] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     positive_prior: float = 0.1,
     hardness: float = 0.0,
     where: Mask | None = None,
@@ -252,7 +256,7 @@ def debiased_infonce(
     Args:
         z1: representations of the first view; at least two examples.
         z2: representations of the second view.
-        temperature: τ > 0; differentiable.
+        temperature: τ > 0, one number or one per example; differentiable.
         positive_prior: τ⁺ in [0, 1), about 1 / classes if classes are balanced; static.
         hardness: β >= 0; static. A β above 0 doubles the work.
         where: as in all objectives; a single row that is left has ℓ_i = 0.
@@ -264,7 +268,7 @@ def debiased_infonce(
         Samples](https://arxiv.org/abs/2010.04592), 2021, eq. 4 (the weights).
     """
     _check_two_examples(z1, z2, axis_name)
-    check_temperature(temperature)
+    check_temperature(temperature, z1.shape[0])
     check_rows(z1.shape[0], where, weights)
     z1, z2 = without_masked(where, z1, z2)
     temperature = as_wide(temperature, z1, z2)
@@ -279,7 +283,7 @@ def debiased_infonce(
     options = True, implementation, axis_name, tile, None, where
 
     def lse_of_negatives(sharpness):
-        found = _two_views(z1, z2, temperature / sharpness, *options)
+        found = _two_views(z1, z2, sharpness / temperature, *options)
         # Rows without negatives, which `where` can leave, count for nothing below.
         return found.positive, [jnp.where(jnp.isneginf(a), 0, a) for a in found.lse]
 
@@ -310,7 +314,7 @@ def debiased_infonce(
 @objective
 def sup_con(
     z: Float[ArrayLike, "batch dim"],
-    positives: Ids | Bool[Array | np.ndarray, "batch candidates"],
+    positives: Ids | PairMask,
     *,
     temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     normalize: bool = True,
@@ -481,7 +485,7 @@ def siglip(
     image: Float[ArrayLike, "batch dim"],
     text: Float[ArrayLike, "candidates dim"],
     *,
-    logit_scale: Num[ArrayLike, ""] | float,
+    logit_scale: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     logit_bias: Num[ArrayLike, ""] | float,
     normalize: bool = True,
     positives: Positives | None = None,
@@ -511,7 +515,8 @@ def siglip(
         image: representations of the first modality.
         text: representations of the second; row i belongs to row i of `image`. With `positives` it
             may have another number of rows.
-        logit_scale: t > 0, already exponentiated if a model learns log t; SigLIP starts at 10.
+        logit_scale: t > 0, one number or one per row of `image`, already exponentiated if a model
+            learns log t; SigLIP starts at 10.
         logit_bias: b; SigLIP starts at -10. Both are differentiable.
         positives: as in `infonce`. A row without positives counts: all of its pairs are negatives.
         exclude: as in `infonce`; an excluded pair is left out of the sum.
@@ -522,7 +527,8 @@ def siglip(
         Pre-Training](https://arxiv.org/abs/2303.15343), 2023, eq. 1.
     """
     check_pair(image, text, ("image", "text"), same_length=positives is None)
-    check_positive("logit_scale", logit_scale, "SigLIP starts at 10; pass exp of a learned log")
+    hint = "SigLIP starts at 10; pass exp of a learned log"
+    check_temperature(logit_scale, image.shape[0], "logit_scale", hint)
     check_scalars(logit_bias=logit_bias)
     check_reduction(reduction)
     n, m = image.shape[0], text.shape[0]
@@ -537,6 +543,9 @@ def siglip(
     plan = make_plan(implementation, n, global_size(m, axis_name), axis_name, tile)
     logit_scale, logit_bias = (as_wide(a, x) for a in (logit_scale, logit_bias))
     counted = row_weights(n, x.dtype, where, weights)
+    own = None if positive is None else jax.nn.softplus(-(logit_scale * positive + logit_bias))
+    if logit_scale.ndim:
+        x, logit_scale = x * logit_scale[:, None], jnp.ones((), x.dtype)
     if positives is not None:
         if implementation == "ring":
             raise ValueError(
@@ -552,7 +561,6 @@ def siglip(
         per_row = sigmoid_losses_of_rows(x, columns, logit_scale, logit_bias, sets, plan)
         return reduce(per_row, reduction, axis_name, counted)
     pairs = own_pairs(exclude, n, axis_name, where, is_only_source=False)
-    own = jax.nn.softplus(-(logit_scale * positive + logit_bias))
     if reduction == "none":
         per_row = own + row_softplus(x, y, logit_scale, logit_bias, None, plan, pairs)
         return reduce(per_row, reduction, axis_name, counted)
@@ -575,25 +583,34 @@ class _TwoViews(NamedTuple):
 
     positive: Float[Array, "batch"]
     lse: tuple[Float[Array, "batch"], Float[Array, "batch"]]
-    scale: Float[Array, ""]
+    scale: Float[Array, ""] | Float[Array, "batch"]
 
 
 def _two_views(
-    z1, z2, temperature, normalize, implementation, axis_name, tile, exclude, where
+    z1, z2, scale, normalize, implementation, axis_name, tile, exclude, where
 ) -> _TwoViews:
     """Three blocks of the [2·batch, 2·batch] matrix, those within a view by their upper triangles.
 
     Together they are half of it. The positives are left out: a loss that counts them among the
     candidates adds them at the end, where they cannot cancel.
     """
-    check_pair(z1, z2)
-    check_temperature(temperature)
     x, y, _, positive = make_pairs(z1, z2, normalize)
     n = x.shape[0]
     plan = make_plan(implementation, n, global_size(n, axis_name), axis_name, tile)
-    scale = 1 / as_wide(temperature, x)
     _check_ids(exclude, n)
     pairs = own_pairs(exclude, n, axis_name, where)
+    if scale.ndim:
+        # Each view of an example is an anchor with the example's temperature: no block is symmetric.
+        one, swapped = jnp.ones((), x.dtype), swapped_pairs(pairs, axis_name)
+        views = ((x, y, pairs), (y, x, swapped))
+        lse = tuple(
+            safe_logaddexp(
+                row_lse(z * scale[:, None], other, one, plan, across),
+                row_lse(z * scale[:, None], z, one, plan, pairs),
+            )
+            for z, other, across in views
+        )
+        return _TwoViews(positive, lse, scale)
     across = row_and_column_lse(x, y, scale, plan, pairs)
     of_self = None if exclude is None and where is None else pairs
     within = (self_lse(z, scale, plan, of_self) for z in (x, y))

@@ -19,7 +19,6 @@ from infonce_jax.losses.common import (
     check_flags,
     check_negatives,
     check_pair,
-    check_positive,
     check_reduction,
     check_rows,
     check_scalars,
@@ -260,8 +259,8 @@ class _Options(NamedTuple):
     axis_name: Axes
     tile: tuple[int, int] | None
     reduction: Reduction
-    where: Array | None
-    weights: Array | None
+    where: Mask | None
+    weights: Weights | None
 
 
 def _of_partners(rows, temperature, symmetric, exclude, options) -> InfoNCETerms:
@@ -415,7 +414,7 @@ def clip(
     image: Float[ArrayLike, "batch dim"],
     text: Float[ArrayLike, "candidates dim"],
     *,
-    logit_scale: Num[ArrayLike, ""] | float,
+    logit_scale: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
     logit_bias: Num[ArrayLike, ""] | float = 0.0,
     normalize: bool = True,
     positives: Positives | None = None,
@@ -444,8 +443,8 @@ def clip(
     Args:
         image: representations of the first modality.
         text: representations of the second; row i belongs to row i of `image`.
-        logit_scale: t > 0, already exponentiated if a model learns log t. CLIP starts at 1 / 0.07
-            and keeps it below 100.
+        logit_scale: t > 0, one number or one per pair, already exponentiated if a model learns log t.
+            CLIP starts at 1 / 0.07 and keeps it below 100.
         logit_bias: b.
         positives: as in `infonce`.
         exclude: as in `infonce`.
@@ -455,7 +454,13 @@ def clip(
         Supervision](https://arxiv.org/abs/2103.00020), 2021, figure 3.
     """
     check_pair(image, text, ("image", "text"), same_length=positives is None)
-    check_positive("logit_scale", logit_scale, "CLIP starts at 1 / 0.07; pass exp of a learned log")
+    hint = "CLIP starts at 1 / 0.07; pass exp of a learned log"
+    check_temperature(logit_scale, image.shape[0], "logit_scale", hint)
+    if image.shape[0] != text.shape[0] and jnp.ndim(logit_scale):
+        raise ValueError(
+            f"image has {image.shape[0]} rows and text has {text.shape[0]}, and one logit_scale per "
+            "row is for rows that come in pairs; pass one number."
+        )
     check_scalars(logit_bias=logit_bias)
     loss = infonce(
         image,

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from infonce_jax.losses.common import (
+    Axes,
     check_flags,
     check_positive,
     check_scalars,
@@ -29,7 +30,7 @@ def view_prediction(
     z: Float[ArrayLike, "views batch dim"],
     *,
     n_global: int | None = None,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """LeJEPA's prediction term: the mean square of each view's distance from the global views' mean.
 
@@ -40,10 +41,9 @@ def view_prediction(
     Args:
         z: the views' representations, the global views first.
         n_global: how many of the views are global; all by default. Static.
-        axis_name: see `infonce`.
 
     References:
-        Balestriero, LeCun, `LeJEPA <https://arxiv.org/abs/2511.08544>`_, 2025.
+        Balestriero, LeCun, [LeJEPA](https://arxiv.org/abs/2511.08544), 2025.
     """
     rows = _several_views(z)
     n_global = len(rows) if n_global is None else static_scalar("n_global", n_global)
@@ -71,7 +71,7 @@ def lejepa(
     t_max: float = 3.0,
     knots: int = 17,
     block: int = 128,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """LeJEPA: views predict their mean, and their law is to be N(0, I).
 
@@ -92,19 +92,11 @@ def lejepa(
         z: the views' representations, not normalised, the global views first.
         weight: λ, at most 1 unless `additive`; differentiable.
         additive: the second form.
-        n_global: see `view_prediction`.
-        key: see `sigreg`.
-        directions: see `sigreg`.
-        n_directions: see `sigreg`.
-        pooled: see `sigreg`.
-        unbiased: see `sigreg`. Its statistic is smaller by the number of rows.
-        t_max: see `sigreg`.
-        knots: see `sigreg`.
-        block: see `sigreg`.
-        axis_name: see `sigreg`.
+        n_global: how many of the views are global; all by default. Static.
+        unbiased: as in `sigreg`. Its statistic is smaller by the number of rows.
 
     References:
-        Balestriero, LeCun, `LeJEPA <https://arxiv.org/abs/2511.08544>`_, 2025.
+        Balestriero, LeCun, [LeJEPA](https://arxiv.org/abs/2511.08544), 2025.
     """
     check_flags(additive=additive)
     check_scalars(weight=weight)
@@ -129,7 +121,7 @@ def visreg(
     centre_weight: Num[ArrayLike, ""] | float = 1.0,
     epsilon: float = 1e-4,
     block: int = 128,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """VISReg's regulariser: centre, scale and shape of the rows' law, each by a term of its own.
 
@@ -141,21 +133,14 @@ def visreg(
     (1 - λ)·`view_prediction` + λ·R.
 
     Args:
-        z: see `sigreg`.
-        key: see `sigreg`.
-        directions: see `sigreg`.
-        n_directions: see `sigreg`.
-        pooled: see `sigreg`.
+        z: representations, not normalised: one view, or several of equal size.
         scale_weight: w_s.
         shape_weight: w_h.
         centre_weight: w_c.
         epsilon: ε > 0, which keeps constant coordinates finite.
-        block: see `sigreg`; the rows are those of all devices.
-        axis_name: see `sliced_wasserstein`. The statistics are those of all devices' rows, and the
-            directions must be the same on all devices.
 
     References:
-        Wu et al., `VISReg <https://arxiv.org/abs/2606.02572>`_, 2026, eq. 1-6.
+        Wu et al., [VISReg](https://arxiv.org/abs/2606.02572), 2026, eq. 1-6.
     """
     check_scalars(scale_weight=scale_weight, shape_weight=shape_weight, centre_weight=centre_weight)
     check_positive("epsilon", epsilon, "1e-4 is usual")

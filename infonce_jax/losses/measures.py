@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from infonce_jax.losses.common import (
+    Axes,
     check_arrays,
     check_flags,
     check_floating,
@@ -23,9 +24,7 @@ from infonce_jax.losses.common import (
 
 
 @objective
-def effective_rank(
-    z: Float[ArrayLike, "batch dim"], *, axis_name: str | tuple[str, ...] | None = None
-) -> Float[Array, ""]:
+def effective_rank(z: Float[ArrayLike, "batch dim"], *, axis_name: Axes = None) -> Float[Array, ""]:
     """Roy and Vetterli's effective rank: exp of the entropy of the singular values.
 
         exp(-Σ_k p_k log p_k),   p_k = σ_k / Σ σ
@@ -41,7 +40,6 @@ def effective_rank(
 
     Args:
         z: representations.
-        axis_name: see `infonce`; the rows are then those of all devices.
 
     References:
         Roy, Vetterli, The effective rank: a measure of effective dimensionality, 2007.
@@ -57,7 +55,7 @@ def rankme(
     z: Float[ArrayLike, "batch dim"],
     *,
     epsilon: float = 1e-7,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """RankMe: `effective_rank` with ε added to every share of the singular values.
 
@@ -66,11 +64,10 @@ def rankme(
     Args:
         z: representations, as they are; the paper takes 25,600 of them.
         epsilon: ε > 0, the paper's for float32.
-        axis_name: see `infonce`; the rows are then those of all devices.
 
     References:
-        Garrido, Balestriero, Najman, LeCun, `RankMe <https://arxiv.org/abs/2210.02885>`_, 2023,
-        eq. 1-2.
+        Garrido, Balestriero, Najman, LeCun, [RankMe](https://arxiv.org/abs/2210.02885), 2023, eq.
+        1-2.
     """
     check_positive("epsilon", epsilon, "1e-7 is usual")
     shares = _singular_shares(z, axis_name)
@@ -94,7 +91,7 @@ def lidar(
     *,
     delta: float = 1e-4,
     epsilon: float = 1e-8,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """LiDAR: the effective number of dimensions in which views of a sample differ less than samples.
 
@@ -109,11 +106,10 @@ def lidar(
             1,000 samples and 50 views.
         delta: δ > 0.
         epsilon: ε > 0.
-        axis_name: see `infonce`; the samples are then those of all devices.
 
     References:
-        Thilak et al., `LiDAR: Sensing Linear Probing Performance in Joint Embedding SSL
-        Architectures <https://arxiv.org/abs/2312.04000>`_, 2024.
+        Thilak et al., [LiDAR: Sensing Linear Probing Performance in Joint Embedding SSL
+        Architectures](https://arxiv.org/abs/2312.04000), 2024.
     """
     check_floating(z=z)
     check_positive("delta", delta, "1e-4 is usual")
@@ -143,9 +139,7 @@ def lidar(
 
 
 @objective
-def isoscore(
-    z: Float[ArrayLike, "batch dim"], *, axis_name: str | tuple[str, ...] | None = None
-) -> Float[Array, ""]:
+def isoscore(z: Float[ArrayLike, "batch dim"], *, axis_name: Axes = None) -> Float[Array, ""]:
     """IsoScore: 1 where variance is the same in all directions, 0 where one direction holds it all.
 
         (r - 1) / (dim - 1),   r = (tr Σ)² / tr(Σ²),   Σ = the rows' covariance
@@ -155,11 +149,10 @@ def isoscore(
 
     Args:
         z: representations, at least two rows of at least two dimensions.
-        axis_name: see `infonce`; the rows are then those of all devices.
 
     References:
-        Rudman, Gillman, Rayne, Eickhoff, `IsoScore: Measuring the Uniformity of Embedding Space
-        Utilization <https://arxiv.org/abs/2108.07344>`_, 2022.
+        Rudman, Gillman, Rayne, Eickhoff, [IsoScore: Measuring the Uniformity of Embedding Space
+        Utilization](https://arxiv.org/abs/2108.07344), 2022.
     """
     rows = _rows(z)
     dim = rows.shape[1]
@@ -180,7 +173,7 @@ def cka(
     y: Float[ArrayLike, "batch other_dim"],
     *,
     unbiased: bool = False,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """Linear centred kernel alignment: how alike two representations of the same rows are, 0 to 1.
 
@@ -195,13 +188,12 @@ def cka(
         x: one representation.
         y: the other, row by row of the same examples; it may have another dimension.
         unbiased: needs at least four rows.
-        axis_name: see `infonce`; the rows are then those of all devices.
 
     References:
-        Kornblith, Norouzi, Lee, Hinton, `Similarity of Neural Network Representations Revisited
-        <https://arxiv.org/abs/1905.00414>`_, 2019; Song, Smola, Gretton, Bedo, Borgwardt, `Feature
-        Selection via Dependence Maximization <https://jmlr.org/papers/v13/song12a.html>`_, 2012,
-        eq. 5 (the unbiased estimate).
+        Kornblith, Norouzi, Lee, Hinton, [Similarity of Neural Network Representations
+        Revisited](https://arxiv.org/abs/1905.00414), 2019; Song, Smola, Gretton, Bedo, Borgwardt,
+        [Feature Selection via Dependence Maximization](https://jmlr.org/papers/v13/song12a.html),
+        2012, eq. 5 (the unbiased estimate).
     """
     check_flags(unbiased=unbiased)
     rows = [_rows(x, "x"), _rows(y, "y")]

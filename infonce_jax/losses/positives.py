@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from infonce_jax.losses.common import (
     Axes,
+    Positives,
     as_ids,
     check_arrays,
     gather,
@@ -35,8 +36,11 @@ from infonce_jax.losses.tiles import (
 )
 
 Denominator = Literal["all", "negatives"]
-Ids = tuple[Int[Array, "n ..."], Int[Array, "m ..."]]
-Pairs = Ids | Bool[Array, "n m"] | None
+# Rows of this device by candidates of all, and candidates of this device by rows of all.
+Pairs = tuple[Integer[Array, "n ..."], Integer[Array, "all_m ..."]] | Bool[Array, "n all_m"] | None
+Swapped = (
+    tuple[Integer[Array, "m ..."], Integer[Array, "all_n ..."]] | Bool[Array, "m all_n"] | None
+)
 
 
 class Sets(NamedTuple):
@@ -104,12 +108,10 @@ def sigmoid_losses_of_rows(
 
 
 def set_of_positives(
-    positives: Int[ArrayLike, "n"]
-    | tuple[Int[ArrayLike, "n"], Int[ArrayLike, "m"]]
-    | Bool[ArrayLike, "n m"],
+    positives: Positives,
     shape: tuple[int, int],
     axis_name: Axes,
-) -> tuple[Pairs, Pairs]:
+) -> tuple[Pairs, Swapped]:
     """Positives as a set of rows by candidates, and as one of candidates by rows.
 
     `shape` is the number of rows and of candidates on this device.

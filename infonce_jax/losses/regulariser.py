@@ -23,6 +23,7 @@ from infonce_jax.losses.common import (
     over_devices,
     own_mask,
     static_scalar,
+    whole_number,
     widen,
 )
 
@@ -107,10 +108,7 @@ def knn_entropy(
         Kraskov, Stögbauer, Grassberger, [Estimating mutual
         information](https://arxiv.org/abs/cond-mat/0305641), 2004, eq. 20.
     """
-    k = static_scalar("k", k)
-    if not (k >= 1 and k % 1 == 0):
-        raise ValueError(f"k is {k}; pass a whole number, the nearest neighbour being k=1.")
-    k = int(k)
+    k = whole_number("k", k)
     n = _check_rows(z, k + 1, f"the distance to neighbour {k}", axis_name)
     dim = z.shape[1]
     unit, log_scale = _standardise(z, axis_name)

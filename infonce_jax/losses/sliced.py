@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from infonce_jax.losses.common import (
+    Axes,
     check_flags,
     check_floating,
     check_positive,
@@ -29,6 +30,7 @@ from infonce_jax.losses.common import (
     safe_normalize,
     static_scalar,
     varying,
+    whole_number,
     widen,
 )
 
@@ -60,7 +62,7 @@ def sigreg(
     t_max: float = 3.0,
     knots: int = 17,
     block: int = 128,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """SIGReg, the regulariser of LeJEPA: how far the rows are from N(0, I), by sliced Epps-Pulley.
 
@@ -94,19 +96,11 @@ def sigreg(
 
     Args:
         z: representations, not normalised: one view, or several of equal size.
-        key: draws `n_directions` directions with `random_directions`. A new one every step.
-        directions: instead of a key: unit vectors, one a column. They are taken as they are, and no
-            gradient passes through them.
-        n_directions: how many directions a key draws.
-        pooled: treat the rows of all views as one batch. By default each view is measured by itself
-            and the mean is taken, as published.
         unbiased: the U-statistic instead of the published V-statistic.
         t_max: where the integral ends.
         knots: points of the trapezoid rule on [0, t_max], at least 2.
-        block: directions that are worked on at once; memory is proportional to rows · block.
-        axis_name: see `infonce`; the rows are then those of all devices. Characteristic functions
-            are averaged over the devices before they are squared, so the value and the gradient are
-            those of one device. The directions must be the same on all devices.
+        axis_name: characteristic functions are averaged over the devices before they are squared, so
+            the value and the gradient are those of one device.
 
     Returns:
         The mean over directions and views, in float32 (float64 for float64 input).
@@ -115,7 +109,7 @@ def sigreg(
         ValueError: unless exactly one of `key` and `directions` is given, and for wrong shapes.
 
     References:
-        Balestriero, LeCun, `LeJEPA <https://arxiv.org/abs/2511.08544>`_, 2025; Epps, Pulley, A test
+        Balestriero, LeCun, [LeJEPA](https://arxiv.org/abs/2511.08544), 2025; Epps, Pulley, A test
         for normality based on the empirical characteristic function, Biometrika, 1983.
     """
     check_flags(unbiased=unbiased)
@@ -227,7 +221,7 @@ def sliced_wasserstein(
     n_directions: int = 1024,
     pooled: bool = False,
     block: int = 128,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """The squared sliced Wasserstein distance of the rows from N(0, I).
 
@@ -237,18 +231,12 @@ def sliced_wasserstein(
     projections are equal, which has no derivative, each row is drawn to a quantile of its own.
 
     Args:
-        z: see `sigreg`.
-        key: see `sigreg`.
-        directions: see `sigreg`.
-        n_directions: see `sigreg`.
-        pooled: see `sigreg`.
-        block: see `sigreg`; the rows are those of all devices.
-        axis_name: see `infonce`; the rows are then those of all devices. Each device sorts its
-            share of the directions.
+        z: representations, not normalised: one view, or several of equal size.
+        axis_name: each device sorts its share of the directions, of the rows of all devices.
 
     References:
-        Bonneel, Rabin, Peyré, Pfister, `Sliced and Radon Wasserstein Barycenters of Measures
-        <https://doi.org/10.1007/s10851-014-0506-3>`_, 2015.
+        Bonneel, Rabin, Peyré, Pfister, [Sliced and Radon Wasserstein Barycenters of
+        Measures](https://doi.org/10.1007/s10851-014-0506-3), 2015.
     """
     rows, directions = prepare(z, key, directions, n_directions, pooled, axis_name)
     n = global_size(rows.shape[1], axis_name)
@@ -272,7 +260,7 @@ def sliced_transport(
     directions: Float[ArrayLike, "dim directions"],
     places: Float[np.ndarray, "all_rows"],
     block: int,
-    axis_name: str | tuple[str, ...] | None,
+    axis_name: Axes,
 ) -> Float[Array, ""]:
     """Mean of (a·z - place of its rank)², the places being in ascending order."""
 
@@ -291,7 +279,7 @@ def sliced_cramer_von_mises(
     n_directions: int = 1024,
     pooled: bool = False,
     block: int = 128,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """The sliced Cramér-von Mises statistic of the rows against N(0, I).
 
@@ -301,13 +289,7 @@ def sliced_cramer_von_mises(
     out, where `sliced_anderson_darling` grows with the square of their distance.
 
     Args:
-        z: see `sigreg`.
-        key: see `sigreg`.
-        directions: see `sigreg`.
-        n_directions: see `sigreg`.
-        pooled: see `sigreg`.
-        block: see `sigreg`; the rows are those of all devices.
-        axis_name: see `sliced_wasserstein`.
+        z: representations, not normalised: one view, or several of equal size.
 
     References:
         Stephens, EDF Statistics for Goodness of Fit and Some Comparisons, 1974.
@@ -332,7 +314,7 @@ def sliced_anderson_darling(
     n_directions: int = 1024,
     pooled: bool = False,
     block: int = 128,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """The sliced Anderson-Darling statistic of the rows against N(0, I).
 
@@ -342,17 +324,11 @@ def sliced_anderson_darling(
     N(0, 1) and not estimated from the rows, so that location and scale are asked for too.
 
     Args:
-        z: see `sigreg`.
-        key: see `sigreg`.
-        directions: see `sigreg`.
-        n_directions: see `sigreg`.
-        pooled: see `sigreg`.
-        block: see `sigreg`; the rows are those of all devices.
-        axis_name: see `sliced_wasserstein`.
+        z: representations, not normalised: one view, or several of equal size.
 
     References:
-        Anderson, Darling, `A Test of Goodness of Fit
-        <https://doi.org/10.1080/01621459.1954.10501232>`_, 1954.
+        Anderson, Darling, [A Test of Goodness of
+        Fit](https://doi.org/10.1080/01621459.1954.10501232), 1954.
     """
     rows, directions = prepare(z, key, directions, n_directions, pooled, axis_name)
     n = global_size(rows.shape[1], axis_name)
@@ -376,13 +352,13 @@ def _of_rank(x: Float[ArrayLike, "views block rows"], values: np.ndarray) -> Arr
 
 
 def prepare(
-    z: Array,
-    key: Array | None,
-    directions: Array | None,
+    z: Float[ArrayLike, "*views batch dim"],
+    key: PRNGKeyArray | None,
+    directions: Float[ArrayLike, "dim directions"] | None,
     n_directions: int,
     pooled: bool,
-    axis_name: str | tuple[str, ...] | None,
-) -> tuple[Float[Array, "views batch dim"], Float[Array, "dim directions"]]:
+    axis_name: Axes,
+) -> tuple[Float[Array, "samples rows dim"], Float[Array, "dim directions"]]:
     """Rows by view, or all in one, and directions, both in the accumulator's dtype."""
     check_flags(pooled=pooled)
     rows = as_views(z)
@@ -403,10 +379,10 @@ def prepare(
             f"[{rows.shape[2]}, directions], a unit vector in each column."
         )
     _check_the_same_everywhere(directions, axis_name)
-    return rows, lax.stop_gradient(directions.astype(rows.dtype))
+    return rows, lax.stop_gradient(jnp.asarray(directions).astype(rows.dtype))
 
 
-def as_views(z: Float[ArrayLike, "*views batch dim"]) -> Float[Array, "views batch dim"]:
+def as_views(z: Float[ArrayLike, "*views batch dim"]) -> Float[Array, "n_views batch dim"]:
     """Rows by view in the accumulator's dtype, a single view being one of one."""
     check_floating(z=z)
     if z.ndim not in (2, 3) or 0 in z.shape:
@@ -428,13 +404,6 @@ def _check_the_same_everywhere(directions, axis_name):
             f"The directions differ between the devices of axis {', '.join(sorted(varies))}; pass "
             "key or directions replicated, with in_specs of P() in jax.shard_map."
         )
-
-
-def whole_number(name: str, value: int, least: int = 1) -> int:
-    value = static_scalar(name, value)
-    if not (value >= least and value % 1 == 0):
-        raise ValueError(f"{name} is {value}; pass a whole number, at least {least}.")
-    return int(value)
 
 
 def _cut(directions: Array, block: int, multiple: int = 1) -> Float[Array, "blocks dim block"]:
@@ -462,7 +431,7 @@ def _over_all_rows(
     rows: Array,
     directions: Array,
     block: int,
-    axis_name: str | tuple[str, ...] | None,
+    axis_name: Axes,
 ) -> Float[Array, ""]:
     """Mean over directions and views of a function of all rows' projections.
 

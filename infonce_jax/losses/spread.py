@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from infonce_jax.losses.common import (
+    Axes,
     check_pair,
     check_positive,
     gather,
@@ -15,9 +16,9 @@ from infonce_jax.losses.common import (
     over_devices,
     safe_normalize,
     static_scalar,
+    whole_number,
     widen,
 )
-from infonce_jax.losses.sliced import whole_number
 
 
 @objective
@@ -26,7 +27,7 @@ def koleo(
     *,
     epsilon: float = 1e-8,
     block: int = 1024,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """KoLeo: the mean log distance to the nearest other row on the unit sphere, negated.
 
@@ -40,11 +41,10 @@ def koleo(
         epsilon: ε > 0, which keeps equal rows finite; they get a zero gradient.
         block: rows whose neighbours are searched at once; memory is proportional to
             block · rows.
-        axis_name: see `infonce`; the neighbours are then among the rows of all devices.
 
     References:
-        Sablayrolles, Douze, Schmid, Jégou, `Spreading Vectors for Similarity Search
-        <https://arxiv.org/abs/1806.03198>`_, 2019, eq. 2.
+        Sablayrolles, Douze, Schmid, Jégou, [Spreading Vectors for Similarity
+        Search](https://arxiv.org/abs/1806.03198), 2019, eq. 2.
     """
     check_pair(z, z, ("z", "z"))
     check_positive("epsilon", epsilon, "1e-8 is usual")
@@ -79,7 +79,7 @@ def w_mse(
     *,
     epsilon: float = 0.0,
     sub_batch: int | None = None,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """W-MSE: the distance of two views on the sphere after each is whitened.
 
@@ -96,11 +96,10 @@ def w_mse(
         sub_batch: whitens so many rows at a time, each group of consecutive rows by itself, as the
             authors do with random groups (shuffle the rows if their order means something). It
             divides the number of rows. By default all rows, of all devices, are one group.
-        axis_name: see `infonce`.
 
     References:
-        Ermolov, Siarohin, Sangineto, Sebe, `Whitening for Self-Supervised Representation Learning
-        <https://arxiv.org/abs/2007.06346>`_, 2021, eq. 5-7.
+        Ermolov, Siarohin, Sangineto, Sebe, [Whitening for Self-Supervised Representation
+        Learning](https://arxiv.org/abs/2007.06346), 2021, eq. 5-7.
     """
     check_pair(z1, z2)
     epsilon = static_scalar("epsilon", epsilon)
@@ -152,7 +151,7 @@ def spectral_contrastive(
     z2: Float[ArrayLike, "batch dim"],
     *,
     square_radius: float | None = None,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis_name: Axes = None,
 ) -> Float[Array, ""]:
     """The spectral contrastive loss, whose minimisers span the top eigenvectors of the pair graph.
 
@@ -166,11 +165,10 @@ def spectral_contrastive(
         z2: representations of the second view.
         square_radius: projects rows with ‖z‖² above it back on that sphere, as the authors do with
             their μ. By default rows are taken as they are.
-        axis_name: see `infonce`; the negatives are then the rows of all devices.
 
     References:
-        HaoChen, Wei, Gaidon, Ma, `Provable Guarantees for Self-Supervised Deep Learning with
-        Spectral Contrastive Loss <https://arxiv.org/abs/2106.04156>`_, 2021, eq. 6.
+        HaoChen, Wei, Gaidon, Ma, [Provable Guarantees for Self-Supervised Deep Learning with
+        Spectral Contrastive Loss](https://arxiv.org/abs/2106.04156), 2021, eq. 6.
     """
     check_pair(z1, z2)
     n = global_size(len(z1), axis_name)

@@ -12,11 +12,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Integer, Num
 
 from infonce_jax.losses.common import (
     Axes,
+    Exclude,
+    Mask,
     Size,
     accumulator_dtype,
     as_ids,
@@ -134,7 +135,9 @@ def row_and_column_lse(
     y: Float[Array, "m dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    exclude: tuple[Int[Array, "n *k"], Int[Array, "m *k"]] | Bool[Array, "n m"] | None = None,
+    exclude: tuple[Integer[Array, "n *k"], Integer[Array, "m *k"]]
+    | Bool[Array, "n m"]
+    | None = None,
 ) -> tuple[Float[Array, "n"], Float[Array, "m"]]:
     """log Σ_j exp(s_ij) for every row and log Σ_i exp(s_ij) for every column, s = scale · x yᵀ.
 
@@ -155,7 +158,9 @@ def row_lse(
     y: Float[Array, "m dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    exclude: tuple[Int[Array, "n *k"], Int[Array, "m *k"]] | Bool[Array, "n m"] | None = None,
+    exclude: tuple[Integer[Array, "n *k"], Integer[Array, "m *k"]]
+    | Bool[Array, "n m"]
+    | None = None,
 ) -> Float[Array, "n"]:
     """log Σ_j exp(s_ij) for every row; see `row_and_column_lse`."""
     return _row_and_column(plan._replace(columns=False), x, y, scale, exclude)[0]
@@ -199,7 +204,7 @@ def self_lse(
     z: Float[Array, "n dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    pairs: tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | None = None,
+    pairs: tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | None = None,
 ) -> Float[Array, "n"]:
     """log Σ_{j≠i} exp(s_ij) for every row of s = scale · z zᵀ.
 
@@ -226,7 +231,7 @@ def weighted_row_loss(
     positive: Float[Array, "n"],
     weights: Float[Array, "n"],
     plan: Plan,
-    exclude: tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n m"],
+    exclude: tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | Bool[Array, "n m"],
 ) -> Float[Array, ""]:
     """Σ_i w_i log(1 + Σ_j exp(s_ij - p_i)), its gradient made in the same pass as its value.
 
@@ -257,7 +262,7 @@ def row_softplus(
     bias: Num[Array, ""] | float,
     weights: Float[Array, "n"] | None,
     plan: Plan,
-    exclude: tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n m"],
+    exclude: tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | Bool[Array, "n m"],
 ) -> Float[Array, "..."]:
     """Σ_j log(1 + exp(s_ij + bias)) for every row, or their weighted sum if weights are given.
 
@@ -277,12 +282,14 @@ def row_softplus(
 
 
 def own_pairs(
-    exclude: Int[ArrayLike, "n"] | Bool[ArrayLike, "n candidates"] | None,
+    exclude: Exclude | None,
     n_local: Size,
     axis_name: Axes,
-    where: Bool[ArrayLike, "n"] | None = None,
+    where: Mask | None = None,
     is_only_source: bool = True,
-) -> tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n candidates"]:
+) -> (
+    tuple[Integer[Array, "batch *k"], Integer[Array, "batch *k"]] | Bool[Array, "batch candidates"]
+):
     """Pairs to leave out: each row's own partner, what `exclude` says, and rows that do not count.
 
     Args:
@@ -329,8 +336,8 @@ def _with_masked(ids, where):
 
 
 def masked_pairs(
-    where: Bool[Array, "n"], dtype: Any = jnp.int32
-) -> tuple[Int[Array, "n 2"], Int[Array, "n 2"]]:
+    where: Mask, dtype: Any = jnp.int32
+) -> tuple[Integer[Array, "batch 2"], Integer[Array, "batch 2"]]:
     """Ids of rows and of columns that are equal if one of the two does not count."""
     counts = jnp.asarray(where).astype(dtype)
     zeros = jnp.zeros_like(counts)
@@ -338,8 +345,9 @@ def masked_pairs(
 
 
 def swapped_pairs(
-    pairs: tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "n m"], axis_name: Axes
-) -> tuple[Int[Array, "n *k"], Int[Array, "n *k"]] | Bool[Array, "m n"]:
+    pairs: tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | Bool[Array, "n m"],
+    axis_name: Axes,
+) -> tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | Bool[Array, "columns rows"]:
     """The same pairs with rows and columns exchanged; of a mask, this device's columns."""
     if isinstance(pairs, tuple):
         return pairs[::-1]
@@ -436,7 +444,7 @@ def _masked(logits, exclude):
     return jnp.where(mask, -jnp.inf, logits)
 
 
-def same_id(rows: Int[Array, "n *k"], columns: Int[Array, "m *k"]) -> Bool[Array, "n m"]:
+def same_id(rows: Integer[Array, "n *k"], columns: Integer[Array, "m *k"]) -> Bool[Array, "n m"]:
     """True at [i, j] where row i and column j have the same id, in any place of several."""
     if rows.ndim == 1:
         return rows[:, None] == columns[None, :]

@@ -390,12 +390,12 @@ KEY = jax.random.key(0)
         (lambda: losses.spectral_contrastive(Z[0], Z[1, :4]), r"z2 \(4, 3\)"),
     ],
 )
-def test_bad_input_is_named(call, message):
+def test_bad_input_is_named(unchecked_types, call, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call()
 
 
-def test_integers_and_traced_options_are_refused():
+def test_integers_and_traced_options_are_refused(unchecked_types):
     with pytest.raises(TypeError, match="z has dtype int32"):
         losses.sigreg(jnp.ones((4, 3), int), key=KEY)
     with pytest.raises(TypeError, match="unbiased is 'no'"):

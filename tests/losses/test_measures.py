@@ -124,6 +124,6 @@ def test_spread_representations_score_higher_than_collapsed_ones():
         (lambda: losses.cka(X[:3], Y[:3], unbiased=True), "at least 4 rows"),
     ],
 )
-def test_bad_input_is_named(call, message):
+def test_bad_input_is_named(unchecked_types, call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -100,24 +100,32 @@ def test_weights_multiply_the_losses_of_rows(name):
     assert nothing == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["infonce", "one-way", "nt_xent", "sup_con labels", "moco", "infonce of several"]
-)
+BY_ROW = ["infonce", "one-way", "nt_xent", "sup_con labels", "moco", "infonce of several", "dcl"]
+BY_ROW += ["hard negatives", "clip", "siglip", "siglip of several"]
+
+
+@pytest.mark.parametrize("name", BY_ROW)
 def test_each_row_may_have_its_temperature(name):
     objective = ALL[name]
-    rows, _, of_rows, _ = cast(draw(name))
-    temperatures = np.linspace(0.1, 0.9, N).astype(np.float32)
+    rows, scalars, of_rows, _ = cast(draw(name))
+    others = {k: v for k, v in scalars.items() if k == "logit_bias"}
+    (parameter,) = scalars.keys() - others.keys()
+    numbers = np.linspace(0.1, 0.9, N).astype(np.float32)
+    numbers = 1 / numbers if parameter == "logit_scale" else numbers
 
     @jax.jit
-    def by_row(temperature, implementations=("dense", "tiled")):
-        loss = functools.partial(objective.loss, *rows, *of_rows, reduction="none")
-        each = [loss(temperature=temperature, implementation=how) for how in implementations]
-        return each, jax.vmap(lambda t: loss(temperature=t))(temperature)
+    def by_row(numbers):
+        def loss(numbers, how, reduction="none"):
+            options = {parameter: numbers, "implementation": how, "reduction": reduction}
+            return objective.loss(*rows, *of_rows, **others, **options)
 
-    found, of_every_temperature = by_row(temperatures)
+        one_by_one = jax.vmap(lambda t: loss(t, "dense"))(numbers)
+        slope = jax.grad(lambda t: loss(t, "dense", "mean"))(numbers)
+        return [loss(numbers, how) for how in ("dense", "tiled")], one_by_one, slope
+
+    found, of_every_number, slope = by_row(numbers)
     for got in found:
-        np.testing.assert_allclose(got, np.diagonal(of_every_temperature), rtol=1e-5, atol=1e-6)
-    slope = jax.grad(lambda t: objective.loss(*rows, *of_rows, temperature=t))(temperatures)
+        np.testing.assert_allclose(got, np.diagonal(of_every_number), rtol=1e-5, atol=2e-6)
     assert slope.shape == (N,) and np.isfinite(slope).all()
 
 
