@@ -83,8 +83,8 @@ def _gaussian(z: Float[np.ndarray, "n d"], half: int) -> Float[np.ndarray, " n"]
 def expected(inputs: int, dim: int, row_scale_std: float = 0.0) -> float:
     """The correlation for a projection onto `dim` of `inputs` Laplace coordinates, to first order.
 
-    With P the projection, r = dim/inputs and a factor exp(N(0, s²)) for each row: per unit of their means
-    Σ|x| has the variance 1/inputs + s², xᵀPx has (2 + 3 r)/dim + 4 s², and their covariance is
+    P projects, r = dim/inputs, and each row has a factor exp(N(0, s²)). Per unit of their means
+    Σ|x| has variance 1/inputs + s², xᵀPx has (2 + 3 r)/dim + 4 s², and their covariance is
     2/inputs + 2 s².
     """
     shared = 2 / inputs + 2 * row_scale_std**2
