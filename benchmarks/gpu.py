@@ -12,9 +12,9 @@
 5. The same on the labels.
 
 Results are written to benchmarks/results/gpu.json and gpu.md after each part and each epoch that is
-measured, so that what ends early leaves what it has. A part that fails says why, and the next one starts.
-Needs the repository and JAX with flax, optax and jaxtyping. Without CIFAR-10, or what reads it, the images
-are synthetic; the results say so, and their normality is then of no interest.
+measured, so that what ends early leaves what it has. A part that fails says why, and the next one
+starts. Needs the repository and JAX with flax, optax and jaxtyping. Without CIFAR-10, or what reads it,
+the images are synthetic; the results say so, and their normality is then of no interest.
 """
 
 import argparse
@@ -72,8 +72,8 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "full": Size(65_536, 512, 2**20, (10, 5, 4), 512, (50_000, 10_000), 64, 256, "bfloat16", 530),
-    "tiny": Size(1024, 32, 2048, (2, 2, 2), 64, (512, 600), 4, 64, "float32", 120),
+    "full": Size(65_536, 512, 2**20, (10, 5, 4), 512, (50_000, 10_000), 64, 256, "bfloat16", 530.0),
+    "tiny": Size(512, 32, 2048, (2, 2, 2), 32, (256, 600), 4, 64, "float32", 150.0),
 }
 # Of the whole time: when the contrastive training has to end, and when everything has.
 _CONTRASTIVE_SHARE, _END_SHARE = 0.68, 0.98

@@ -6,9 +6,9 @@
 In Table 1 a linear encoder takes them from CV 0.36, AD 1.64 to 0.09, 0.42 in 100 epochs. Appendix E.1
 gives 1,024 bits, d = 256 and the channel (every zero becomes a one with probability 0.001), but neither
 the law of the bits nor batch and τ. Here: how many bits are one, and by which law; bits of unequal
-frequencies; few distinct patterns; clustered rows; and around the best of them the batch, the channel and the
-initial weights; four temperatures side by side in each run. Ten
-epochs, one seed. With --config.scale=full 100 epochs.
+frequencies; few distinct patterns; clustered rows; and around the best of them the batch, the channel
+and the initial weights; four temperatures side by side in each run. Ten epochs, one seed. With
+--config.scale=full 100 epochs.
 """
 
 from infonce_jax.config import default_config

@@ -7,8 +7,8 @@ The paper gives CV 0.08, AD average 0.39 and 100 % for a linear encoder. Appendi
 with fixed random means in 1,024 coordinates, a shared isotropic covariance, pairs from one component,
 d = 256 and 100 epochs, but neither the means' scale against the noise, nor batch and τ. Here six scales
 (the standard deviation of a mean's coordinate, in standard deviations of a component) and four
-temperatures at a batch of 256. Ten epochs, one seed. With --config.scale=full 100 epochs, and a batch of 64
-too.
+temperatures at a batch of 256. Ten epochs, one seed. With --config.scale=full 100 epochs, and a batch
+of 64 too.
 """
 
 from configs.paper.search_binary import TEMPERATURES
