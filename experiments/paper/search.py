@@ -107,7 +107,7 @@ def draw_binary(runs: Path) -> Drawn:
               "of the end", "of both"]]  # fmt: skip
     close = np.array(misses) <= CLOSE
     count.append([len(found), *close.sum(axis=0), close.all(axis=1).sum()]
-                 + [f"{100 * v:.0f} %" for v in (*np.min(misses, axis=0), min(both))])  # fmt: skip
+                 + [f"{100 * v:.0f}%" for v in (*np.min(misses, axis=0), min(both))])  # fmt: skip
     # Of each law the temperature that comes nearest.
     of_law: dict[str, tuple[float, Setting, tuple[float, float]]] = {}
     for setting, miss, pair in zip(found, both, misses, strict=True):
@@ -119,7 +119,7 @@ def draw_binary(runs: Path) -> Drawn:
     for law, (_, setting, pair) in sorted(of_law.items(), key=lambda item: item[1][0]):
         one, other = setting.start["untrained"], setting.end["trained"]
         rows.append([law, f"{setting.temperature:g}", *_cells(one), *_cells(other)]
-                    + [f"{100 * v:.0f} %" for v in pair])  # fmt: skip
+                    + [f"{100 * v:.0f}%" for v in pair])  # fmt: skip
     figure = _scatter(found, best)
     return Drawn("binary", figure, markdown(count) + "\n" + markdown(rows))
 
@@ -164,7 +164,7 @@ def describe(config: dict) -> str:
         parts.append(f"frequencies ∝ 1/i^{d['binary_skew']:g}")
     if d["binary_prototypes"]:
         parts.append(f"{d['binary_prototypes']} patterns")
-        parts.append(f"{100 * d['binary_flips']:g} % flipped")
+        parts.append(f"{100 * d['binary_flips']:g}% flipped")
     usual = {
         ("train", "batch_size"): (256, "batch {}"),
         ("channel", "name"): ("bit_add", "channel {}"),
@@ -199,5 +199,5 @@ def draw_mixture(runs: Path) -> Drawn:
         members = sorted(members, key=lambda s: s.temperature)
         near = min(s.end["trained"].miss(reported) for s in members)
         rows.append([f"{scale:g}", batch, cell(members[0].start["untrained"])]
-                    + [cell(s.end["trained"]) for s in members] + [f"{100 * near:.0f} %"])  # fmt: skip
+                    + [cell(s.end["trained"]) for s in members] + [f"{100 * near:.0f}%"])  # fmt: skip
     return Drawn("mixture", None, markdown(rows))

@@ -120,4 +120,4 @@ def number(values: Sequence[float]) -> str:
 
 def share(value: float) -> str:
     """A share of coordinates in percent, with a decimal where it is not whole."""
-    return f"{100 * float(value):.3g} %"
+    return f"{100 * float(value):.3g}%"
