@@ -16,9 +16,9 @@ training; 0.5, 3.3 (6 %) and 0.04 (4 %) for supervised.
 
 Appendix E.1: ResNet-18 after SimCLR, τ = 0.1, Adam at 1e-3 with weight decay 1e-4, batch 256, 100
 epochs, crops of 0.2 to 1, flips, colour jitter 0.8/0.8/0.8/0.2, grayscale with probability 0.2. Not
-stated, and chosen: no projection head, a linear layer from the pooled features to 128 dimensions (the features are
-non-negative, hence never normal, so both objectives have to share the last layer), a constant learning
-rate.
+stated, and chosen: no projection head, a linear layer from the pooled features to 128 dimensions (the
+features are non-negative, hence never normal, so both objectives have to share the last layer), a
+constant learning rate.
 """
 
 from infonce_jax.config import default_config
