@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +68,7 @@ def draw_page(
 ) -> int:
     """A command line that draws the figures of docs/<topic>.md and sets its tables.
 
-    Tables go between the lines `<!-- name -->` and `<!-- end -->` of the page. What needs runs that are
+    Tables go between the lines `<!-- name -->` and `<!-- end -->` of the pages. What needs runs that are
     not there is named and left as it is.
 
     Args:
@@ -83,7 +83,8 @@ def draw_page(
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--runs", type=Path, default=Path("runs", topic))
     parser.add_argument("--output", type=Path, default=Path("docs", topic))
-    parser.add_argument("--page", type=Path, default=Path("docs", f"{topic}.md"))
+    pages = [Path("docs", f"{topic}.md"), Path("RESULTS.md")]
+    parser.add_argument("--page", type=Path, nargs="+", default=pages)
     parser.add_argument("--pdf", action="store_true", help="write the figures as PDF too")
     parser.add_argument("--only", nargs="*", choices=sorted(exhibits), help="draw these alone")
     arguments = parser.parse_args(argv)
@@ -102,7 +103,8 @@ def draw_page(
                     drawn.figure.savefig(arguments.output / f"{name}.pdf")
         if drawn.table:
             print(f"\n{name}\n{drawn.table}", flush=True)
-            set_table(arguments.page, name, drawn.table)
+            for page in arguments.page:
+                set_table(page, name, drawn.table)
     return 0
 
 
@@ -130,12 +132,12 @@ def set_table(page: Path, name: str, table: str) -> None:
 
 
 def markdown(rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; the first row is its head."""
-
-    def lines() -> Iterator[str]:
-        for index, row in enumerate(rows):
-            yield "| " + " | ".join(map(str, row)) + " |"
-            if index == 0:
-                yield "|" + " --- |" * len(row)
-
-    return "\n".join(lines()) + "\n"
+    """A Markdown table, its columns aligned for a terminal; the first row is its head."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    lines = (
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    )
+    return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@
 The inputs' log-likelihood is known, their representations are nearly Gaussian and so have one too.
 After appendix E.1: a linear encoder of Laplace(0, 1) data in 1,024 coordinates, A = 0.2, 0.5 and 0.8
 side by side, views and optimiser as in configs/paper/table1_synthetic.py. Not stated, and chosen:
-d = 128, batch 128. 600 steps, two seeds. With --config.scale=full 150 epochs and three seeds.
+d = 128, batch 128. 300 steps, two seeds. With --config.scale=full 150 epochs and three seeds.
 
 The paper gives Pearson correlations of 0.86 to 0.87.
 """

@@ -45,7 +45,11 @@ def draw_scaling(runs: Path) -> Drawn:
     quantities = (
         ("norm CV", lambda v: v["norm_cv"], "norm CV"),
         ("negative cosines' sd", lambda v: v["negative_cosine_std"], "cosines' sd"),
-        ("AD average − 0.384, n = 10,000", lambda v: v["ad_mean"] - GAUSSIAN_AD, "AD − 0.384"),
+        (
+            f"AD average − {GAUSSIAN_AD}, n = 10,000",
+            lambda v: v["ad_mean"] - GAUSSIAN_AD,
+            f"AD − {GAUSSIAN_AD}",
+        ),
     )
     figure, grid = canvas.panels(
         1.0, rows=3, columns=2, legend_lines=1, gap_inch=0.42, share_x=False

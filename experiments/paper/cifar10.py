@@ -1,81 +1,110 @@
-"""Figures 4, 9 and 10, and the rest of Table 1: encoders of CIFAR-10."""
+"""Figures 4, 9 and 10: encoders of CIFAR-10."""
 
-from collections.abc import Sequence
+import functools
+import json
 from pathlib import Path
 
 import numpy as np
 
-from experiments.pages import (
-    Drawn,
-    markdown,
-)
-from experiments.paper.runs import Dynamics, cifar10_curves
-from infonce_jax import embeddings
+from experiments.pages import Absent, Drawn, markdown
+from experiments.paper.protocol import Measured, measure, measure_epochs
+from experiments.paper.table1 import number, share
+from infonce_jax import data, embeddings, evaluation
+from infonce_jax.config import from_plain
 from infonce_jax.evaluation import whitening
 from infonce_jax.report import canvas
-from infonce_jax.report.table import GAUSSIAN_AD, GAUSSIAN_PASS
-from infonce_jax.report.text import percent
+from infonce_jax.report.table import GAUSSIAN_AD
 
-_CIFAR10_SIZES = (500, 2000, 10_000)
+# Figure 4 at epochs 0 and 100: CV and AD.
+PAPER_CV, PAPER_AD = (0.20, 0.15), (0.85, 0.57)
+_NAMES = {"contrastive": "InfoNCE", "supervised": "on the labels"}
+_COLOURS = {"contrastive": canvas.TRAINED, "supervised": canvas.OTHER}
+
+
+@functools.lru_cache
+def curves(folder: Path) -> dict[str, dict[float, list[Measured]]]:
+    """What there is of Figure 4: run to epoch to the measured seeds."""
+    found = {name: measure_epochs(folder / name) for name in _NAMES if (folder / name).is_dir()}
+    if "contrastive" not in found:
+        raise Absent(f"{folder} holds no run; the command is at the top of its file in configs/.")
+    return found
 
 
 def draw_dynamics(runs: Path) -> Drawn:
-    """Figure 4: CV, AD and DP over the epochs of a two-layer MLP on CIFAR-10, at three sample sizes."""
-    curves = cifar10_curves(runs / "cifar10_mlp")
-    figure, grid = canvas.panels(1.0, rows=5, legend_lines=2, gap_inch=0.3)
-    panels = [("norm_cv", 2000, "CV", "")]
-    panels += [("ad_mean", n, "AD", f"n = {n:,}") for n in _CIFAR10_SIZES]
-    panels += [("dp_pass", 500, "DP pass", "n = 500")]
-    for axes, (statistic, n, label, title) in zip(grid, panels, strict=True):
-        axes.set_title(title, loc="left", fontsize="medium", pad=3)
-        for curve in curves:
-            epochs = list(curve.run.epochs.values())
-            values = [curve.at(step, statistic, n) for step in curve.run.epochs]
-            axes.plot(epochs, values, color=curve.colour, linewidth=1.2, label=curve.label)
+    """Figure 4: CV, AD and DP over the epochs of a two-layer MLP on CIFAR-10."""
+    panels = (
+        ("CV", lambda m: m.cv),
+        ("AD, groups", lambda m: m.ad),
+        ("DP pass, groups", lambda m: m.dp_pass),
+    )
+    found = curves(runs / "cifar10_mlp")
+    figure, grid = canvas.panels(1.2, rows=len(panels), legend_lines=2, gap_inch=0.3)
+    for axes, (label, of) in zip(grid, panels, strict=True):
+        for name, epochs in found.items():
+            at = sorted(epochs)
+            values = np.array([[of(m) for m in epochs[e]] for e in at])
+            style = {"color": _COLOURS[name], "linewidth": 1.2}
+            axes.plot(at, values.mean(axis=1), label=_NAMES[name], **style)
+            axes.fill_between(at, values.min(axis=1), values.max(axis=1), color=_COLOURS[name],
+                              alpha=0.2, linewidth=0)  # fmt: skip
         axes.set(ylabel=label, xlim=(-3, 103))
     paper = {"marker": "D", "markersize": 4, "linestyle": "none", "color": canvas.INK}
-    grid[0].plot([0, 100], [0.20, 0.15], label="paper, epochs 0 and 100", clip_on=False, **paper)
-    grid[1].plot([0, 100], [0.85, 0.57], clip_on=False, **paper)
-    for axes in grid[1:4]:
-        axes.set_yscale("log")
-        canvas.reference(axes, GAUSSIAN_AD, f"Gaussian {GAUSSIAN_AD}")
-        low, high = axes.get_ylim()
-        ticks = [t for t in (0.4, 1, 2, 4, 10, 20, 50, 100) if low <= t <= high]
-        canvas.log_ticks(axes.yaxis, ticks)
-    canvas.reference(grid[4], GAUSSIAN_PASS, f"Gaussian {percent(GAUSSIAN_PASS)}")
-    grid[4].set(ylim=(0, 1.03), xlabel="epoch")
+    grid[0].plot([0, 100], PAPER_CV, label="paper, epochs 0 and 100", clip_on=False, **paper)
+    grid[1].plot([0, 100], PAPER_AD, clip_on=False, **paper)
+    canvas.reference(grid[1], GAUSSIAN_AD, f"Gaussian {GAUSSIAN_AD}")
+    grid[2].set(ylim=(0, 1.03), xlabel="epoch")
     canvas.legend_above(grid[0], columns=2)
-
-    return Drawn("dynamics", figure, markdown(_epochs(curves)))
-
-
-def draw_resnet(runs: Path) -> Drawn:
-    """Table 1, CIFAR-10: a ResNet at the epochs that were evaluated, by InfoNCE and on the labels."""
-    return Drawn("resnet", None, markdown(_epochs(cifar10_curves(runs / "cifar10_resnet"))))
-
-
-def _epochs(curves: Sequence[Dynamics]) -> list[list[object]]:
-    """CV, AD and DP of every curve at some epochs, the first row being the head."""
     rows = [
-        ["", "epoch", "CV", "of a Gaussian"]
-        + [f"AD, n = {n:,}" for n in _CIFAR10_SIZES]
-        + [f"DP pass, {n:,}" for n in _CIFAR10_SIZES]
+        ["", "epoch", "CV", "AD, groups", "AD pass", "DP pass", "AD, n = 1,000", "AD, n = 10,000"]
     ]
-    for curve in curves:
-        last = max(curve.run.epochs.values())
-        for step, epoch in curve.run.epochs.items():
-            if epoch in (0, 1, 2, 5, 20, 50, last):
-                ad = [f"{curve.at(step, 'ad_mean', n):.3g}" for n in _CIFAR10_SIZES]
-                dp = [f"{curve.at(step, 'dp_pass', n):.0%}" for n in _CIFAR10_SIZES]
-                cv = [f"{curve.at(step, c, 2000):.3f}" for c in ("norm_cv", "norm_cv_gaussian")]
-                rows.append([curve.label, f"{epoch:g}", *cv, *ad, *dp])
-    return rows
+    for name, epochs in found.items():
+        shown = {0, 1, 2, 5, 10, 20, 50, max(epochs)}
+        for epoch in sorted(shown & set(epochs)):
+            m = epochs[epoch]
+            rows.append(
+                [_NAMES[name], f"{epoch:g}", number([x.cv for x in m]), number([x.ad for x in m])]
+                + [share(np.mean([x.ad_pass for x in m])), share(np.mean([x.dp_pass for x in m]))]
+                + [number([x.ad_at[n] for x in m]) for n in (1000, 10_000)]
+            )
+    return Drawn("dynamics", figure, markdown(rows))
+
+
+def tabulate_start(runs: Path, widths: tuple[int, ...] = (128, 512, 2048)) -> Drawn:
+    """CV and AD of untrained MLPs, by how the pixels are scaled and how wide the hidden layer is."""
+    folder = runs / "cifar10_mlp" / "contrastive"
+    if not (folder / "config.json").is_file():
+        raise Absent(f"{folder} holds no run; the command is at the top of its file in configs/.")
+    dataset = data.load(from_plain(json.loads((folder / "config.json").read_text())))
+    pixels = np.asarray(dataset.test[:5000], np.float32).reshape(5000, -1, 3) / 255
+    mean, std = pixels.mean(axis=(0, 1)), pixels.std(axis=(0, 1))
+    scalings = {"0 to 1": pixels, "-1 to 1": 2 * pixels - 1, "standardised": (pixels - mean) / std}
+    rng = np.random.default_rng(0)
+
+    def dense(x, outputs):
+        bound = x.shape[1] ** -0.5
+        weights = rng.uniform(-bound, bound, (x.shape[1], outputs)).astype(np.float32)
+        return x @ weights + rng.uniform(-bound, bound, outputs).astype(np.float32)
+
+    rows = [["pixels", "hidden units", "CV", "AD, groups", "AD, n = 1,000"]]
+    rows.append(
+        ["**the paper**, epoch 0", "not stated", f"{PAPER_CV[0]:g}", f"{PAPER_AD[0]:g}", "–"]
+    )
+    for name, x in scalings.items():
+        for width in widths:
+            found = measure(dense(np.maximum(dense(x.reshape(5000, -1), width), 0), 128), (1000,))
+            shown = (found.cv, found.ad, found.ad_at[1000])
+            rows.append([name, f"{width:,}", *(number([value]) for value in shown)])
+    return Drawn("start", None, markdown(rows))
 
 
 def draw_whitening(runs: Path) -> Drawn:
     """Figures 9 and 10: cosines of different images before and after whitening, on our CIFAR-10 runs."""
-    curves = cifar10_curves(runs / "cifar10_mlp")
-    sets = [("untrained", curves[0], 0), *((c.label, c, max(c.run.epochs)) for c in curves)]
+    folder = runs / "cifar10_mlp"
+    found = {name: embeddings.find_steps(folder / name) for name in _NAMES}
+    if not found["contrastive"]:
+        raise Absent(f"{folder} holds no run; the command is at the top of its file in configs/.")
+    sets = [("untrained", found["contrastive"][0])]
+    sets += [(_NAMES[name], steps[-1]) for name, steps in found.items() if steps]
     figure, (axes,) = canvas.panels(2.0, legend_lines=2)
     rows = [["", "before", "after", "after, of normalised embeddings", "1/√d"]]
     kinds = (
@@ -83,11 +112,9 @@ def draw_whitening(runs: Path) -> Drawn:
         ("whitened", canvas.TRAINED),
         ("normalised, then whitened", canvas.OTHER),
     )
-    for position, (label, curve, step) in enumerate(sets):
-        member = next(s for s in curve.run.settings if s.key == curve.setting).members[0]
-        z = np.asarray(
-            embeddings.read(curve.run.embeddings[step]).array(member, "test", "clean"), np.float64
-        )
+    for position, (label, path) in enumerate(sets):
+        held = embeddings.read(path)
+        z = np.asarray(held.array(held.members[0]["name"], "test", "clean"), np.float64)
         fitted, judged = np.split(z, 2)
         unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (fitted, judged)]
         versions = (
@@ -97,17 +124,14 @@ def draw_whitening(runs: Path) -> Drawn:
         )
         cells = []
         for offset, version, (_, colour) in zip((-0.38, 0, 0.38), versions, kinds, strict=True):
-            u = version / np.linalg.norm(version, axis=1, keepdims=True)
-            sample = np.einsum("nd,nd->n", u, np.roll(u, 1, axis=0))
+            sample = evaluation.cosines(version, np.roll(version, 1, axis=0))
             canvas.violin(axes, 1.4 * position + offset, *canvas.smooth_density(sample), colour)
             cells.append(f"{sample.mean():+.3f} ± {sample.std():.3f}")
         rows.append([label, *cells, f"{z.shape[1] ** -0.5:.3f}"])
-    dim = z.shape[1]
     for sign in (-1, 1):
-        axes.axhline(sign * dim**-0.5, **canvas.DASHED)
+        axes.axhline(sign * z.shape[1] ** -0.5, **canvas.DASHED)
     axes.set(ylim=(-1.03, 1.03), ylabel="cosine of different images")
-    labels = [label.replace(", ", "\n") for label, *_ in sets]
-    axes.set_xticks([1.4 * i for i in range(len(sets))], labels=labels)
+    axes.set_xticks([1.4 * i for i in range(len(sets))], labels=[label for label, _ in sets])
     for label, colour in kinds:
         axes.plot([], [], color=colour, linewidth=5, alpha=0.6, label=label)
     axes.plot([], [], **canvas.DASHED, label="±1/√d")

@@ -1,26 +1,34 @@
 """Figures 2, 3, 7 and 8: cosines and norms on Laplace inputs, against dimension and batch."""
 
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
-from experiments.pages import (
-    Drawn,
-    markdown,
-    with_interval,
-)
-from experiments.paper.runs import (
-    beside_untrained,
-    clean,
-    load_points,
-    of_dim,
-    pair_cosines,
-    test_key,
-)
+from experiments.pages import Drawn, markdown
+from experiments.paper.protocol import Measured, measure_epochs
+from experiments.paper.runs import beside_untrained, clean, load_points, of_dim, pair_cosines
+from experiments.paper.table1 import number, share
 from infonce_jax.report import canvas
-from infonce_jax.report.table import GAUSSIAN_AD, GAUSSIAN_PASS
-from infonce_jax.report.text import percent
+from infonce_jax.report.table import GAUSSIAN_AD
+
+_CV, _AD, _AD_PASS, _DP, _DP_PASS = map(attrgetter, ("cv", "ad", "ad_pass", "dp", "dp_pass"))
+
+
+def _ad_1000(measured: Measured) -> float:
+    return measured.ad_at[1000]
+
+
+def spread_of_cosines(runs: Path) -> dict[tuple[int, int], tuple[float, float]]:
+    """(d, batch) to the standard deviation of negative pairs' cosines, untrained and trained."""
+    found = {}
+    for point in load_points(runs / "laplace"):
+        steps = 0, max(point.run.epochs)
+        found[point.dim, point.batch] = tuple(
+            float(pair_cosines(point.run, step)[1].std()) for step in steps
+        )
+    return found
 
 
 def draw_cosines(runs: Path) -> Drawn:
@@ -30,9 +38,8 @@ def draw_cosines(runs: Path) -> Drawn:
     figure, (axes,) = canvas.panels(2.4, legend_lines=2)
     rows = [["d", "batch", "positive pairs", "negative pairs", "1/√d"]]
     for dim, colour in zip(dims, canvas.series_colours(len(dims)), strict=True):
-        sets = beside_untrained(of_dim(points, dim))
         spreads = []
-        for label, run, step in sets:
+        for label, run, step in beside_untrained(of_dim(points, dim)):
             positive, negative = pair_cosines(run, step)
             spreads.append(negative.std())
             cells = [f"{s.mean():+.3f} ± {s.std():.3f}" for s in (positive, negative)]
@@ -43,8 +50,8 @@ def draw_cosines(runs: Path) -> Drawn:
         axes.plot(at, spreads[1:], "o-", color=colour, markersize=3.5, label=f"d = {dim}")
         axes.axhline(dim**-0.5, color=colour, linewidth=0.7, dashes=(4, 2))
     axes.plot([], [], label="1/√d", **canvas.DASHED)
-    axes.set(xlabel="batch", ylabel="sd of negative pairs' cosines", yscale="log")
-    axes.set_xticks(range(len(batches) + 1), labels=["untrained", *map(str, batches)])
+    axes.set(xlabel="batch (none: untrained)", ylabel="sd of negative pairs' cosines", yscale="log")
+    axes.set_xticks(range(len(batches) + 1), labels=["none", *map(str, batches)])
     low, high = axes.get_ylim()
     canvas.log_ticks(axes.yaxis, canvas.decade_ticks(low, high))
     canvas.legend_above(axes, columns=3)
@@ -92,36 +99,34 @@ def draw_normality(runs: Path) -> Drawn:
     """Figure 3, right: the norms' CV and the tests of normality against batch size and dimension."""
     points = load_points(runs / "laplace")
     dims, batches = (sorted({getattr(p, name) for p in points}) for name in ("dim", "batch"))
-    figure, grid = canvas.panels(1.2, rows=3, legend_lines=2, gap_inch=0.3)
-    panels = ("norm_cv", "ad_mean", "dp_pass")
-    rows = [
-        ["d", "batch", "CV", "of a Gaussian", "AD average", "AD pass", "DP average p", "DP pass"]
-    ]
+    figure, grid = canvas.panels(1.2, rows=2, legend_lines=2, gap_inch=0.3)
+    rows = [["d", "batch", "CV", "1/√(2d)", "AD, groups", "AD pass", "DP p, groups", "DP pass",
+             "AD, n = 1,000"]]  # fmt: skip
     for dim, colour in zip(dims, canvas.series_colours(len(dims)), strict=True):
-        sets = beside_untrained(of_dim(points, dim))
-        found = []
-        for label, run, step in sets:
-            n = run.config["report"]["sample_size"]
-            values = run.members[test_key(run, step, n=n)]
-            values = {name: list(of.values()) for name, of in values.items()}
-            found.append({name: np.mean(of) for name, of in values.items()})
-            cells = [
-                with_interval(values[name], 3)
-                for name in ("norm_cv", "norm_cv_gaussian", "ad_mean")
-            ]
-            cells.append(f"{found[-1]['ad_pass']:.0%}")
-            cells.append(with_interval(values["dp_mean_p"], 3))
-            rows.append([dim, label, *cells, f"{found[-1]['dp_pass']:.0%}"])
-        for axes, name in zip(grid, panels, strict=True):
-            line = [of[name] for of in found]
-            axes.plot(range(len(line)), line, "o-", color=colour, markersize=3, label=f"d = {dim}")
+        own = of_dim(points, dim)
+        # The untrained encoder does not depend on the batch.
+        ends = [measure_epochs(p.run.path, (), sizes=(1000,)) for p in own]
+        sets = [("untrained", ends[0][0.0])]
+        sets += [(p.batch, end[max(end)]) for p, end in zip(own, ends, strict=True)]
+        for label, found in sets:
+            shares = (share(np.mean([of(m) for m in found])) for of in (_AD_PASS, _DP_PASS))
+            values = (number([of(m) for m in found]) for of in (_CV, _AD, _DP, _ad_1000))
+            cv, ad, dp, ad_1000 = values
+            ad_pass, dp_pass = shares
+            rows.append(
+                [dim, label, cv, f"{(2 * dim) ** -0.5:.3f}", ad, ad_pass, dp, dp_pass, ad_1000]
+            )
+        for axes, of in zip(grid, (_CV, _AD), strict=True):
+            line = [np.mean([of(m) for m in found]) for _, found in sets]
+            axes.plot(0, line[0], "o", color=colour, markersize=3.5)
+            axes.plot(
+                range(1, len(line)), line[1:], "o-", color=colour, markersize=3, label=f"d = {dim}"
+            )
         grid[0].axhline((2 * dim) ** -0.5, color=colour, linewidth=0.6, dashes=(4, 2))
     grid[0].plot([], [], label="1/√(2d)", **canvas.DASHED)
     canvas.reference(grid[1], GAUSSIAN_AD, f"Gaussian {GAUSSIAN_AD}")
-    canvas.reference(grid[2], GAUSSIAN_PASS, f"Gaussian {percent(GAUSSIAN_PASS)}")
     grid[0].set(ylabel="CV")
-    grid[1].set(ylabel="AD average")
-    grid[2].set(ylabel="DP pass", xlabel="batch")
-    grid[2].set_xticks(range(len(batches) + 1), labels=["untrained", *map(str, batches)])
+    grid[1].set(ylabel="AD, groups", ylim=(0.3, 0.47), xlabel="batch (none: untrained)")
+    grid[1].set_xticks(range(len(batches) + 1), labels=["none", *map(str, batches)])
     canvas.legend_above(grid[0], columns=3)
     return Drawn("normality", figure, markdown(rows))

@@ -19,6 +19,7 @@ from experiments.theory.estimators import draw_mildness, tabulate_entropy, tabul
 from experiments.theory.potential import draw_batch, draw_phi
 from experiments.theory.rates import draw_fluctuation, draw_rates
 from experiments.theory.sphere import draw_kl, draw_power, draw_radius, draw_sphere
+from experiments.theory.stationary import STATIONARY
 
 EXHIBITS: dict[str, Callable[[Path], Drawn]] = {
     "phi": draw_phi,
@@ -36,6 +37,7 @@ EXHIBITS: dict[str, Callable[[Path], Drawn]] = {
     "beta": draw_beta,
     "drift": tabulate_drift,
     "cifar10": tabulate_cifar10,
+    **STATIONARY,
 }
 
 

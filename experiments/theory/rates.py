@@ -21,6 +21,7 @@ from infonce_jax.report.runs import Run
 from infonce_jax.report.table import GAUSSIAN_AD
 
 _ALPHA_OF_RATES = 5.0
+_EXCESS = f"AD − {GAUSSIAN_AD}"
 
 
 def draw_rates(runs: Path) -> Drawn:
@@ -66,14 +67,14 @@ def draw_rates(runs: Path) -> Drawn:
     panel(
         grid[0], dims, untrained[:, :, 0], start, "Φ − Φ(σ), untrained", "dimension d", "-1 (1/d)"
     )
-    name = "√((AD − 0.384)/n)"
+    name = f"√({_EXCESS}/n)"
     panel(grid[1], dims, distance, np.sqrt(delta), name, "dimension d", "-1 (1/d)")
     guide = settled[:, :, 0].mean(axis=1)
     guide = np.exp(np.log(np.maximum(guide, 1e-9)).mean()) * np.exp(np.log(sizes).mean()) / sizes
     panel(grid[2], sizes, settled[:, :, 0], guide, "Φ − Φ(σ)", "batch N", "-1 (1/N)")
     n_rows = settled[:, :, 2].mean()
     excess = settled[:, :, 1] * n_rows
-    panel(grid[3], sizes, excess, flat * n_rows, "AD − 0.384", "batch N", "0")
+    panel(grid[3], sizes, excess, flat * n_rows, _EXCESS, "batch N", "0")
     ticks = ((0.1, 0.2, 0.3), (0.005, 0.01, 0.02, 0.05), (0.002, 0.005, 0.01, 0.02, 0.05))
     for axes, at in zip(grid, (*ticks, (0.5, 0.6, 0.7, 0.8, 0.9)), strict=True):
         canvas.log_ticks(axes.yaxis, list(at))
@@ -89,7 +90,7 @@ def draw_rates(runs: Path) -> Drawn:
     rows.insert(6, ["batch N", "(Φ − Φ(σ))·E‖z‖²", *cells])
     table = markdown(rows)
     rows = [
-        ["d", "Φ − Φ(σ), untrained", "second order", "trained", "AD − 0.384, trained", "n·Δ(d)"]
+        ["d", "Φ − Φ(σ), untrained", "second order", "trained", f"{_EXCESS}, trained", "n·Δ(d)"]
     ]
     for index, dim in enumerate(dims):
         first, last = untrained[index, :, 0], trained[index, :, 0]
@@ -114,7 +115,7 @@ def draw_fluctuation(runs: Path) -> Drawn:
             np.asarray(losses.safe_normalize(jnp.asarray(held.array(member, "test", view))))
             for view in ("view1", "view2")
         )
-        positive.append(np.einsum("nd,nd->n", u, v))
+        positive.append(evaluation.cosines(u, v))
         found = []
         for size in sizes:
             # Disjoint batches are independent; a second shuffling uses the rows better.
@@ -187,7 +188,7 @@ def _middle(steps) -> int:
 
 
 def _judged(run: Run, which: Callable) -> Float[np.ndarray, "members 4"]:
-    """Per member: Φ - Φ(σ) less its bias, (mean A² of the directions - 0.384)/n, n, and E‖z‖²."""
+    """Per member: Φ - Φ(σ) less its bias, (mean A² of the directions - a Gaussian's)/n, n, and E‖z‖²."""
     held = embeddings.read(run.embeddings[which(run.embeddings)])
     dim = run.config["encoder"]["embedding_dim"]
     floor = theory.expected_batch_uniformity(dim, _ALPHA_OF_RATES, 4999)

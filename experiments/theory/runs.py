@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -10,7 +9,7 @@ from experiments.pages import (
     Absent,
 )
 from experiments.power_law import exponents
-from infonce_jax import embeddings, losses
+from infonce_jax import embeddings, evaluation
 from infonce_jax.report import canvas
 from infonce_jax.report.runs import Run, load_run
 
@@ -38,12 +37,9 @@ def by_value(run: Run, name: str) -> dict[float, list[str]]:
 def pair_cosines(run: Run, member: str) -> tuple[Float[np.ndarray, " n"], float]:
     """Cosines of the positive pairs of the test set at the last step, and ‖m‖ of both views."""
     held = embeddings.read(run.embeddings[max(run.embeddings)])
-    u, v = (
-        losses.safe_normalize(jnp.asarray(held.array(member, "test", view)))
-        for view in ("view1", "view2")
-    )
-    u, v = np.asarray(u, np.float64), np.asarray(v, np.float64)
-    return np.einsum("nd,nd->n", u, v), float(np.linalg.norm((u + v).mean(axis=0) / 2))
+    one, other = (np.asarray(held.array(member, "test", view)) for view in ("view1", "view2"))
+    resultant = evaluation.mean_resultant(np.concatenate([one, other]))
+    return evaluation.cosines(one, other), resultant
 
 
 def mean_slope(x: Float[np.ndarray, " k"], y: Float[np.ndarray, "k seeds"]) -> tuple[float, float]:

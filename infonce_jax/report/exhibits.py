@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from infonce_jax import embeddings
+from infonce_jax import embeddings, evaluation
 from infonce_jax.evaluation import AD_CRITICAL_5_PERCENT
 from infonce_jax.report import canvas, figures, table
 from infonce_jax.report.runs import Key, Run
@@ -188,18 +188,19 @@ def _draw_cosines(group: table.Group, content: table.Table):
         held = _open(group, column)
         if not {"view1", "view2"} <= set(held.views(group.split)):
             raise Missing("the two views were not embedded, so there are no cosines.")
-        u, v = _directions(
-            *(
-                held.array(group.setting.members[0], group.split, view)[:_PAIR_ROWS]
-                for view in ("view1", "view2")
-            )
+        one, other = (
+            np.asarray(held.array(group.setting.members[0], group.split, view)[:_PAIR_ROWS])
+            for view in ("view1", "view2")
         )
-        positive = np.einsum("nd,nd->n", u, v)
         # Row i of one view against row i + shift of the other: different samples, no n × n array.
-        shifts = [shift for shift in (1, 2, 3, 5, 8) if shift < len(u)]
-        negative = [np.einsum("nd,nd->n", u, np.roll(v, shift, axis=0)) for shift in shifts]
-        steps.append(figures.Pairs(column.label, positive, np.concatenate(negative)))
-    return figures.cosines(steps, u.shape[1])
+        shifts = [shift for shift in (0, 1, 2, 3, 5, 8) if shift < len(one)]
+        pairs = [_cosines(one, np.roll(other, shift, axis=0)) for shift in shifts]
+        if len(pairs[0]) < 2:
+            raise Missing(
+                "fewer than two pairs of views have a direction, so there are no cosines."
+            )
+        steps.append(figures.Pairs(column.label, pairs[0], np.concatenate(pairs[1:])))
+    return figures.cosines(steps, one.shape[1])
 
 
 def _draw_sizes(group: table.Group, content: table.Table):
@@ -262,17 +263,10 @@ def _standardised(step: figures.Labelled, n: int) -> figures.Labelled:
     return step._replace(arrays=((z[:, chosen] - z[:, chosen].mean(axis=0)) / spread[chosen],))
 
 
-def _directions(
-    view1: Float[np.ndarray, "n d"], view2: Float[np.ndarray, "n d"]
-) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "m d"]]:
-    """Both views on the unit sphere, without the pairs in which one is zero and has no direction."""
-    views = [np.asarray(view, np.float64) for view in (view1, view2)]
-    norms = [np.linalg.norm(view, axis=1, keepdims=True) for view in views]
-    kept = ((norms[0] > 0) & (norms[1] > 0))[:, 0]
-    if kept.sum() < 2:
-        raise Missing("fewer than two pairs of views have a direction, so there are no cosines.")
-    u, v = (view[kept] / norm[kept] for view, norm in zip(views, norms, strict=True))
-    return u, v
+def _cosines(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "n d"]):
+    """The cosines of the pairs of which both rows have a direction."""
+    found = evaluation.cosines(one, other)
+    return found[~np.isnan(found)]
 
 
 def _slug(title: str) -> str:
