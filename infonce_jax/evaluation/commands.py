@@ -104,6 +104,9 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     for name, groups in duplicates.items():
         print(f"\nduplicate coordinates of {name}: {_groups(groups)}")
     print()
+    if meta.get("comparison", {}).get("order"):
+        order = ", ".join(meta["comparison"]["order"])
+        print(f"From the closest to a Gaussian, by their coordinates: {order}.\n")
     for sentence in meta.get("comparison", {}).get("sentences", []):
         print(f"{sentence}\n")
     for one in found:
@@ -149,7 +152,9 @@ def _comparison(arguments: argparse.Namespace, reading: Reading) -> dict[str, An
     if len(set(short)) == len(short):
         sets = [(name, z) for name, (_, z) in zip(short, sets, strict=True)]
     found = closer.ranked(sets, seed=arguments.seed)
+    order = [found[0].names[0], *(one.names[1] for one in found)]
     return {
+        "order": order if len(order) > 2 else [],
         "sentences": [one.sentence for one in found],
         "pairs": [
             one._asdict() | {"differences": [each._asdict() for each in one.differences]}

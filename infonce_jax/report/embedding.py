@@ -44,25 +44,16 @@ _COLUMNS = {
 }
 _RANK = "direction_effective_rank"
 _ANSWERS = {
-    "coordinates": {
-        "holds": "no deviation found",
-        "close": "close, but rejected",
-        "fails": "not Gaussian",
-    },
-    "directions": {
-        "holds": "no deviation found",
-        "close": "close, but rejected",
-        "fails": "not uniform",
-    },
-    "norms": {"holds": "thin shell", "close": "slightly too spread", "fails": "too spread"},
+    "coordinates": ("no deviation found", "close, but rejected", "not Gaussian"),
+    "directions": ("no deviation found", "close, but rejected", "not uniform"),
+    "norms": ("a Gaussian's or less", "slightly too spread", "too spread"),
 }
-for _answers in _ANSWERS.values():
-    _answers |= {"undecided": "too few rows to tell", "untested": "–"}
+_OTHER_ANSWERS = {"undecided": "too few rows to tell", "untested": "–"}
 _CAPTIONS = {
     "trajectory": (
         "Over the sets",
-        "Raw embeddings at the sample size that all sets have. Dashed: an exact isotropic Gaussian; its "
-        "norm CV is about 1/√(2d).",
+        "Raw embeddings at the sample size that all sets have. Dashed: what a sample of an exact "
+        "isotropic Gaussian has.",
     ),
     "quantiles": (
         "Q–Q plots",
@@ -224,6 +215,11 @@ def _short(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
+def _shortened(sources: Sequence[str]) -> dict[str, str]:
+    unique = list(dict.fromkeys(sources))
+    return dict(zip(unique, _short(unique), strict=True))
+
+
 def _places(identities: Sequence[Mapping[str, Any]]) -> tuple[str, np.ndarray] | None:
     """What the sets are ordered by, and where each stands; None where no number tells them apart."""
     for column in ("epoch", "step"):
@@ -270,24 +266,36 @@ def _followed(summary: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.Figure
             values.setdefault((line, row["statistic"]), {})[at[row["source"]]] = value
     lines = list(dict.fromkeys(line for line, _ in values))[: len(canvas.SERIES)]
 
-    def follow(label: str, statistic: str, gaussian: float) -> figures.Followed:
+    def follow(statistic: str) -> list[Float[np.ndarray, " points"]]:
         found = [values.get((line, statistic), {}) for line in lines]
-        arrays = [np.array([one.get(point, np.nan) for point in x]) for one in found]
-        return figures.Followed(label, arrays, gaussian)
+        return [np.array([one.get(point, np.nan) for point in x]) for one in found]
 
-    followed = [
-        follow("AD average (A²)", "ad_mean", normality.AD_GAUSSIAN_MEAN),
-        follow("norm CV", "norm_cv", np.nan),
-        follow("effective rank of the directions / d", _RANK, 1.0),
-        follow("mean resultant length", "mean_resultant", 0.0),
+    ratio = [
+        cv / expected
+        for cv, expected in zip(follow("norm_cv"), follow("norm_cv_expected"), strict=True)
     ]
+    followed = [
+        figures.Followed("AD average (A²)", follow("ad_mean"), normality.AD_GAUSSIAN_MEAN, True),
+        figures.Followed("norm CV / a Gaussian's of the same covariance", ratio, 1.0),
+        figures.Followed("effective rank of the directions / d", follow(_RANK), 1.0),
+        figures.Followed("length of the mean direction", follow("mean_resultant"), n**-0.5),
+    ]
+    followed = [one for one in followed if np.isfinite(one.lines).any()]
     names = [line or "all" for line in lines] if len(lines) > 1 else []
     return figures.trajectory(x, f"{place[0]} (n = {n:,})", names, followed)
 
 
 def _comparison(meta: Mapping[str, Any]) -> str:
-    found = (meta.get("comparison") or {}).get("sentences", [])
-    return "".join(f'<p class="verdict">{escape(sentence)}</p>' for sentence in found)
+    comparison = meta.get("comparison") or {}
+    sentences = [escape(sentence) for sentence in comparison.get("sentences", [])]
+    if len(sentences) < 2:
+        return "".join(f'<p class="verdict">{sentence}</p>' for sentence in sentences)
+    order = ", ".join(map(escape, comparison["order"]))
+    lines = "".join(f"<li>{sentence}</li>" for sentence in sentences)
+    return (
+        f'<p class="verdict">From the closest to a Gaussian, by their coordinates: {order}.</p>'
+        f"<details><summary>each with the next</summary><ul>{lines}</ul></details>"
+    )
 
 
 def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
@@ -302,8 +310,7 @@ def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
     ]
     if len(found) <= 2:
         return "".join(f'<p class="verdict">{first}</p><ul>{rest}</ul>' for first, rest in told)
-    names = _short([one.source for one in found if one.representation == found[0].representation])
-    short = dict(zip(dict.fromkeys(one.source for one in found), names, strict=False))
+    short = _shortened([one.source for one in found])
     lines = "".join(
         f'<tr class="ours"><th scope="row">{escape(short[one.source])}, '
         f"{escape(one.representation)}</th>"
@@ -312,14 +319,19 @@ def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
         for one in found
     )
     details = "".join(
-        f"<details><summary>{escape(short[one.source])}, {escape(one.representation)}</summary>"
-        f"<p>{first}</p><ul>{rest}</ul></details>"
-        for one, (first, rest) in zip(found, told, strict=True)
+        f"<details><summary>{escape(name)}</summary>"
+        + "".join(
+            f"<p>{first}</p><ul>{rest}</ul>"
+            for one, (first, rest) in zip(found, told, strict=True)
+            if one.source == source
+        )
+        + "</details>"
+        for source, name in short.items()
     )
     return (
-        '<section><h2>Verdicts</h2><div class="scroll" tabindex="0"><table><thead><tr><th></th>'
-        '<th scope="col">coordinates</th><th scope="col">directions</th><th scope="col">norms</th>'
-        f"</tr></thead><tbody>{lines}</tbody></table></div>{details}</section>"
+        '<section><h2>Verdicts</h2><div class="scroll" tabindex="0"><table class="words"><thead><tr>'
+        '<th></th><th scope="col">coordinates</th><th scope="col">directions</th>'
+        f'<th scope="col">norms</th></tr></thead><tbody>{lines}</tbody></table></div>{details}</section>'
     )
 
 
@@ -338,9 +350,10 @@ def _table(summary: Sequence[Mapping[str, Any]]) -> str:
         if row["n"] == largest[_key(row)]:
             groups.setdefault(_key(row), {"n": row["n"]})[row["statistic"]] = row["mean"]
     columns = {k: v for k, v in _COLUMNS.items() if any(k in g for g in groups.values())}
+    short = _shortened([key[0] for key in groups])
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name, _ in columns.values())
     body = [("exact Gaussian", GAUSSIAN)]
-    body += [(_name(key), values) for key, values in groups.items()]
+    body += [(_name((short[key[0]], *key[1:])), values) for key, values in groups.items()]
     lines = "".join(
         f'<tr class="ours"><th scope="row">{escape(name)}</th>'
         + "".join(f"<td>{_cell(k, form, values.get(k))}</td>" for k, (_, form) in columns.items())

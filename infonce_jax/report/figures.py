@@ -313,11 +313,13 @@ class Followed(NamedTuple):
         label: the name of the axis.
         lines: one [points] for each line.
         gaussian: what an exact Gaussian has.
+        is_log: whether the axis is logarithmic.
     """
 
     label: str
     lines: Sequence[Float[np.ndarray, " points"]]
     gaussian: float
+    is_log: bool = False
 
 
 def trajectory(
@@ -343,7 +345,11 @@ def trajectory(
         axes.axhline(one.gaussian, color=INK, linewidth=0.9, dashes=(4, 2))
         axes.set_title(one.label, loc="left", fontsize="medium", pad=3)
         axes.margins(x=0.03, y=0.12)
-        axes.locator_params(axis="y", nbins=4)
+        if one.is_log:
+            axes.set_yscale("log")
+            log_ticks(axes.yaxis, decade_ticks(*axes.get_ylim()))
+        else:
+            axes.locator_params(axis="y", nbins=4)
     grid[-1].locator_params(axis="x", nbins=6)
     if np.all(x == np.round(x)):
         grid[-1].xaxis.get_major_locator().set_params(integer=True)
