@@ -6,6 +6,9 @@
     python -m benchmarks.evaluation intervals                  # coverage: some minutes
     python -m benchmarks.evaluation speed
     python -m benchmarks.evaluation memory
+    python -m benchmarks.evaluation rounded                    # levels on float16, bfloat16, 8 bits
+    python -m benchmarks.evaluation out_of_core                # 10,000,000 × 64: 8 GB of disk
+    python -m benchmarks.evaluation streaming                  # a minute
 
 `--scale 0.1` takes a tenth of the repetitions. Writes evaluation_<command>.md and .json to `--out`
 and prints the table. The studies keep every finished case in `--out`/evaluation_<command>_<scale>, so
@@ -15,6 +18,7 @@ standard errors from its level, and as improbable under the binomial law, is mar
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -32,7 +36,8 @@ import scipy.special
 import scipy.stats
 
 from infonce_jax import evaluation
-from infonce_jax.evaluation import aggregate, multivariate, shape, sphere
+from infonce_jax.evaluation import aggregate, discrete, multivariate, shape, sphere, whitening
+from infonce_jax.evaluation import streaming as stream
 
 LEVELS = (0.1, 0.05, 0.01, 0.001)
 SIZES = (50, 57, 100, 200, 500, 1000, 2000, 5000, 20_000, 50_000)
@@ -544,6 +549,142 @@ def memory(scale, folder):
     return record, _table(["array", "rows", "time", "on all cores", "peak memory", "target"], lines)
 
 
+_MODEL = """
+import contextlib, io, resource, sys, time
+from infonce_jax.evaluation.__main__ import main
+started = time.perf_counter()
+with contextlib.redirect_stdout(io.StringIO()) as text:
+    code = main(sys.argv[1:])
+seconds = time.perf_counter() - started
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(code, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+"""
+
+
+def out_of_core(scale, folder):
+    """Time and peak memory of `whiten`, `score` and `apply` on files larger than they may hold."""
+    lines, record, models = [], {}, {}
+    rows, d = max(10_000, round(10_000_000 * scale)), 64
+    with tempfile.TemporaryDirectory(dir=folder.parent if folder.parent.is_dir() else None) as name:
+        at = Path(name)
+        (at / "shards").mkdir()
+        rng = np.random.default_rng(0)
+        mixing = rng.standard_normal((d, d)).astype(np.float32)
+        out = np.lib.format.open_memmap(at / "x.npy", "w+", np.float32, (rows, d))
+        cuts = np.linspace(0, rows, 101).astype(int)
+        for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
+            part = rng.standard_normal((stop - start, d), dtype=np.float32) @ mixing
+            out[start:stop] = part
+            np.save(at / "shards" / f"part-{i}.npy", part)
+        del out
+        for what, arguments in (
+            ("whiten, one file", ["whiten", at / "x.npy", "--output", at / "x.npz"]),
+            ("whiten, 100 shards", ["whiten", at / "shards", "--output", at / "shards.npz"]),
+            ("score, one file", ["score", at / "x.npz", at / "x.npy", "--output", at / "scores"]),
+            ("apply, one file", ["apply", at / "x.npz", at / "x.npy", "--output", at / "w.npy"]),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", _MODEL, *map(str, arguments)], capture_output=True, text=True
+            )
+            if done.returncode or not done.stdout.startswith("0 "):
+                raise RuntimeError(done.stderr)
+            _, seconds, core, gib = map(float, done.stdout.split())
+            record[what] = {"rows": rows, "seconds": seconds, "core_seconds": core, "peak_gib": gib}
+            lines.append(
+                [what, f"{rows:,} × {d}", f"{seconds:.0f} s", f"{core:.0f} s", f"{gib:.2f} GiB"]
+            )
+            print(*lines[-1], sep=", ", flush=True)
+        models = [whitening.load(at / f"{name}.npz") for name in ("x", "shards")]
+    gap = max(
+        float(np.abs(a / b - 1.0).max())
+        for a, b in zip(_moments_of(models[0]), _moments_of(models[1]), strict=True)
+    )
+    record["relative difference of the fits"] = gap
+    table = _table(["command", "float32", "time", "on all cores", "peak memory"], lines)
+    return record, f"{table}\n\nThe fit on shards and on the file differ by {gap:.1g}, relatively."
+
+
+def _moments_of(model):
+    # Eigenvectors have no sign, the covariance has.
+    yield np.linalg.norm(model.mean)
+    yield model.variances
+    yield np.einsum("ij,j,ij->i", model.components, model.variances, model.components)
+
+
+def streaming(scale, folder):
+    """Errors of the streaming report against the exact one, on 50,000 × 512 in batches of 256."""
+    lines, record = [], {}
+    rows = max(2000, round(50_000 * scale))
+    rng = np.random.default_rng(SEED)
+    drift = np.linspace(0.5, 2.0, 512)
+    for name, draw in (
+        ("Gaussian", lambda: rng.standard_normal((rows, 512)) * drift + drift),
+        ("Student t5", lambda: rng.standard_t(5, (rows, 512))),
+        ("ReLU features", lambda: np.maximum(rng.standard_normal((rows, 512)) + drift, 0)),
+        ("Gaussian, bfloat16", lambda: _bfloat16(rng.standard_normal((rows, 512)))),
+    ):
+        x = draw().astype(np.float32)
+        started = time.perf_counter()
+        streams = [stream.init(512), stream.init(512)]
+        for i, start in enumerate(range(0, rows, 256)):
+            streams[i % 2] = stream.update(streams[i % 2], x[start : start + 256])
+        found = stream.report(stream.merge(*streams))
+        seconds = time.perf_counter() - started
+        exact = evaluation.anderson_darling(x).statistic
+        if name.endswith("bfloat16"):
+            exact = evaluation.anderson_darling(discrete.dithered(x, discrete.quantisation(x)))
+            exact = exact.statistic
+        off = found.ad - exact
+        row = {
+            "ad_mean": float(np.nanmean(exact)),
+            "ad_mean_error": float(np.nanmean(off)),
+            "ad_worst_error": float(np.nanmax(np.abs(off))),
+            "worst_of_bound": float(np.nanmax(np.abs(off) / (0.02 + 0.005 * exact))),
+            "norm_cv_error": found.norm_cv / evaluation.norm_cv(x) - 1.0,
+            "pr_error": found.participation_ratio / evaluation.participation_ratio(x) - 1.0,
+            "mean_resultant_error": found.mean_resultant / evaluation.mean_resultant(x) - 1.0,
+            "seconds": seconds,
+        }
+        record[name] = row
+        lines.append([name, *(f"{v:.3g}" for v in row.values())])
+        print(*lines[-1], sep=", ", flush=True)
+    head = ["A² exact", "error of the average", "worst error", "of the bound", "norm CV", "PR"]
+    head += ["mean resultant", "seconds"]
+    return record, _table([f"{rows:,} × 512", *head], lines)
+
+
+def _bfloat16(x):
+    return (x.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
+
+
+def rounded(scale, folder):
+    """False-positive rates on Gaussians rounded to float16, bfloat16 and 8 bits, through `evaluate`."""
+    lines, record = [], {}
+    for n in (1000, 10_000, 100_000):
+        repeats = max(2, round(scale * 4e7 / (n * 64)))
+        for name, rounding in (
+            ("float32", lambda x: x),
+            ("float16", lambda x: x.astype(np.float16).astype(np.float32)),
+            ("bfloat16", _bfloat16),
+            ("int8 times 1/32", lambda x: np.clip(np.rint(32 * x), -127, 127) / np.float32(32)),
+        ):
+            rates = {test: [] for test in ("ad", "dp", "ep", "cvm", "sf", "lilliefors", "jb")}
+            for k in range(repeats):
+                x = np.random.default_rng([SEED, n, k]).standard_normal((n, 64)).astype(np.float32)
+                x = rounding(x).astype(np.float32)
+                grid = discrete.quantisation(x)
+                z = x if grid is None else discrete.dithered(x, grid, seed=k)
+                for test, result in evaluation.univariate(z, tuple(rates)).items():
+                    rates[test].append(np.mean(result.pvalue <= 0.05))
+            found = {test: float(np.mean(v)) for test, v in rates.items()}
+            record[f"{name}, {n}"] = found | {"coordinates": 64 * repeats}
+            cells = [f"{100 * v:.2f}" for v in found.values()]
+            lines.append([name, f"{n:,}", f"{64 * repeats:,}", *cells])
+            print(*lines[-1], sep=", ", flush=True)
+    head = ["rounded to", "n", "coordinates", *(f"{test} %" for test in found)]
+    return record, _table(head, lines)
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -569,7 +710,8 @@ def _machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    functions = (calibration, calibration_multivariate, power, intervals, speed, memory)
+    functions = (calibration, calibration_multivariate, rounded, power, intervals, speed, memory)
+    functions += (out_of_core, streaming)
     commands = {f.__name__: f for f in functions}
     parser.add_argument("command", choices=commands)
     parser.add_argument("--scale", type=float, default=1.0, help="of the repetitions")
