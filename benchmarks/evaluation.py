@@ -1,5 +1,6 @@
 """The evaluation's calibration, power, speed and memory, each one command.
 
+    python -m benchmarks.evaluation verdicts                   # ten embeddings: seconds
     python -m benchmarks.evaluation calibration                # 3e9 values: some ten minutes
     python -m benchmarks.evaluation calibration_multivariate   # up to d = 512: a quarter of an hour
     python -m benchmarks.evaluation power                      # likewise
@@ -38,6 +39,8 @@ import scipy.stats
 from infonce_jax import evaluation
 from infonce_jax.evaluation import aggregate, discrete, multivariate, shape, sphere, whitening
 from infonce_jax.evaluation import streaming as stream
+from infonce_jax.evaluation.commands import strict_code
+from infonce_jax.evaluation.verdict import PARTS
 
 LEVELS = (0.1, 0.05, 0.01, 0.001)
 SIZES = (50, 57, 100, 200, 500, 1000, 2000, 5000, 20_000, 50_000)
@@ -69,6 +72,47 @@ ALL_ROWS = (
 GLOBAL = ((50, 8, 300, 99), (200, 32, 200, 99), (1000, 8, 100, 99), (100, 512, 50, 99))
 POWER_SIZES = (200, 1000, 2000, 5000, 50_000)
 SEED = 7_000
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def ten_embeddings():
+    """Ten embeddings that differ from an isotropic Gaussian in one way each."""
+    rng = np.random.default_rng(0)
+    n = rng.standard_normal
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    outlier = n((5000, 64))
+    outlier[:, 7] = 30 + 10 * outlier[:, 7]
+    rows = n((2500, 8))
+    return {
+        "isotropic Gaussian": n((5000, 64)),
+        "narrow cone": unit(np.ones(32) / 32**0.5 + 0.07 * n((5000, 32))),
+        "4 of 64 dimensions": n((5000, 4)) @ n((4, 64)),
+        "two clusters": n((5000, 32)) + 3 * rng.choice([-1, 1], (5000, 1)),
+        "Student t3": rng.standard_t(3, (5000, 32)),
+        "sphere, d = 8": unit(n((5000, 8))),
+        "ReLU features": np.maximum(n((5000, 32)) @ n((32, 64)), 0),
+        "one outlier dimension": outlier,
+        "10 rows": n((10, 32)),
+        "repeated rows": rows[np.concatenate([np.arange(2500), rng.integers(0, 2500, 9500)])],
+    }
+
+
+def verdicts(scale, folder):
+    """The sentence for each of ten constructed embeddings: the table of docs/evaluation.md."""
+    lines, record = [], {}
+    for name, z in ten_embeddings().items():
+        rows = evaluation.evaluate_arrays(
+            z.astype(np.float32), sample_sizes=["all"], tests=("ad",), representations=["raw"]
+        )
+        found = evaluation.verdicts(evaluation.summarise(rows))
+        record[name] = found[0].sentence
+        lines.append([name, found[0].sentence, strict_code(found, PARTS)])
+    return record, _table(["embeddings", "verdict", "`--strict`"], lines)
 
 
 # --- calibration ----------------------------------------------------------------------------------
@@ -209,7 +253,7 @@ def _rates_table(rows):
     head = ["n", "d", "repetitions", *tests]
     least = min(rows, key=lambda row: row["ks"])
     note = (
-        f"Percent of p-values at most {'/'.join(f'{100 * level:g}' for level in LEVELS)} %. The least "
+        f"Percent of p-values at most {'/'.join(f'{100 * level:g}' for level in LEVELS)}%. The least "
         f"of the {len(rows)} KS p-values is {least['ks']:.2g} ({least['test']}, n = {least['n']})."
     )
     return f"{_table(head, lines)}\n\n{note}"
@@ -300,7 +344,7 @@ ALTERNATIVES = {
 
 
 def power(scale, folder):
-    """Share of coordinates, or of samples for the multivariate tests, rejected at 5 %."""
+    """Share of coordinates, or of samples for the multivariate tests, rejected at 5%."""
     rows = []
     for index, (name, draw) in enumerate(ALTERNATIVES.items()):
         for n in POWER_SIZES:
@@ -368,7 +412,7 @@ def _power_table(rows, what, tests):
         [name, *("/".join(_percent(r["rates"].get(t)) for r in found) for t in tests)]
         for name, found in by_name.items()
     ]
-    return _table([f"% {what} rejected at 5 %, n = {sizes}", *tests], lines)
+    return _table([f"% {what} rejected at 5%, n = {sizes}", *tests], lines)
 
 
 def _percent(rate):
@@ -379,7 +423,7 @@ def _percent(rate):
 
 
 def intervals(scale, folder):
-    """Coverage of the effect sizes' 95 % intervals: of the population's value, and of the mean at n.
+    """Coverage of the effect sizes' 95% intervals: of the population's value, and of the mean at n.
 
     The second is the estimate's own expectation at this n, about which it scatters; where the two
     differ, the estimate is biased, as all distances are that cannot be negative. Beside it, the
@@ -710,8 +754,17 @@ def _machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    functions = (calibration, calibration_multivariate, rounded, power, intervals, speed, memory)
-    functions += (out_of_core, streaming)
+    functions = (
+        verdicts,
+        calibration,
+        calibration_multivariate,
+        rounded,
+        power,
+        intervals,
+        speed,
+        memory,
+    )
+    functions += (speed, memory, out_of_core, streaming)
     commands = {f.__name__: f for f in functions}
     parser.add_argument("command", choices=commands)
     parser.add_argument("--scale", type=float, default=1.0, help="of the repetitions")

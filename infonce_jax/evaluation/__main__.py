@@ -243,7 +243,7 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         "--repeats",
         choices=["once", "keep"],
         default="once",
-        help="where more than 1 %% of the rows repeat others, test each once (default), or all",
+        help="where more than 1%% of the rows repeat others, test each once (default), or all",
     )
     command.add_argument(
         "--strict",

@@ -31,7 +31,7 @@ class Difference(NamedTuple):
         measure: what is measured, in words.
         first: the first one's distance.
         second: the second one's.
-        low: lower end of the 95 % interval of first − second.
+        low: lower end of the 95% interval of first − second.
         high: its upper end.
     """
 
@@ -99,7 +99,7 @@ def closer(
         second: the other; the dimension may differ.
         names: what the sentence calls them.
         rows: rows of each that are used, at random.
-        draws: halves; by default 20 to 100, fewer where each is dear.
+        draws: halves; by default 20 to 60, fewer where each is dear.
         seed: of rows and halves.
 
     Raises:
@@ -111,7 +111,7 @@ def closer(
     pair = [_prepared(x, rows, seed if is_paired else seed + i, seed) for i, x in enumerate(pair)]
     if draws is None:
         work = sum(len(x) * float(x.shape[1]) ** 2 for x in pair)
-        draws = int(np.clip(_OPERATIONS / work, 20, 100))
+        draws = int(np.clip(_OPERATIONS / work, 20, 60))
     whole = np.array([_distances(x) for x in pair])
     halves = np.empty((draws, 2, len(_MEASURES)))
     for draw in range(draws):

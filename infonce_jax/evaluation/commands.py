@@ -119,7 +119,7 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         done = "written" if written else "shown"
         print(f"interrupted: only the sets that were finished were {done}", file=sys.stderr)
         return 130
-    return _strict_code(found, arguments.strict_on) if arguments.strict else 0
+    return strict_code(found, arguments.strict_on) if arguments.strict else 0
 
 
 def _draw(
@@ -183,7 +183,7 @@ def _labels(arguments: argparse.Namespace) -> np.ndarray | None:
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _strict_code(found: Sequence[Verdict], parts: Sequence[str]) -> int:
+def strict_code(found: Sequence[Verdict], parts: Sequence[str]) -> int:
     """1 where a part of a set fails, 3 where none fails but one is undecided or untested, else 0."""
     answers = {
         getattr(one, part).answer

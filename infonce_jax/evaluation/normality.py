@@ -48,7 +48,7 @@ __all__ = [
     "univariate",
 ]
 
-# Anderson-Darling's 5 % point for the modified statistic A*² (Stephens 1974; D'Agostino & Stephens
+# Anderson-Darling's 5% point for the modified statistic A*² (Stephens 1974; D'Agostino & Stephens
 # 1986, Table 4.7), the paper's criterion: a coordinate passes below it.
 AD_CRITICAL_5_PERCENT = 0.752
 # E[A²] under normality as n grows: the trace of the limiting covariance kernel.

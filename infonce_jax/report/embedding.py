@@ -58,7 +58,7 @@ _CAPTIONS = {
     "quantiles": (
         "Q–Q plots",
         "Ten coordinates, evenly spaced, standardised, on at most 5,000 rows: lines inside the grey "
-        "simultaneous 95 % band agree with a normal distribution.",
+        "simultaneous 95% band agree with a normal distribution.",
     ),
     "pvalues": (
         "p-values of the coordinates",
