@@ -1,11 +1,15 @@
 """The evaluation's calibration, power, speed and memory, each one command.
 
+    python -m benchmarks.evaluation verdicts                   # ten embeddings: seconds
     python -m benchmarks.evaluation calibration                # 3e9 values: some ten minutes
     python -m benchmarks.evaluation calibration_multivariate   # up to d = 512: a quarter of an hour
     python -m benchmarks.evaluation power                      # likewise
     python -m benchmarks.evaluation intervals                  # coverage: some minutes
     python -m benchmarks.evaluation speed
     python -m benchmarks.evaluation memory
+    python -m benchmarks.evaluation rounded                    # levels on float16, bfloat16, 8 bits
+    python -m benchmarks.evaluation out_of_core                # 10,000,000 × 64: 8 GB of disk
+    python -m benchmarks.evaluation streaming                  # a minute
 
 `--scale 0.1` takes a tenth of the repetitions. Writes evaluation_<command>.md and .json to `--out`
 and prints the table. The studies keep every finished case in `--out`/evaluation_<command>_<scale>, so
@@ -15,6 +19,7 @@ standard errors from its level, and as improbable under the binomial law, is mar
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -32,7 +37,10 @@ import scipy.special
 import scipy.stats
 
 from infonce_jax import evaluation
-from infonce_jax.evaluation import aggregate, multivariate, shape, sphere
+from infonce_jax.evaluation import aggregate, discrete, multivariate, shape, sphere, whitening
+from infonce_jax.evaluation import streaming as stream
+from infonce_jax.evaluation.commands import strict_code
+from infonce_jax.evaluation.verdict import PARTS
 
 LEVELS = (0.1, 0.05, 0.01, 0.001)
 SIZES = (50, 57, 100, 200, 500, 1000, 2000, 5000, 20_000, 50_000)
@@ -64,6 +72,47 @@ ALL_ROWS = (
 GLOBAL = ((50, 8, 300, 99), (200, 32, 200, 99), (1000, 8, 100, 99), (100, 512, 50, 99))
 POWER_SIZES = (200, 1000, 2000, 5000, 50_000)
 SEED = 7_000
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def ten_embeddings():
+    """Ten embeddings that differ from an isotropic Gaussian in one way each."""
+    rng = np.random.default_rng(0)
+    n = rng.standard_normal
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    outlier = n((5000, 64))
+    outlier[:, 7] = 30 + 10 * outlier[:, 7]
+    rows = n((2500, 8))
+    return {
+        "isotropic Gaussian": n((5000, 64)),
+        "narrow cone": unit(np.ones(32) / 32**0.5 + 0.07 * n((5000, 32))),
+        "4 of 64 dimensions": n((5000, 4)) @ n((4, 64)),
+        "two clusters": n((5000, 32)) + 3 * rng.choice([-1, 1], (5000, 1)),
+        "Student t3": rng.standard_t(3, (5000, 32)),
+        "sphere, d = 8": unit(n((5000, 8))),
+        "ReLU features": np.maximum(n((5000, 32)) @ n((32, 64)), 0),
+        "one outlier dimension": outlier,
+        "10 rows": n((10, 32)),
+        "repeated rows": rows[np.concatenate([np.arange(2500), rng.integers(0, 2500, 9500)])],
+    }
+
+
+def verdicts(scale, folder):
+    """The sentence for each of ten constructed embeddings: the table of docs/evaluation.md."""
+    lines, record = [], {}
+    for name, z in ten_embeddings().items():
+        rows = evaluation.evaluate_arrays(
+            z.astype(np.float32), sample_sizes=["all"], tests=("ad",), representations=["raw"]
+        )
+        found = evaluation.verdicts(evaluation.summarise(rows))
+        record[name] = found[0].sentence
+        lines.append([name, found[0].sentence, strict_code(found, PARTS)])
+    return record, _table(["embeddings", "verdict", "`--strict`"], lines)
 
 
 # --- calibration ----------------------------------------------------------------------------------
@@ -204,7 +253,7 @@ def _rates_table(rows):
     head = ["n", "d", "repetitions", *tests]
     least = min(rows, key=lambda row: row["ks"])
     note = (
-        f"Percent of p-values at most {'/'.join(f'{100 * level:g}' for level in LEVELS)} %. The least "
+        f"Percent of p-values at most {'/'.join(f'{100 * level:g}' for level in LEVELS)}%. The least "
         f"of the {len(rows)} KS p-values is {least['ks']:.2g} ({least['test']}, n = {least['n']})."
     )
     return f"{_table(head, lines)}\n\n{note}"
@@ -295,7 +344,7 @@ ALTERNATIVES = {
 
 
 def power(scale, folder):
-    """Share of coordinates, or of samples for the multivariate tests, rejected at 5 %."""
+    """Share of coordinates, or of samples for the multivariate tests, rejected at 5%."""
     rows = []
     for index, (name, draw) in enumerate(ALTERNATIVES.items()):
         for n in POWER_SIZES:
@@ -363,7 +412,7 @@ def _power_table(rows, what, tests):
         [name, *("/".join(_percent(r["rates"].get(t)) for r in found) for t in tests)]
         for name, found in by_name.items()
     ]
-    return _table([f"% {what} rejected at 5 %, n = {sizes}", *tests], lines)
+    return _table([f"% {what} rejected at 5%, n = {sizes}", *tests], lines)
 
 
 def _percent(rate):
@@ -374,7 +423,7 @@ def _percent(rate):
 
 
 def intervals(scale, folder):
-    """Coverage of the effect sizes' 95 % intervals: of the population's value, and of the mean at n.
+    """Coverage of the effect sizes' 95% intervals: of the population's value, and of the mean at n.
 
     The second is the estimate's own expectation at this n, about which it scatters; where the two
     differ, the estimate is biased, as all distances are that cannot be negative. Beside it, the
@@ -483,7 +532,7 @@ started = time.perf_counter()
 rows = evaluate_arrays(x, sample_sizes=["all"], representations=["raw"])
 seconds = time.perf_counter() - started
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+print(seconds, used.ru_utime + used.ru_stime, _peak_gib())
 """
 _LONG = """
 import resource, time, numpy as np
@@ -500,7 +549,7 @@ found |= multivariate.multivariate(x, draws=99, rows=2000)
 found |= sphere.sphere(x, draws=99, rows=2000)
 seconds = time.perf_counter() - started
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+print(seconds, used.ru_utime + used.ru_stime, _peak_gib())
 """
 _COMMAND = """
 import contextlib, io, resource, time
@@ -510,7 +559,7 @@ with contextlib.redirect_stdout(io.StringIO()):
     code = main(["evaluate", r"{path}", "--output", r"{path}.out", "--deep", "--sample_sizes", "all"])
 seconds = time.perf_counter() - started
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+print(seconds, used.ru_utime + used.ru_stime, _peak_gib())
 """
 
 
@@ -531,7 +580,7 @@ def memory(scale, folder):
                 part = out[start : start + 10_000]
                 part[:] = rng.standard_normal(part.shape, dtype=np.float32)
             del out
-            code = script.format(path=path)
+            code = _PEAK + script.format(path=path)
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr)
@@ -542,6 +591,150 @@ def memory(scale, folder):
         )
         print(*lines[-1], sep=", ", flush=True)
     return record, _table(["array", "rows", "time", "on all cores", "peak memory", "target"], lines)
+
+
+_MODEL = """
+import contextlib, io, resource, sys, time
+from infonce_jax.evaluation.__main__ import main
+started = time.perf_counter()
+with contextlib.redirect_stdout(io.StringIO()) as text:
+    code = main(sys.argv[1:])
+seconds = time.perf_counter() - started
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(code, seconds, used.ru_utime + used.ru_stime, _peak_gib())
+"""
+
+
+# The peak of this program's own memory: ru_maxrss counts what the process was before it began.
+_PEAK = """
+def _peak_gib():
+    status = open("/proc/self/status").read()
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**20
+"""
+
+
+def out_of_core(scale, folder):
+    """Time and peak memory of `whiten`, `score` and `apply` on files larger than they may hold."""
+    lines, record, models = [], {}, {}
+    rows, d = max(10_000, round(10_000_000 * scale)), 64
+    with tempfile.TemporaryDirectory(dir=folder.parent if folder.parent.is_dir() else None) as name:
+        at = Path(name)
+        (at / "shards").mkdir()
+        rng = np.random.default_rng(0)
+        mixing = rng.standard_normal((d, d)).astype(np.float32)
+        out = np.lib.format.open_memmap(at / "x.npy", "w+", np.float32, (rows, d))
+        cuts = np.linspace(0, rows, 101).astype(int)
+        for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
+            part = rng.standard_normal((stop - start, d), dtype=np.float32) @ mixing
+            out[start:stop] = part
+            np.save(at / "shards" / f"part-{i}.npy", part)
+        del out
+        for what, arguments in (
+            ("whiten, one file", ["whiten", at / "x.npy", "--output", at / "x.npz"]),
+            ("whiten, 100 shards", ["whiten", at / "shards", "--output", at / "shards.npz"]),
+            ("score, one file", ["score", at / "x.npz", at / "x.npy", "--output", at / "scores"]),
+            ("apply, one file", ["apply", at / "x.npz", at / "x.npy", "--output", at / "w.npy"]),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", _PEAK + _MODEL, *map(str, arguments)], capture_output=True, text=True
+            )
+            if done.returncode or not done.stdout.startswith("0 "):
+                raise RuntimeError(done.stderr)
+            _, seconds, core, gib = map(float, done.stdout.split())
+            record[what] = {"rows": rows, "seconds": seconds, "core_seconds": core, "peak_gib": gib}
+            lines.append(
+                [what, f"{rows:,} × {d}", f"{seconds:.0f} s", f"{core:.0f} s", f"{gib:.2f} GiB"]
+            )
+            print(*lines[-1], sep=", ", flush=True)
+        models = [whitening.load(at / f"{name}.npz") for name in ("x", "shards")]
+    gap = max(
+        float(np.abs(a / b - 1.0).max())
+        for a, b in zip(_moments_of(models[0]), _moments_of(models[1]), strict=True)
+    )
+    record["relative difference of the fits"] = gap
+    table = _table(["command", "float32", "time", "on all cores", "peak memory"], lines)
+    return record, f"{table}\n\nThe fit on shards and on the file differ by {gap:.1g}, relatively."
+
+
+def _moments_of(model):
+    # Eigenvectors have no sign, the covariance has.
+    yield np.linalg.norm(model.mean)
+    yield model.variances
+    yield np.einsum("ij,j,ij->i", model.components, model.variances, model.components)
+
+
+def streaming(scale, folder):
+    """Errors of the streaming report against the exact one, on 50,000 × 512 in batches of 256."""
+    lines, record = [], {}
+    rows = max(2000, round(50_000 * scale))
+    rng = np.random.default_rng(SEED)
+    drift = np.linspace(0.5, 2.0, 512)
+    for name, draw in (
+        ("Gaussian", lambda: rng.standard_normal((rows, 512)) * drift + drift),
+        ("Student t5", lambda: rng.standard_t(5, (rows, 512))),
+        ("ReLU features", lambda: np.maximum(rng.standard_normal((rows, 512)) + drift, 0)),
+        ("Gaussian, bfloat16", lambda: _bfloat16(rng.standard_normal((rows, 512)))),
+    ):
+        x = draw().astype(np.float32)
+        started = time.perf_counter()
+        streams = [stream.init(512), stream.init(512)]
+        for i, start in enumerate(range(0, rows, 256)):
+            streams[i % 2] = stream.update(streams[i % 2], x[start : start + 256])
+        found = stream.report(stream.merge(*streams))
+        seconds = time.perf_counter() - started
+        exact = evaluation.anderson_darling(x).statistic
+        if name.endswith("bfloat16"):
+            exact = evaluation.anderson_darling(discrete.dithered(x, discrete.quantisation(x)))
+            exact = exact.statistic
+        off = found.ad - exact
+        row = {
+            "ad_mean": float(np.nanmean(exact)),
+            "ad_mean_error": float(np.nanmean(off)),
+            "ad_worst_error": float(np.nanmax(np.abs(off))),
+            "worst_of_bound": float(np.nanmax(np.abs(off) / (0.02 + 0.005 * exact))),
+            "norm_cv_error": found.norm_cv / evaluation.norm_cv(x) - 1.0,
+            "pr_error": found.participation_ratio / evaluation.participation_ratio(x) - 1.0,
+            "mean_resultant_error": found.mean_resultant / evaluation.mean_resultant(x) - 1.0,
+            "seconds": seconds,
+        }
+        record[name] = row
+        lines.append([name, *(f"{v:.3g}" for v in row.values())])
+        print(*lines[-1], sep=", ", flush=True)
+    head = ["A² exact", "error of the average", "worst error", "of the bound", "norm CV", "PR"]
+    head += ["mean resultant", "seconds"]
+    return record, _table([f"{rows:,} × 512", *head], lines)
+
+
+def _bfloat16(x):
+    return (x.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
+
+
+def rounded(scale, folder):
+    """False-positive rates on Gaussians rounded to float16, bfloat16 and 8 bits, through `evaluate`."""
+    lines, record = [], {}
+    for n in (1000, 10_000, 100_000):
+        repeats = max(2, round(scale * 4e7 / (n * 64)))
+        for name, rounding in (
+            ("float32", lambda x: x),
+            ("float16", lambda x: x.astype(np.float16).astype(np.float32)),
+            ("bfloat16", _bfloat16),
+            ("int8 times 1/32", lambda x: np.clip(np.rint(32 * x), -127, 127) / np.float32(32)),
+        ):
+            rates = {test: [] for test in ("ad", "dp", "ep", "cvm", "sf", "lilliefors", "jb")}
+            for k in range(repeats):
+                x = np.random.default_rng([SEED, n, k]).standard_normal((n, 64)).astype(np.float32)
+                x = rounding(x).astype(np.float32)
+                grid = discrete.quantisation(x)
+                z = x if grid is None else discrete.dithered(x, grid, seed=k)
+                for test, result in evaluation.univariate(z, tuple(rates)).items():
+                    rates[test].append(np.mean(result.pvalue <= 0.05))
+            found = {test: float(np.mean(v)) for test, v in rates.items()}
+            record[f"{name}, {n}"] = found | {"coordinates": 64 * repeats}
+            cells = [f"{100 * v:.2f}" for v in found.values()]
+            lines.append([name, f"{n:,}", f"{64 * repeats:,}", *cells])
+            print(*lines[-1], sep=", ", flush=True)
+    head = ["rounded to", "n", "coordinates", *(f"{test} %" for test in found)]
+    return record, _table(head, lines)
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -569,7 +762,17 @@ def _machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    functions = (calibration, calibration_multivariate, power, intervals, speed, memory)
+    functions = (
+        verdicts,
+        calibration,
+        calibration_multivariate,
+        rounded,
+        power,
+        intervals,
+        speed,
+        memory,
+    )
+    functions += (speed, memory, out_of_core, streaming)
     commands = {f.__name__: f for f in functions}
     parser.add_argument("command", choices=commands)
     parser.add_argument("--scale", type=float, default=1.0, help="of the repetitions")

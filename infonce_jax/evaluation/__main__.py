@@ -217,6 +217,18 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         "--report", action="store_true", help="also write report.html with figures (matplotlib)"
     )
     command.add_argument(
+        "--paper",
+        action="store_true",
+        help="print the results in the form of the paper's tables, raw / normalised at a stated n; with "
+        "--output also write paper.csv (wide), paper.md and paper.tex",
+    )
+    command.add_argument(
+        "--figures",
+        type=Path,
+        metavar="DIR",
+        help="write each figure of the page as SVG, PDF and PNG to this folder (matplotlib)",
+    )
+    command.add_argument(
         "--protocol",
         choices=["grid", "groups"],
         default="grid",
@@ -231,7 +243,7 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         "--repeats",
         choices=["once", "keep"],
         default="once",
-        help="where more than 1 %% of the rows repeat others, test each once (default), or all",
+        help="where more than 1%% of the rows repeat others, test each once (default), or all",
     )
     command.add_argument(
         "--strict",

@@ -155,7 +155,7 @@ def map_columns(x: Float[np.ndarray, "n d"], compute: Callable[[slice, np.ndarra
     Args:
         x: a checked array; a memory-mapped one is read a few columns at a time.
         compute: stores what it finds; called for disjoint ranges of columns, each once, at a time
-            and in an order of no one's choosing.
+            and in any order.
     """
     n, d = x.shape
     cores = os.cpu_count() or 1

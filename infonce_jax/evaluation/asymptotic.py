@@ -35,7 +35,7 @@ def pvalue(
 def stephens_modified(statistic: Float[np.ndarray, " d"], n: int) -> Float[np.ndarray, " d"]:
     """A*² = A² (1 + 0.75/n + 2.25/n²), whose law hardly depends on n (Stephens 1974).
 
-    A coordinate passes at the 5 % level if A*² < `AD_CRITICAL_5_PERCENT` = 0.752.
+    A coordinate passes at the 5% level if A*² < `AD_CRITICAL_5_PERCENT` = 0.752.
 
     Args:
         statistic: A² as `anderson_darling` gives it.

@@ -8,19 +8,24 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy
 
 from infonce_jax import __version__
+from infonce_jax.evaluation import closer
 from infonce_jax.evaluation.arrays import MIN_ROWS, as_floats
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.load import Reading, load_column, load_labels, open_paths
+from infonce_jax.evaluation.paper_rows import paper_table
 from infonce_jax.evaluation.registry import GAUSSIAN
-from infonce_jax.evaluation.rows import summarise, write
+from infonce_jax.evaluation.rows import summarise, write, write_texts
 from infonce_jax.evaluation.sets import iterate_paths
 from infonce_jax.evaluation.table import format_comparison, format_table
 from infonce_jax.evaluation.verdict import FAILS, UNDECIDED, UNTESTED, Verdict, verdicts
+
+_MOST_COMPARED = 12
 
 
 def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
@@ -34,6 +39,8 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         )
     if arguments.output is not None:
         check_folder(arguments.output)
+    if arguments.figures is not None:
+        check_folder(arguments.figures, "--figures")
     reading = reading_of(arguments)
     labels = _labels(arguments)
     settings = {
@@ -80,27 +87,80 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
             "python": platform.python_version(),
         },
     }
+    if arguments.command == "compare" and not interrupted:
+        meta["comparison"] = _comparison(arguments, reading)
     summary = summarise(rows)
     written = [] if arguments.output is None else write(rows, arguments.output, meta)
+    paper = paper_table(summary) if arguments.paper else None
+    if paper is not None and arguments.output is not None:
+        texts = {
+            f"paper.{kind}": text for kind, text in zip(("csv", "md", "tex"), paper, strict=True)
+        }
+        written += write_texts(texts, arguments.output)
     found = verdicts(summary)
     print(format_comparison(summary) if arguments.command == "compare" else format_table(summary))
+    if paper is not None:
+        print(f"\nraw / normalised, by the paper's criteria:\n\n{paper.markdown}")
     for name, groups in duplicates.items():
         print(f"\nduplicate coordinates of {name}: {_groups(groups)}")
     print()
+    if meta.get("comparison", {}).get("order"):
+        order = ", ".join(meta["comparison"]["order"])
+        print(f"From the closest to a Gaussian, by their coordinates: {order}.\n")
+    for sentence in meta.get("comparison", {}).get("sentences", []):
+        print(f"{sentence}\n")
     for one in found:
         print(f"{one.source}, {one.representation}: " + one.text.replace("\n", "\n  "))
-    if arguments.report and not interrupted:
-        from infonce_jax.report import write_embedding_report  # matplotlib, on request only
-
-        page = write_embedding_report(arguments.paths, rows, meta, arguments.output, reading)
-        written.append(page)
+    if not interrupted:
+        written += _draw(arguments, rows, meta, reading)
     if written:
         print("\nwritten:", *written, sep="\n  ")
     if interrupted:
         done = "written" if written else "shown"
         print(f"interrupted: only the sets that were finished were {done}", file=sys.stderr)
         return 130
-    return _strict_code(found, arguments.strict_on) if arguments.strict else 0
+    return strict_code(found, arguments.strict_on) if arguments.strict else 0
+
+
+def _draw(
+    arguments: argparse.Namespace, rows: list[dict], meta: dict[str, Any], reading: Reading
+) -> list[Path]:
+    """The page and the figures that are asked for; names what was written."""
+    if not arguments.report and arguments.figures is None:
+        return []
+    from infonce_jax import report  # matplotlib, on request only
+
+    written = []
+    if arguments.report:
+        page = report.write_embedding_report(
+            arguments.paths, rows, meta, arguments.output, reading, arguments.figures
+        )
+        written.append(page)
+    else:
+        report.write_embedding_figures(arguments.paths, rows, arguments.figures, reading)
+    return written if arguments.figures is None else [*written, arguments.figures]
+
+
+def _comparison(arguments: argparse.Namespace, reading: Reading) -> dict[str, Any]:
+    """Which of the sets are closer to a Gaussian, in sentences and numbers."""
+    sets = [(found.name, found.z) for found in open_paths(arguments.paths, reading)]
+    few = [name for name, z in sets if len(z) < 16]
+    if len(sets) < 2 or len(sets) > _MOST_COMPARED or few:
+        return {}
+    # The shortest ends of the paths that tell them apart.
+    short = [name.rsplit("/", 1)[-1] for name, _ in sets]
+    if len(set(short)) == len(short):
+        sets = [(name, z) for name, (_, z) in zip(short, sets, strict=True)]
+    found = closer.ranked(sets, seed=arguments.seed)
+    order = [found[0].names[0], *(one.names[1] for one in found)]
+    return {
+        "order": order if len(order) > 2 else [],
+        "sentences": [one.sentence for one in found],
+        "pairs": [
+            one._asdict() | {"differences": [each._asdict() for each in one.differences]}
+            for one in found
+        ],
+    }
 
 
 def reading_of(arguments: argparse.Namespace) -> Reading:
@@ -123,7 +183,7 @@ def _labels(arguments: argparse.Namespace) -> np.ndarray | None:
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _strict_code(found: Sequence[Verdict], parts: Sequence[str]) -> int:
+def strict_code(found: Sequence[Verdict], parts: Sequence[str]) -> int:
     """1 where a part of a set fails, 3 where none fails but one is undecided or untested, else 0."""
     answers = {
         getattr(one, part).answer
@@ -200,8 +260,8 @@ def _groups(groups: list[tuple[int, ...]], most: int = 10) -> str:
     return "; ".join(named)
 
 
-def check_folder(output: Path) -> None:
+def check_folder(output: Path, option: str = "--output") -> None:
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(
-            f"--output {output} is a file: name the folder to write the results to."
+            f"{option} {output} is a file: name the folder to write the results to."
         )

@@ -113,19 +113,21 @@ def shell(z: Float[np.ndarray, "n d"], eigenvalues: Float[np.ndarray, " k"]) -> 
     """
     z = check_embeddings(z, "z")
     n, d = z.shape
-    norms = row_norms(z)
-    mean, spread = float(norms.mean()), float(norms.std())
-    total, squares = float(eigenvalues.sum()), float(np.sum(eigenvalues**2))
-    if not mean > 0 or not total > 0:
+    norms, total = row_norms(z), float(eigenvalues.sum())
+    if not norms.mean() > 0 or not total > 0:
         return Shell(*[float("nan")] * 5)
+    # In units of √tr C, so that fourth powers stay within float64's range.
+    unit = np.sqrt(total)
+    norms, eigenvalues, total = norms / unit, eigenvalues / total, 1.0
+    mean, spread, squares = float(norms.mean()), float(norms.std()), float(np.sum(eigenvalues**2))
     off = norms - mean
     influence = (off**2 - spread**2) / (2.0 * mean * max(spread, 1e-300)) - spread * off / mean**2
     cv, cv_se = spread / mean, float(influence.std() / np.sqrt(n))
     # Unbiased for Gaussian rows; at least its value for an isotropic covariance.
     square = (n - 1.0) ** 2 / ((n - 2.0) * (n + 1.0)) * (squares - total**2 / (n - 1.0))
     square = max(square, total**2 / d)
-    centre = sum((block.sum(axis=0) for _, block in row_blocks(z)), np.zeros(d)) / n
-    along = np.concatenate([block @ centre for _, block in row_blocks(z)])
+    centre = sum((block.sum(axis=0) / unit for _, block in row_blocks(z)), np.zeros(d)) / n
+    along = np.concatenate([block @ (centre / unit) for _, block in row_blocks(z)])
     tilt = max(float(along.var(ddof=1)) - square / n, 0.0)
     mean_square = float(np.mean(norms**2))
     expected = _root_gamma_cv(mean_square**2 / (2.0 * square + 4.0 * tilt))
@@ -140,8 +142,11 @@ def shell(z: Float[np.ndarray, "n d"], eigenvalues: Float[np.ndarray, " k"]) -> 
 
 def _root_gamma_cv(shape: float) -> float:
     """The coefficient of variation of √G, G gamma with this shape."""
-    if shape > 1000.0:
-        return float(np.sqrt(0.25 / shape + 1.0 / (32.0 * shape**2)))
+    if shape > 100.0:
+        # 1 − (Γ(k + ½)/Γ(k))²/k, whose next term is of order k⁻⁵.
+        x = 1.0 / shape
+        lost = x / 4.0 - x**2 / 32.0 - x**3 / 128.0 + 5.0 * x**4 / 2048.0
+        return float(np.sqrt(lost / (1.0 - lost)))
     log_mean = gammaln(shape + 0.5) - gammaln(shape)
     return float(np.sqrt(np.expm1(np.log(shape) - 2.0 * log_mean)))
 

@@ -76,6 +76,7 @@ def gather(
     x: Num[np.ndarray, "n d"] | Stacked,
     part: Int[np.ndarray, " n"],
     parts: int,
+    unit: float = 1.0,
     progress: Callable[[int], None] | None = None,
     see: Callable[[int, np.ndarray], None] | None = None,
 ) -> list[Sums]:
@@ -85,6 +86,7 @@ def gather(
         x: rows of any real type, an array or one that is read a few rows at a time.
         part: which part each row is of, from 0.
         parts: their number.
+        unit: what the rows are divided by; a power of two changes no digit.
         progress: called with the number of rows that are done.
         see: called with every block of rows and the place of its first.
 
@@ -99,12 +101,21 @@ def gather(
         of = part[start : start + len(block)]
         for k in np.unique(of):
             rows = block if (of == k).all() else block[of == k]
-            found[k] = merged(found[k], sums(rows))
+            found[k] = merged(found[k], sums(rows / unit))
         if see is not None:
             see(start, block)
         if progress is not None:
             progress(start + len(block))
     return found
+
+
+def unit_of(x: Num[np.ndarray, "n d"] | Stacked) -> float:
+    """A power of two near the largest entry of the first rows, for which fourth powers stay in range."""
+    first = as_floats(np.asarray(x[: max(64, _BLOCK_ENTRIES // x.shape[1])])).astype(np.float64)
+    largest = float(np.abs(first).max())
+    if not 0.0 < largest <= LARGEST_ENTRY:
+        return 1.0
+    return float(2.0 ** np.round(np.log2(largest)))
 
 
 def check_block(block: Float[np.ndarray, "m d"], start: int, name: str) -> None:

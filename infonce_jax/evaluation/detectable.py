@@ -12,7 +12,7 @@ _TABLE = Path(__file__).with_name("_precompute") / "detectable.npz"
 
 
 def detectable(family: str, n: int) -> float:
-    """The departure that the calibrated test at the 5 % level rejects in 80 % of samples of n rows.
+    """The departure that the calibrated test at the 5% level rejects in 80% of samples of n rows.
 
     Interpolated in log n between the simulated sizes 8 to 10,000; beyond, it falls as 1/√n.
 

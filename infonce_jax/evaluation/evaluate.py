@@ -43,7 +43,7 @@ def evaluate_arrays(
 
     `ad_pass`, `dp_mean_p` and `dp_pass` are the paper's criteria with their asymptotic p-values; what
     has "calibrated" in its name rests on the law at that very n, and so do the shares of coordinates
-    rejected at a false discovery rate of 5 % (`…_bh_rejected`, `…_by_rejected`).
+    rejected at a false discovery rate of 5% (`…_bh_rejected`, `…_by_rejected`).
 
     The samples are prefixes of one random order of the rows, so they are nested and a file sorted
     by class misleads nobody. Rows of zeros have no direction; the normalised representation leaves
@@ -52,7 +52,7 @@ def evaluate_arrays(
 
     Values on a grid (whole numbers, multiples of a step, float16, bfloat16) are dithered by one step
     before they are tested, since ties alone would be found not to be normal; a row `quantised_<kind>`
-    then gives the step in standard deviations. Where more than 1 % of the rows repeat others, each is
+    then gives the step in standard deviations. Where more than 1% of the rows repeat others, each is
     tested once, and rows `repeated_rows` and `distinct_rows` count them.
 
     Args:

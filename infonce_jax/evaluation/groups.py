@@ -44,7 +44,7 @@ def grouped(
     This is a weak test. For an exact Gaussian the mean A² of a coordinate has expectation 0.384 and
     standard deviation 0.19/√groups, so with 20 groups the threshold lies 8 standard deviations above;
     the mean p-value has expectation 0.5 and standard deviation 0.29/√groups. Both criteria thus pass
-    100 % of the coordinates of a Gaussian, not 95 %, and many that are not Gaussian.
+    100% of the coordinates of a Gaussian, not 95%, and many that are not Gaussian.
 
     Args:
         z: embeddings, one per row, at least `groups * size` of them.

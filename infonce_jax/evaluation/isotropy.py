@@ -119,7 +119,7 @@ def isotropy(z: Float[np.ndarray, "n d"]) -> Isotropy:
 
 
 def detectable_resultant(n: int, d: int) -> float:
-    """The smallest ‖E u‖ that the Rayleigh test at 5 % detects in n rows with 80 % power.
+    """The smallest ‖E u‖ that the Rayleigh test at 5% detects in n rows with 80% power.
 
     To first order in the departure: n d ‖E u‖² is then the noncentrality of a χ² with d degrees of
     freedom. 1 where even that is too small.

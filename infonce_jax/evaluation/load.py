@@ -282,10 +282,12 @@ def _shards(name: str, files: Sequence[Path], key: str | None, leave_out: Sequen
 
 
 def _parts(path: Path, key: str | None, leave_out: Sequence[str]) -> list[Part]:
-    """One shard, opened again for every block of rows: thousands may not stay open."""
+    """One shard; none stays open, since there may be thousands."""
     found = _one(str(path), _read_file(path, key, leave_out))
     if isinstance(found, Stacked):
         return found.parts
+    if isinstance(found, np.memmap):
+        return [part_of(found, str(path))._replace(array=None)]
     left, written = tuple(leave_out), path.stat().st_mtime_ns
 
     def read(start: int, stop: int) -> np.ndarray:

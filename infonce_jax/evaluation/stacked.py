@@ -20,17 +20,28 @@ class Part(NamedTuple):
         shape: [rows, d].
         dtype: of the values.
         read: reads rows `start` to `stop` (excluded).
+        array: all rows, where they are in memory or mapped.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[int, int], np.ndarray]
+    array: np.ndarray | None = None
 
 
 def part_of(x: np.ndarray, name: str) -> Part:
-    """An array as a part."""
-    return Part(name, x.shape, x.dtype, lambda start, stop: x[start:stop])
+    """An array as a part. A mapped one is read from its file: pages once mapped would stay in memory."""
+    if isinstance(x, np.memmap) and x.ndim == 2 and x.flags.c_contiguous and x.filename:
+        file, dtype, offset, d = x.filename, x.dtype, x.offset, x.shape[1]
+
+        def read(start: int, stop: int) -> np.ndarray:
+            place = offset + start * d * dtype.itemsize
+            rows = np.fromfile(file, dtype, count=(stop - start) * d, offset=place)
+            return rows.reshape(stop - start, d)
+
+        return Part(name, x.shape, dtype, read, x)
+    return Part(name, x.shape, x.dtype, lambda start, stop: x[start:stop], x)
 
 
 class Stacked:
@@ -110,7 +121,8 @@ class Stacked:
         The scratch file lies in the system's temporary folder (TMPDIR) and goes when the array does.
         """
         if len(self.parts) == 1:
-            return self.parts[0].read(0, len(self))
+            part = self.parts[0]
+            return part.read(0, len(self)) if part.array is None else part.array
         if self.size * self.dtype.itemsize <= _IN_MEMORY_BYTES:
             out = np.empty(self.shape, dtype=self.dtype)
         else:

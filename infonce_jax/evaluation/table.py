@@ -132,7 +132,7 @@ def _block(where: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def _by_groups(rows: list[dict[str, Any]]) -> list[str]:
-    """One line for each representation; under this protocol a Gaussian passes 100 %."""
+    """One line for each representation; under this protocol a Gaussian passes 100%."""
     found: dict[str, dict[str, float]] = {}
     for row in rows:
         found.setdefault(row["representation"], {})[row["statistic"]] = row["mean"]

@@ -1,7 +1,7 @@
 """The verdict: are the coordinates normal, the directions uniform, the norms a thin shell?
 
-Each part has an answer, its reason, and effect sizes with 95 % intervals, what an exact Gaussian scores,
-and the smallest departure that this number of rows detects with 80 % power.
+Each part has an answer, its reason, and effect sizes with 95% intervals, what an exact Gaussian scores,
+and the smallest departure that this number of rows detects with 80% power.
 """
 
 import math
@@ -18,12 +18,13 @@ HOLDS, CLOSE, FAILS, UNDECIDED, UNTESTED = "holds", "close", "fails", "undecided
 PARTS = ("coordinates", "directions", "norms")
 # The worst answer first: it is that of the whole.
 _BY_WEIGHT = (FAILS, UNTESTED, UNDECIDED, CLOSE, HOLDS)
-# A mean A² at this many rows below the 5 % point counts as close: the paper's criterion, at an n.
+# A mean A² at this many rows below the 5% point counts as close: the paper's criterion, at an n.
 REFERENCE_ROWS = 1000
 # Departures up to these count as close where they are found.
 _CLOSE_RESULTANT, _CLOSE_RANK, _CLOSE_RATIO = 0.1, 0.9, 1.25
 # Without the power to see even Laplace's excess kurtosis, no departure found decides nothing.
 _LAPLACE = 3.0
+_TOO_FEW = "the rows are too few to tell whether "
 _Z99, _Z95, _Z80 = 2.575829, 1.959964, 0.841621
 _GRIDS = {
     "integer": "whole numbers",
@@ -39,10 +40,10 @@ class Effect(NamedTuple):
     Attributes:
         name: what it is.
         value: the estimate.
-        low: the lower end of its 95 % interval, or None where it has none.
+        low: the lower end of its 95% interval, or None where it has none.
         high: the upper end.
         gaussian: what an exact isotropic Gaussian scores; for norms, one of this mean and covariance.
-        detectable: the smallest departure from `gaussian` found with 80 % power at this n, or None.
+        detectable: the smallest departure from `gaussian` found with 80% power at this n, or None.
     """
 
     name: str
@@ -104,17 +105,17 @@ def verdicts(summary: Iterable[Mapping[str, Any]]) -> list[Verdict]:
     * Coordinates hold where A² shows no departure at this n: by the global test where it was made
       (p > 0.01, both of the mean A² and of the smallest p-value), and otherwise by the share of
       coordinates with p > 0.05, at least 0.95 less three standard errors of d independent ones, and
-      none rejected at a false discovery rate of 5 %. They are close where a departure is so small that
+      none rejected at a false discovery rate of 5%. They are close where a departure is so small that
       at 1,000 rows the average coordinate would pass, 0.384 + 1000 Δ̂ < 0.752. They are undecided where
       n rows would miss even a Laplace coordinate in more than a fifth of samples (n < 94).
-    * Directions hold where neither the Rayleigh nor the Bingham test rejects at 0.5 %. They are close
+    * Directions hold where neither the Rayleigh nor the Bingham test rejects at 0.5%. They are close
       where the mean resultant length is below 0.1 and the effective rank above 0.9 d.
     * Norms hold where the logarithm of their CV over that of a Gaussian with the same mean and
       covariance is within 2.58 standard errors of 0, or where they are more alike than that: a thin
       shell. They are close up to a ratio of 1.25.
 
     Directions and norms are undecided where departures that count as close could not be told from
-    larger ones with 80 % power.
+    larger ones with 80% power.
 
     Args:
         summary: as `infonce_jax.evaluation.summarise` returns it.
@@ -154,7 +155,7 @@ def _verdict(name: str, representation: str, values: dict[str, float], n: int, d
     parts = [_coordinates(values, n, dim), _directions(values, n, dim), _norms(values, n)]
     # Normalised rows have no norms to judge.
     told = parts if "norm_cv" in values else parts[:2]
-    sentence = f"At n = {n:,} rows of d = {dim}, {_listed([part.short for part in told])}."
+    sentence = f"At n = {n:,} rows of d = {dim}, {_listed(_clauses(told))}."
     notes = tuple(_notes(values, n))
     texts = [f"{title.capitalize()}: {part.text}" for title, part in zip(PARTS, told, strict=False)]
     return Verdict(
@@ -166,6 +167,17 @@ def _verdict(name: str, representation: str, values: dict[str, float], n: int, d
         *parts,
         notes,
     )
+
+
+def _clauses(told: list[Part]) -> list[str]:
+    """The short answers, those that are undecided in one clause."""
+    undecided = [part for part in told if part.answer == UNDECIDED]
+    clauses = [part.short for part in told if part.answer != UNDECIDED]
+    if undecided:
+        of = [part.short.removeprefix(_TOO_FEW) for part in undecided]
+        joined = of[0] if len(of) == 1 else f"{', '.join(of[:-1])} and {of[-1]}"
+        clauses.append(_TOO_FEW + joined)
+    return clauses
 
 
 def _coordinates(values: Mapping[str, float], n: int, dim: int) -> Part:
@@ -182,13 +194,13 @@ def _coordinates(values: Mapping[str, float], n: int, dim: int) -> Part:
     accepted, reason = _accepted(values, dim)
     reason = f"{reason}; {_told(effects[0])}"
     power = (
-        f"{n:,} rows detect, in one coordinate and with 80 % power, an excess kurtosis of "
+        f"{n:,} rows detect, in one coordinate and with 80% power, an excess kurtosis of "
         f"{least:.2g} or a skewness of {detectable('skewness', n):.2g}"
     )
-    described = f"{passed:.1%} pass Anderson-Darling at the 5 % level"
+    described = f"{passed:.1%} pass Anderson-Darling at the 5% level"
     if accepted and least > _LAPLACE:
         text = "No deviation from a Gaussian found, but so few rows show large ones only"
-        short = "the rows are too few to tell whether the coordinates are Gaussian"
+        short = f"{_TOO_FEW}the coordinates are Gaussian"
         return Part(UNDECIDED, f"{text}: {power}; {reason}.", short, effects)
     if accepted:
         text = f"No deviation from a Gaussian found: {reason}; {power}."
@@ -217,9 +229,9 @@ def _accepted(values: Mapping[str, float], dim: int) -> tuple[bool, str]:
     error = math.sqrt(0.95 * 0.05 / dim)
     passed, rejected = values["ad_calibrated_pass"], values.get("ad_bh_rejected", 0.0)
     return passed >= 0.95 - 3 * error and rejected == 0.0, (
-        f"{passed:.1%} of the coordinates pass Anderson-Darling at the 5 % level and {rejected:.1%} "
-        f"are rejected at a false discovery rate of 5 %; an exact Gaussian with independent "
-        f"coordinates has 95 ± {100 * error:.1f} % and 0 %"
+        f"{passed:.1%} of the coordinates pass Anderson-Darling at the 5% level and {rejected:.1%} "
+        f"are rejected at a false discovery rate of 5%; an exact Gaussian with independent "
+        f"coordinates has 95 ± {100 * error:.1f}% and 0%"
     )
 
 
@@ -234,21 +246,21 @@ def _directions(values: Mapping[str, float], n: int, dim: int) -> Part:
     effects = _direction_effects(values, m, dim)
     resultant, ranks, largest, excess = effects
     reason = (
-        f"{_told(resultant)} (0 if uniform; Rayleigh p {_p(rayleigh)}), {_told(ranks)} (of {dim}; "
-        f"Bingham p {_p(bingham)}), the first principal axis has {largest.value:.1%} of the variance "
-        f"(at least {1 / dim:.1%}), {_told(excess)}"
+        f"{_told(resultant)}, 0 if uniform (Rayleigh p {_p(rayleigh)}); {_told(ranks)}, {dim} if "
+        f"uniform (Bingham p {_p(bingham)}); the first principal axis has {largest.value:.1%} of the "
+        f"variance, {1 / dim:.1%} if uniform; {_told(excess)}"
     )
     power = (
         f"{m:,} rows detect a mean resultant length of {resultant.detectable:.2g} or an effective rank "
-        f"of {dim - ranks.detectable:.3g} with 80 % power"
+        f"of {dim - ranks.detectable:.3g} with 80% power"
     )
-    described = (
-        f"mean resultant length {resultant.value:.2g}, effective rank {ranks.value:.3g} of {dim}"
-    )
+    # The estimate without bias is often 0, which reads as if it were known to be.
+    length = f"{resultant.value:.2g}" if resultant.value > 0 else f"below {resultant.high:.2g}"
+    described = f"mean resultant length {length}, effective rank {ranks.value:.3g} of {dim}"
     sees = resultant.detectable <= _CLOSE_RESULTANT and ranks.detectable <= (1 - _CLOSE_RANK) * dim
     if min(rayleigh, bingham) > 0.005 and not sees:
         text = "No deviation from uniform found, but so few rows show large ones only"
-        short = "the rows are too few to tell whether the directions are uniform"
+        short = f"{_TOO_FEW}the directions are uniform"
         return Part(UNDECIDED, f"{text}: {power}; {reason}.", short, effects)
     if min(rayleigh, bingham) > 0.005:
         text = f"No deviation from uniform found: {reason}; {power}."
@@ -308,14 +320,14 @@ def _norms(values: Mapping[str, float], n: int) -> Part:
         f"{_told(effect)}, where a Gaussian of this mean and covariance has {expected:.3g} "
         f"(1/√(2 PR) = {values['norm_cv_gaussian']:.3g})"
     )
-    power = f"{n:,} rows detect a norm CV of {expected + least:.3g} with 80 % power"
+    power = f"{n:,} rows detect a norm CV of {expected + least:.3g} with 80% power"
     described = f"CV {cv:.3g}, a Gaussian's {expected:.3g}"
     ratio, reach = cv / expected, _Z99 * error
     if cv < EQUAL_NORMS:
         answer, text, short = HOLDS, f"All equal: {reason}.", "the norms are all equal"
     elif abs(math.log(ratio)) <= reach and least > (_CLOSE_RATIO - 1.0) * expected:
         text = f"As a Gaussian's, but so few rows show large deviations only: {power}; {reason}."
-        answer, short = UNDECIDED, "the rows are too few to tell whether the norms are a Gaussian's"
+        answer, short = UNDECIDED, f"{_TOO_FEW}the norms are a Gaussian's"
     elif abs(math.log(ratio)) <= reach:
         text = f"They vary as a Gaussian's: {reason}; {power}."
         answer, short = HOLDS, f"the norms vary as a Gaussian's ({described})"
@@ -364,7 +376,7 @@ def _effect(name: str, values: Mapping[str, float], statistic: str, least: float
 def _told(effect: Effect) -> str:
     if effect.low is None or effect.high is None:
         return f"{effect.name} {effect.value:.3g}"
-    return f"{effect.name} {effect.value:.3g} (95 % interval {effect.low:.3g} to {effect.high:.3g})"
+    return f"{effect.name} {effect.value:.3g} (95% interval {effect.low:.3g} to {effect.high:.3g})"
 
 
 def _p(value: float) -> str:

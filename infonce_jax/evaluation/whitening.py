@@ -122,8 +122,9 @@ def fit(
     options = _options(kind, shrinkage, floor, folds, duplicates)
     x = _checked(x, 8)
     count = max(1, 2 * folds)
-    found = streamed.gather(x, parts(len(x), 0, count, seed), count, progress)
-    return Whitening(kind=kind, **estimate(found, _eps(x), options)._asdict())
+    unit = streamed.unit_of(x)
+    found = streamed.gather(x, parts(len(x), 0, count, seed), count, unit, progress)
+    return _in_units(Whitening(kind=kind, **estimate(found, _eps(x), options)._asdict()), unit)
 
 
 def fit_and_judge(
@@ -166,15 +167,18 @@ def fit_and_judge(
     count = max(1, 2 * folds)
     part = parts(n, judged_rows, count, seed)
     recorder = Recorder(part < count, seed)
-    *seen, unseen = streamed.gather(x, part, count + 1, progress, recorder.see)
+    unit = streamed.unit_of(x)
+    *seen, unseen = streamed.gather(x, part, count + 1, unit, progress, recorder.see)
     found = estimate(seen, _eps(x), options)._asdict()
     whitening = Whitening(kind=kind, split=recorder.split(), **found)
     outside = mean_mahalanobis(whitening, unseen)
+    inside = mean_mahalanobis(whitening, streamed.total(seen))
     rank = len(whitening.variances)
+    whitening = _in_units(whitening, unit)
     return Judged(
         whitening,
         outside / rank,
-        mean_mahalanobis(whitening, streamed.total(seen)) / rank,
+        inside / rank,
         -0.5 * (_log_constant(whitening) + outside),
         n - judged_rows,
         judged_rows,
@@ -417,6 +421,11 @@ def load(path: Path | str) -> Whitening:
 def _log_constant(whitening: Whitening) -> float:
     k = len(whitening.variances)
     return float(k * np.log(2 * np.pi) + np.log(whitening.variances).sum())
+
+
+def _in_units(whitening: Whitening, unit: float) -> Whitening:
+    variances = whitening.variances * unit**2
+    return whitening._replace(mean=whitening.mean * unit, variances=variances)
 
 
 def _options(

@@ -1,11 +1,12 @@
 """The page of an evaluation of embedding files without a run: verdicts, table, figures."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,8 +17,11 @@ from infonce_jax.evaluation.controls import gaussian_like
 from infonce_jax.evaluation.load import EVERYTHING, Reading, open_paths
 from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise
-from infonce_jax.evaluation.verdict import verdicts
-from infonce_jax.report import figures, page
+from infonce_jax.evaluation.verdict import CLOSE, FAILS, HOLDS, verdicts
+from infonce_jax.report import canvas, figures, page
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 _MOST_SETS = 12
 _ROWS = 5000
@@ -38,11 +42,23 @@ _COLUMNS = {
     "excess_kurtosis": ("excess kurtosis", "{:.3f}"),
     "skewness_rms": ("skewness (rms)", "{:.3f}"),
 }
+_RANK = "direction_effective_rank"
+_ANSWERS = {
+    "coordinates": ("no deviation found", "close, but rejected", "not Gaussian"),
+    "directions": ("no deviation found", "close, but rejected", "not uniform"),
+    "norms": ("a Gaussian's or less", "slightly too spread", "too spread"),
+}
+_OTHER_ANSWERS = {"undecided": "too few rows to tell", "untested": "–"}
 _CAPTIONS = {
+    "trajectory": (
+        "Over the sets",
+        "Raw embeddings at the sample size that all sets have. Dashed: what a sample of an exact "
+        "isotropic Gaussian has.",
+    ),
     "quantiles": (
         "Q–Q plots",
         "Ten coordinates, evenly spaced, standardised, on at most 5,000 rows: lines inside the grey "
-        "simultaneous 95 % band agree with a normal distribution.",
+        "simultaneous 95% band agree with a normal distribution.",
     ),
     "pvalues": (
         "p-values of the coordinates",
@@ -73,15 +89,20 @@ def write_embedding_report(
     meta: Mapping[str, Any],
     output_dir: str | Path,
     reading: Reading = EVERYTHING,
+    figures_dir: str | Path | None = None,
 ) -> Path:
     """Writes report.html, one self-contained page, for evaluated embedding files.
+
+    Sets stand in the order given, with the same axes, up to 12. Where their names differ in one number
+    (layers, sizes), or they are the steps of a run, they stand in its order and a figure follows them.
 
     Args:
         paths: what was evaluated, as for `infonce_jax.evaluation.evaluate_paths`.
         rows: what came of it.
-        meta: how; its "command" and "versions" are shown.
+        meta: how; its "command", "comparison" and "versions" are shown.
         output_dir: where to write; made if need be.
         reading: how the paths are read.
+        figures_dir: a folder to export the figures to, as `write_embedding_figures` does.
 
     Returns:
         The path of report.html.
@@ -90,22 +111,31 @@ def write_embedding_report(
         FileNotFoundError: where a path is gone.
     """
     summary = summarise(rows)
-    sections = [_verdicts(summary), _table(summary)]
-    found = list(islice(open_paths(paths, reading), _MOST_SETS))
-    panels: dict[str, list[str]] = {key: [] for key in _CAPTIONS}
-    for index, one in enumerate(found):
-        for key, svg in _draw(one.name, as_floats(one.z), summary, one.identity, index).items():
-            panels[key].append(
-                f'<figure class="panel"><h3>{escape(one.name)}</h3>'
-                + svg.replace("<svg", f'<svg role="img" aria-label="{key}: {escape(one.name)}"', 1)
+    sections = [_comparison(meta), _verdicts(summary), _table(summary)]
+    with figures.style():
+        every = _drawn(paths, summary, reading)
+        for key, found in every.items():
+            title, caption = _CAPTIONS[key]
+            drawn = "".join(
+                '<figure class="panel">'
+                + (f"<h3>{escape(name)}</h3>" if name else "")
+                + figures.to_svg(figure, f"{key}-{i + 1}").replace(
+                    "<svg", f'<svg role="img" aria-label="{key}: {escape(name)}"', 1
+                )
                 + "</figure>"
+                for i, (name, figure) in enumerate(found)
             )
-    for key, (title, caption) in _CAPTIONS.items():
-        if panels[key]:
             sections.append(
                 f'<section><h2>{title}</h2><p class="caption">{escape(caption)}</p>'
-                f'<div class="panels">{"".join(panels[key])}</div></section>'
+                f'<div class="panels">{drawn}</div></section>'
             )
+        if figures_dir is not None:
+            _export(every, Path(figures_dir))
+    sets = len({_key(row)[:3] for row in summary if not row["source"].endswith("]")})
+    if sets > _MOST_SETS:
+        sections.append(
+            f'<p class="notes">Figures are drawn for the first {_MOST_SETS} of {sets} sets.</p>'
+        )
     command = meta.get("command")
     command = command if isinstance(command, str) else shlex.join(command or [])
     versions = ", ".join(f"{k} {v}" for k, v in (meta.get("versions") or {}).items())
@@ -119,14 +149,195 @@ def write_embedding_report(
     )
 
 
-def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
-    return "".join(
-        f'<p class="verdict"><strong>{escape(one.source)}, {escape(one.representation)}:</strong> '
-        f"{escape(one.sentence)}</p><ul>"
-        + "".join(f"<li>{escape(line)}</li>" for line in one.text.split("\n")[1:])
-        + "</ul>"
-        for one in verdicts(summary)
+def write_embedding_figures(
+    paths: Sequence[str | Path],
+    rows: Sequence[Mapping[str, Any]],
+    folder: str | Path,
+    reading: Reading = EVERYTHING,
+) -> list[Path]:
+    """Writes every figure of the page as SVG, PDF and PNG.
+
+    Args:
+        paths: as for `write_embedding_report`, and so are the others.
+        rows: what came of them.
+        folder: where to write; made if need be.
+        reading: how the paths are read.
+
+    Returns:
+        The files: <figure>.svg, or <figure>-<set>.svg where there is one for each set, and so on.
+    """
+    with figures.style():
+        return _export(_drawn(paths, summarise(rows), reading), Path(folder))
+
+
+def _export(
+    every: Mapping[str, Sequence[tuple[str, "matplotlib.figure.Figure"]]], folder: Path
+) -> list[Path]:
+    written = []
+    for key, found in every.items():
+        for name, figure in found:
+            # Without the suffix of the set's file.
+            name = re.sub(r"\.(npy|npz|safetensors|parquet|arrow|csv|tsv|h5)\b", "", name)
+            stem = re.sub(r"[^\w.=+-]+", "_", f"{key}-{name}" if name else key)
+            written += canvas.export(figure, folder, stem)
+    return written
+
+
+def _drawn(
+    paths: Sequence[str | Path], summary: Sequence[Mapping[str, Any]], reading: Reading
+) -> dict[str, list[tuple[str, "matplotlib.figure.Figure"]]]:
+    """The figures by kind, each with the name of its set."""
+    found = list(islice(open_paths(paths, reading), _MOST_SETS))
+    place = _places([one.identity for one in found])
+    if place is not None:
+        found = [found[i] for i in np.argsort(place[1], kind="stable")]
+    names = _short([one.name for one in found])
+    drawn: dict[str, list[tuple[str, Any]]] = {}
+    followed = _followed(summary)
+    if followed is not None:
+        drawn["trajectory"] = [("", followed)]
+    for one, name in zip(found, names, strict=True):
+        for key, figure in _draw(as_floats(one.z), summary, one.identity).items():
+            drawn.setdefault(key, []).append((name, figure))
+    for key, of_sets in drawn.items():
+        if key != "trajectory":
+            canvas.share_limits([figure for _, figure in of_sets])
+    return {key: drawn[key] for key in _CAPTIONS if key in drawn}
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """The ends of paths that tell them apart."""
+    parts = [name.split("/") for name in names]
+    for count in range(1, max(map(len, parts), default=1) + 1):
+        ends = ["/".join(part[-count:]) for part in parts]
+        if len(set(ends)) == len(ends):
+            return ends
+    return list(names)
+
+
+def _shortened(sources: Sequence[str]) -> dict[str, str]:
+    unique = list(dict.fromkeys(sources))
+    return dict(zip(unique, _short(unique), strict=True))
+
+
+def _places(identities: Sequence[Mapping[str, Any]]) -> tuple[str, np.ndarray] | None:
+    """What the sets are ordered by, and where each stands; None where no number tells them apart."""
+    for column in ("epoch", "step"):
+        values = [one.get(column) for one in identities]
+        if values and None not in values and len(set(values)) > 1:
+            return column, np.array(values, dtype=float)
+    pieces = [re.split(r"(\d+(?:\.\d+)?)", Path(str(one["source"])).stem) for one in identities]
+    if len({len(piece) for piece in pieces}) != 1:
+        return None
+    differ = [i for i in range(len(pieces[0])) if len({piece[i] for piece in pieces}) > 1]
+    if len(differ) != 1 or differ[0] % 2 == 0:
+        return None
+    before = re.sub(r"[^A-Za-z]+", " ", pieces[0][differ[0] - 1]).split()
+    label = before[-1] if before else "number in the name"
+    return label, np.array([float(piece[differ[0]]) for piece in pieces])
+
+
+def _followed(summary: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.Figure | None":
+    """The statistics of the raw rows over steps, layers or sizes, where there are three or more."""
+    raw = [
+        row
+        for row in summary
+        if row["representation"] == "raw"
+        and not row["source"].endswith("]")
+        and not row["statistic"].startswith("group_")
+    ]
+    sources = {row["source"]: row for row in raw}
+    place = _places(list(sources.values()))
+    if place is None or len(set(place[1])) < 3:
+        return None
+    at = dict(zip(sources, place[1], strict=True))
+    x = np.unique(place[1])
+    shared = set.intersection(*({r["n"] for r in raw if r["source"] == s} for s in sources))
+    if not shared:
+        return None
+    n = max(shared)
+    values: dict[tuple[str, str], dict[float, float]] = {}
+    for row in raw:
+        if row["n"] == n:
+            line = ", ".join(
+                v for v in (row["split"], row["hyperparameters"]) if v not in (None, "{}")
+            )
+            value = row["mean"] / (row["dim"] if row["statistic"] == _RANK else 1)
+            values.setdefault((line, row["statistic"]), {})[at[row["source"]]] = value
+    lines = list(dict.fromkeys(line for line, _ in values))[: len(canvas.SERIES)]
+
+    def follow(statistic: str) -> list[Float[np.ndarray, " points"]]:
+        found = [values.get((line, statistic), {}) for line in lines]
+        return [np.array([one.get(point, np.nan) for point in x]) for one in found]
+
+    ratio = [
+        cv / expected
+        for cv, expected in zip(follow("norm_cv"), follow("norm_cv_expected"), strict=True)
+    ]
+    followed = [
+        figures.Followed("AD average (A²)", follow("ad_mean"), normality.AD_GAUSSIAN_MEAN, True),
+        figures.Followed("norm CV / a Gaussian's of the same covariance", ratio, 1.0),
+        figures.Followed("effective rank of the directions / d", follow(_RANK), 1.0),
+        figures.Followed("length of the mean direction", follow("mean_resultant"), n**-0.5),
+    ]
+    followed = [one for one in followed if np.isfinite(one.lines).any()]
+    names = [line or "all" for line in lines] if len(lines) > 1 else []
+    return figures.trajectory(x, f"{place[0]} (n = {n:,})", names, followed)
+
+
+def _comparison(meta: Mapping[str, Any]) -> str:
+    comparison = meta.get("comparison") or {}
+    sentences = [escape(sentence) for sentence in comparison.get("sentences", [])]
+    if len(sentences) < 2:
+        return "".join(f'<p class="verdict">{sentence}</p>' for sentence in sentences)
+    order = ", ".join(map(escape, comparison["order"]))
+    lines = "".join(f"<li>{sentence}</li>" for sentence in sentences)
+    return (
+        f'<p class="verdict">From the closest to a Gaussian, by their coordinates: {order}.</p>'
+        f"<details><summary>each with the next</summary><ul>{lines}</ul></details>"
     )
+
+
+def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
+    found = verdicts(summary)
+    told = [
+        (
+            f"<strong>{escape(one.source)}, {escape(one.representation)}:</strong> "
+            f"{escape(one.sentence)}",
+            "".join(f"<li>{escape(line)}</li>" for line in one.text.split("\n")[1:]),
+        )
+        for one in found
+    ]
+    if len(found) <= 2:
+        return "".join(f'<p class="verdict">{first}</p><ul>{rest}</ul>' for first, rest in told)
+    short = _shortened([one.source for one in found])
+    lines = "".join(
+        f'<tr class="ours"><th scope="row">{escape(short[one.source])}, '
+        f"{escape(one.representation)}</th>"
+        + "".join(f"<td>{_answer(part, getattr(one, part).answer)}</td>" for part in _ANSWERS)
+        + "</tr>"
+        for one in found
+    )
+    details = "".join(
+        f"<details><summary>{escape(name)}</summary>"
+        + "".join(
+            f"<p>{first}</p><ul>{rest}</ul>"
+            for one, (first, rest) in zip(found, told, strict=True)
+            if one.source == source
+        )
+        + "</details>"
+        for source, name in short.items()
+    )
+    return (
+        '<section><h2>Verdicts</h2><div class="scroll" tabindex="0"><table class="words"><thead><tr>'
+        '<th></th><th scope="col">coordinates</th><th scope="col">directions</th>'
+        f'<th scope="col">norms</th></tr></thead><tbody>{lines}</tbody></table></div>{details}</section>'
+    )
+
+
+def _answer(part: str, answer: str) -> str:
+    held = dict(zip((HOLDS, CLOSE, FAILS), _ANSWERS[part], strict=True))
+    return escape((held | _OTHER_ANSWERS)[answer])
 
 
 def _table(summary: Sequence[Mapping[str, Any]]) -> str:
@@ -139,9 +350,10 @@ def _table(summary: Sequence[Mapping[str, Any]]) -> str:
         if row["n"] == largest[_key(row)]:
             groups.setdefault(_key(row), {"n": row["n"]})[row["statistic"]] = row["mean"]
     columns = {k: v for k, v in _COLUMNS.items() if any(k in g for g in groups.values())}
+    short = _shortened([key[0] for key in groups])
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name, _ in columns.values())
     body = [("exact Gaussian", GAUSSIAN)]
-    body += [(_name(key), values) for key, values in groups.items()]
+    body += [(_name((short[key[0]], *key[1:])), values) for key, values in groups.items()]
     lines = "".join(
         f'<tr class="ours"><th scope="row">{escape(name)}</th>'
         + "".join(f"<td>{_cell(k, form, values.get(k))}</td>" for k, (_, form) in columns.items())
@@ -149,8 +361,8 @@ def _table(summary: Sequence[Mapping[str, Any]]) -> str:
         for name, values in body
     )
     return (
-        '<section><h2>At the largest sample size</h2><div class="scroll"><table><thead><tr><th></th>'
-        f"{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+        '<section><h2>At the largest sample size</h2><div class="scroll" tabindex="0"><table><thead>'
+        f"<tr><th></th>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
         '<p class="notes">Pass: share of coordinates with p > 0.05; “paper” is its criterion with the '
         "asymptotic p-value, “calibrated” the law at this n. Δ̂ · 1000: how much the average of A² "
         "grows with every 1,000 rows. W₂: distance to the normal in standard deviations.</p></section>"
@@ -174,44 +386,41 @@ def _cell(statistic: str, form: str, value: float | None) -> str:
 
 
 def _draw(
-    name: str,
     z: Float[np.ndarray, "n d"],
     summary: Sequence[Mapping[str, Any]],
     identity: Mapping[str, Any],
-    index: int,
-) -> dict[str, str]:
+) -> dict[str, "matplotlib.figure.Figure"]:
     order = np.random.default_rng(0).permutation(len(z))[:_ROWS]
     sample = np.asarray(z[np.sort(order)], dtype=np.float64)
     spread = sample.std(axis=0, ddof=1)
     varying = np.flatnonzero(spread > 0)
     drawn = {}
-    with figures.style():
-        if len(varying):
-            count = min(_COORDINATES, len(varying))
-            chosen = varying[np.linspace(0, len(varying) - 1, count).round().astype(int)]
-            standard = (sample[:, chosen] - sample[:, chosen].mean(axis=0)) / spread[chosen]
-            label = figures.Labelled("", figures.TRAINED, (standard,))
-            drawn["quantiles"] = figures.quantiles([label], figures.normal_band(len(sample)))
-            pvalue = normality.anderson_darling(sample[:, varying]).pvalue
-            drawn["pvalues"] = figures.pvalues(pvalue)
-            drawn["norms"] = figures.norm_laws(
-                np.linalg.norm(sample, axis=1),
-                np.linalg.norm(gaussian_like(sample), axis=1),
-            )
-            drawn["spectrum"] = figures.spectrum(shape.spectrum(sample), len(sample), z.shape[1])
-        curve = {
-            row["n"]: row["mean"]
-            for row in summary
-            if row["statistic"] == "ad_mean"
-            and row["representation"] == "raw"
-            and all(row[c] == identity.get(c) for c in ("source", "hyperparameters", "split"))
-        }
-        if len(curve) > 1:
-            n = np.array(sorted(curve))
-            values = np.array([[curve[int(k)] for k in n]])
-            drawn["sizes"] = figures.sample_sizes(
-                [figures.Curve("raw", figures.TRAINED, n, values)],
-                round(normality.AD_GAUSSIAN_MEAN, 3),
-                normality.AD_CRITICAL_5_PERCENT,
-            )
-        return {key: figures.to_svg(f, f"{key}-{index + 1}") for key, f in drawn.items()}
+    if len(varying):
+        count = min(_COORDINATES, len(varying))
+        chosen = varying[np.linspace(0, len(varying) - 1, count).round().astype(int)]
+        standard = (sample[:, chosen] - sample[:, chosen].mean(axis=0)) / spread[chosen]
+        label = figures.Labelled("", figures.TRAINED, (standard,))
+        drawn["quantiles"] = figures.quantiles([label], figures.normal_band(len(sample)))
+        pvalue = normality.anderson_darling(sample[:, varying]).pvalue
+        drawn["pvalues"] = figures.pvalues(pvalue)
+        drawn["norms"] = figures.norm_laws(
+            np.linalg.norm(sample, axis=1),
+            np.linalg.norm(gaussian_like(sample), axis=1),
+        )
+        drawn["spectrum"] = figures.spectrum(shape.spectrum(sample), len(sample), z.shape[1])
+    curve = {
+        row["n"]: row["mean"]
+        for row in summary
+        if row["statistic"] == "ad_mean"
+        and row["representation"] == "raw"
+        and all(row[c] == identity.get(c) for c in ("source", "hyperparameters", "split"))
+    }
+    if len(curve) > 1:
+        n = np.array(sorted(curve))
+        values = np.array([[curve[int(k)] for k in n]])
+        drawn["sizes"] = figures.sample_sizes(
+            [figures.Curve("raw", figures.TRAINED, n, values)],
+            round(normality.AD_GAUSSIAN_MEAN, 3),
+            normality.AD_CRITICAL_5_PERCENT,
+        )
+    return drawn

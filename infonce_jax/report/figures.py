@@ -306,6 +306,59 @@ def sample_sizes(
     return figure
 
 
+class Followed(NamedTuple):
+    """One quantity over steps, layers or sizes.
+
+    Attributes:
+        label: the name of the axis.
+        lines: one [points] for each line.
+        gaussian: what an exact Gaussian has.
+        is_log: whether the axis is logarithmic.
+    """
+
+    label: str
+    lines: Sequence[Float[np.ndarray, " points"]]
+    gaussian: float
+    is_log: bool = False
+
+
+def trajectory(
+    x: Float[np.ndarray, " points"],
+    x_label: str,
+    names: Sequence[str],
+    followed: Sequence[Followed],
+) -> "matplotlib.figure.Figure":
+    """How several quantities change over steps, layers or sizes, one below the other.
+
+    Args:
+        x: step, layer or size.
+        x_label: what `x` is.
+        names: of the lines, empty where there is one.
+        followed: the quantities.
+    """
+    lines = -(-len(names) // 2) if 1 < len(names) <= len(SERIES) else 0
+    figure, grid = panels(0.85, rows=len(followed), legend_lines=lines + 1, gap_inch=0.26)
+    colours = [TRAINED] if len(names) < 2 else series_colours(len(names))
+    for axes, one in zip(grid, followed, strict=True):
+        for line, colour, name in zip(one.lines, colours, names or [""], strict=True):
+            axes.plot(x, line, "o-", color=colour, linewidth=1.3, markersize=3, label=name)
+        axes.axhline(one.gaussian, color=INK, linewidth=0.9, dashes=(4, 2))
+        axes.set_title(one.label, loc="left", fontsize="medium", pad=3)
+        axes.margins(x=0.03, y=0.12)
+        if one.is_log:
+            axes.set_yscale("log")
+            log_ticks(axes.yaxis, decade_ticks(*axes.get_ylim()))
+        else:
+            axes.locator_params(axis="y", nbins=4)
+    grid[-1].locator_params(axis="x", nbins=6)
+    if np.all(x == np.round(x)):
+        grid[-1].xaxis.get_major_locator().set_params(integer=True)
+    grid[-1].set_xlabel(x_label)
+    if lines:
+        legend_above(grid[0], columns=2, raise_inch=0.17)
+    return figure
+
+
 def pvalues(pvalue: Float[np.ndarray, " d"]) -> "matplotlib.figure.Figure":
     """Histogram of one p-value per coordinate, beside the uniform density.
 

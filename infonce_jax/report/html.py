@@ -60,6 +60,7 @@ tbody tr:last-child > * { border-bottom: 2px solid var(--ink); }
 tbody th, thead th:first-child { text-align: left; position: sticky; left: 0; z-index: 1;
   background: var(--paper); }
 .first { padding-left: 1.5rem; }
+.words td, .words thead th { text-align: left; }
 td small { display: inline-block; color: var(--soft); margin-left: .35rem; }
 .ours th { color: var(--ink); }
 .beside .ours > * { padding-top: .5rem; }
@@ -97,6 +98,7 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75re
   body { padding: 0; max-width: none; }
   .scroll { overflow: visible; background: none; }
   th, td { padding-left: .4rem; padding-right: .4rem; }
+  thead th { white-space: normal; }
   .first { padding-left: 1rem; }
   tbody th, thead th:first-child { position: static; }
   .panels { grid-template-columns: repeat(3, 1fr); gap: .8rem 1rem; }

@@ -342,7 +342,7 @@ def test_known_parameters_against_the_literature_and_scipy():
     z = np.array([0.5, 1.0, 1.933, 2.492, 3.857, 6.0])
     found = calibration.pvalue("ad", z, np.inf, estimated=False)
     np.testing.assert_allclose(found, 1 - _marsaglia_limit(z), rtol=1e-3, atol=3e-6)
-    # The published 10 %, 5 % and 1 % points (Stephens 1974, case 0).
+    # The published 10%, 5% and 1% points (Stephens 1974, case 0).
     np.testing.assert_allclose(found[2:5], [0.10, 0.05, 0.01], rtol=0.03)
     for n in (20, 300):
         x = np.random.default_rng([31, n]).standard_normal((n, 20)) * 1.3
@@ -447,7 +447,7 @@ def test_chains_find_the_rare_quantiles_that_brute_force_finds():
     for law, values in drawn.items():
         np.testing.assert_array_equal(found[law], again[law])
         share = np.mean(np.concatenate(values) > found[law][rare])
-        # 8 % from brute force, some 10 % from the chains and 2 % from their anchor, three times over.
+        # 8% from brute force, some 10% from the chains and 2% from their anchor, three times over.
         assert 0.6e-4 < share < 1.6e-4
         assert np.isfinite(found[law][-1]) and found[f"{law}_count"][-1] > 3e6
         assert found[law][-1] > found[law][rare]

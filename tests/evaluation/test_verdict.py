@@ -78,7 +78,7 @@ def test_ten_constructed_embeddings(name):
     assert _answers(verdict) == answers, verdict.text
     assert verdict.sentence.startswith("At n = ") and verdict.sentence in verdict.text
     if "undecided" in answers:
-        assert "with 80 % power" in verdict.coordinates.text
+        assert "with 80% power" in verdict.coordinates.text
 
 
 def test_a_cone_is_normal_in_its_coordinates_and_not_uniform_in_its_directions():

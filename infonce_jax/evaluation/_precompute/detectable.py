@@ -1,9 +1,9 @@
-"""Makes detectable.npz: the smallest departure that Anderson-Darling detects with 80 % power.
+"""Makes detectable.npz: the smallest departure that Anderson-Darling detects with 80% power.
 
     python -m infonce_jax.evaluation._precompute.detectable
 
-For each sample size and each of two families it finds the member that the calibrated test at the 5 %
-level rejects in 80 % of the samples:
+For each sample size and each of two families it finds the member that the calibrated test at the 5%
+level rejects in 80% of the samples:
 
 * `kurtosis`: √G·ξ with G gamma and ξ normal, symmetric, named by its excess kurtosis (Laplace's has 3);
 * `skewness`: gamma, named by its skewness (the exponential's is 2).
