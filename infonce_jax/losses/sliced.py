@@ -380,7 +380,7 @@ def prepare(
             f"[{rows.shape[2]}, directions], a unit vector in each column."
         )
     _check_the_same_everywhere(directions, axis_name)
-    return rows, lax.stop_gradient(jnp.asarray(directions).astype(rows.dtype))
+    return rows, lax.stop_gradient(jnp.asarray(directions, rows.dtype))
 
 
 def as_views(z: Float[ArrayLike, "*views batch dim"]) -> Float[Array, "n_views batch dim"]:
