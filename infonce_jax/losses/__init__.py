@@ -46,6 +46,22 @@ axis_name: the axis of `jax.shard_map` or `jax.pmap` over which the batch is sha
     that `jax.vmap` names, differentiate the dense form. Under plain `jax.jit` leave `axis_name` out:
     the rows of sharded arrays are those of all devices anyway.
 
+Options of `sigreg` and of the other statistics along directions (`sliced_…`, `lejepa`, `visreg`):
+
+key: draws `n_directions` directions with `random_directions`. Pass a new one every step, the same on
+    all devices.
+
+directions: instead of a key, unit vectors [dim, directions], the same on all devices. They are taken
+    as they are, and no gradient passes through them.
+
+n_directions: how many directions a key draws; static.
+
+pooled: take the rows of all views as one batch. By default each view is measured by itself and the
+    mean is taken, as published; static.
+
+block: directions that are worked on at once; memory is proportional to rows · block. For a statistic
+    that sorts, and so needs all rows on each device, these are the rows of all devices; static.
+
 ids (`exclude`, `positives`, labels): integers of any width. NumPy's 64-bit integers are ranked as the
     loss is traced. `jax.jit` cuts 64-bit arguments to 32 bits before a loss sees them, unless
     `jax_enable_x64` is set: rank those by `ids_of` first.

@@ -1,4 +1,7 @@
-"""Joint-embedding objectives that ask for a Gaussian: LeJEPA and VISReg."""
+"""Joint-embedding objectives that ask for a Gaussian: LeJEPA and VISReg.
+
+`infonce_jax.losses` describes the options that they share with `sigreg`.
+"""
 
 import jax.numpy as jnp
 import numpy as np

@@ -3,7 +3,8 @@
 A law is N(0, I) exactly if every projection on a unit vector is N(0, 1) (Cramér and Wold). Each
 objective here projects the rows on unit vectors, measures the distance of each projection from
 N(0, 1), and takes the mean. Directions are worked through in blocks, so that memory grows with
-rows · block and not with rows · directions.
+rows · block and not with rows · directions. `infonce_jax.losses` describes the options that they
+share.
 """
 
 import functools
@@ -379,7 +380,7 @@ def prepare(
             f"[{rows.shape[2]}, directions], a unit vector in each column."
         )
     _check_the_same_everywhere(directions, axis_name)
-    return rows, lax.stop_gradient(jnp.asarray(directions).astype(rows.dtype))
+    return rows, lax.stop_gradient(jnp.asarray(directions, rows.dtype))
 
 
 def as_views(z: Float[ArrayLike, "*views batch dim"]) -> Float[Array, "n_views batch dim"]:

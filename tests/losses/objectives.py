@@ -4,12 +4,16 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import gaussian_references
 import jax
 import jax.numpy as jnp
 import numpy as np
 import references
 
 from infonce_jax import losses
+
+N, DIM = 9, 5
+DIRECTIONS = references.unit(np.random.default_rng(7).normal(size=(7, DIM))).T
 
 
 class Objective(NamedTuple):
@@ -25,6 +29,7 @@ class Objective(NamedTuple):
         pairwise: it takes an implementation and a tile.
         held: the position of rows through which no gradient passes.
         least: the fewest rows it is defined for.
+        holds_rows: its reference takes a keyword `held`: rows through which no gradient passes.
         invariances: names in `TRANSFORMATIONS` of test_structure.py, besides "permutation".
     """
 
@@ -37,6 +42,7 @@ class Objective(NamedTuple):
     pairwise: bool = True
     held: int | None = None
     least: int = 1
+    holds_rows: bool = False
     invariances: tuple[str, ...] = ("rotation", "scale", "exchange")
 
 
@@ -226,7 +232,70 @@ VARIANTS = {
         _without_negatives(losses.alignment, references.alignment, reduction="none"), exponent=1.0
     ),
 }
-ALL = OBJECTIVES | VARIANTS
+
+
+def _of_views(loss):
+    return lambda *views, **options: loss(jnp.stack(views), **options)
+
+
+def _gaussian(loss, reference, **changes):
+    return _without_negatives(loss, reference, invariances=())._replace(**changes)
+
+
+def _sliced(name, scalars=None, least=1, holds_rows=False, rows="ab", **options):
+    options["directions"] = DIRECTIONS
+    loss, reference = getattr(losses, name), getattr(gaussian_references, name)
+    # The block leaves a ragged last one of 7 directions.
+    loss = functools.partial(loss, block=3, **options)
+    return _gaussian(
+        _of_views(loss) if len(rows) > 1 else loss,
+        functools.partial(reference, **options),
+        rows=rows,
+        scalars=scalars or {},
+        least=least,
+        holds_rows=holds_rows,
+    )
+
+
+def _plain(name, least=1, **options):
+    return _gaussian(
+        functools.partial(getattr(losses, name), **options),
+        functools.partial(getattr(gaussian_references, name), **options),
+        least=least,
+    )
+
+
+# Those that ask for a Gaussian, or spread the rows without a softmax.
+GAUSSIAN = {
+    "sigreg": _sliced("sigreg"),
+    "sigreg of one view": _sliced("sigreg", rows="a", t_max=2.0, knots=20),
+    "sigreg, unbiased": _sliced("sigreg", unbiased=True, least=2),
+    "sigreg, pooled": _sliced("sigreg", pooled=True),
+    "sigreg, pooled, unbiased": _sliced("sigreg", pooled=True, unbiased=True, least=2),
+    "wasserstein": _sliced("sliced_wasserstein"),
+    "wasserstein, pooled": _sliced("sliced_wasserstein", pooled=True),
+    "cramer_von_mises": _sliced("sliced_cramer_von_mises"),
+    "anderson_darling": _sliced("sliced_anderson_darling"),
+    "lejepa": _sliced("lejepa", scalars={"weight": 0.3}),
+    "lejepa, additive": _sliced("lejepa", scalars={"weight": 2.0}, additive=True, n_global=1),
+    "visreg": _sliced(
+        "visreg",
+        scalars={"scale_weight": 0.7, "shape_weight": 1.5, "centre_weight": 1.2},
+        holds_rows=True,
+    ),
+    "view_prediction": _gaussian(
+        _of_views(losses.view_prediction), gaussian_references.view_prediction
+    ),
+    "koleo": _gaussian(
+        functools.partial(losses.koleo, block=4), gaussian_references.koleo, rows="a", least=2
+    ),
+    "w_mse": _plain("w_mse", least=DIM + 1),
+    "w_mse, shrunk, in groups": _plain("w_mse", epsilon=0.1, sub_batch=3, least=3),
+    "spectral": _plain("spectral_contrastive", least=2),
+    "spectral in a ball": _plain("spectral_contrastive", square_radius=4.0, least=2),
+}
+
+ALL = OBJECTIVES | VARIANTS | GAUSSIAN
 PAIRWISE = [name for name, objective in OBJECTIVES.items() if objective.pairwise]
 
 
@@ -255,11 +324,12 @@ class Batch(NamedTuple):
     weights: np.ndarray
 
 
-def draw(name, n=9, dim=5, seed=0, dtype=np.float64) -> Batch:
+def draw(name, n=N, dim=DIM, seed=0, dtype=np.float64) -> Batch:
     """A batch of `n` rows in float64, which are exact in `dtype` as well."""
     objective = ALL[name]
     rng = np.random.default_rng(seed)
     a = rng.normal(size=(n, dim))
+    a = 1.5 * a + 0.2 if name in GAUSSIAN else a
     rows = {"a": a, "b": a + 0.8 * rng.normal(size=(n, dim))}
     rows["q"] = rng.normal(size=(n - n // 4, dim))
     of_rows = {

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jax.test_util import check_vjp
 from objectives import (
     ALL,
+    GAUSSIAN,
     OBJECTIVES,
     PAIRWISE,
     at_temperature,
@@ -25,7 +26,8 @@ from infonce_jax import losses
 
 HOW = [{"implementation": "dense"}, {"implementation": "tiled", "tile": (3, 4)}]
 RNG = np.random.default_rng(6)
-ORDER = RNG.permutation(9)
+# Rows of a group of three stay together.
+ORDER = np.array([5, 4, 3, 0, 2, 1, 8, 6, 7])
 ROTATION = np.linalg.qr(RNG.normal(size=(5, 5)))[0]
 SCALES = 10 ** RNG.uniform(-20, 20, (9, 1))
 
@@ -78,7 +80,7 @@ def test_invariances(name, implementation):
             _close(jnp.sum(got), jnp.sum(value))
 
 
-@pytest.mark.parametrize("name, implementation", cases(OBJECTIVES))
+@pytest.mark.parametrize("name, implementation", cases(OBJECTIVES | GAUSSIAN))
 def test_vmap_equals_the_loop(name, implementation):
     # The colder member leaves the range of logits that is exponentiated as it is.
     members = [cast(draw(name, seed=1)), cast(at_temperature(draw(name, seed=2), 0.02))]
@@ -126,7 +128,9 @@ def test_check_grads(name, implementation):
         check_vjp(lambda t: with_pullback(t)[0], with_pullback, (jnp.zeros(()),), **tolerance)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(
+    "name", [*OBJECTIVES, "sigreg, unbiased", "anderson_darling", "w_mse", "koleo"]
+)
 def test_second_derivative_of_the_dense_form(name):
     implementation = "dense" if ALL[name].pairwise else None
     with jax.enable_x64(True):
@@ -145,7 +149,7 @@ def test_second_derivative_of_the_dense_form(name):
     tile=st.tuples(st.integers(1, 45), st.integers(1, 45)),
     temperature=st.sampled_from([0.01, 0.1, 1.0]),
 )
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=5, deadline=None, derandomize=True)
 def test_tiled_equals_dense(name, n, dim, tile, temperature):
     with jax.enable_x64(True):
         batch = cast(at_temperature(draw(name, n, dim, seed=n), temperature), jnp.float64)
