@@ -102,8 +102,9 @@ def test_table_1_has_its_controls_under_the_papers_protocol(tiny_config, tmp_pat
     assert found["**Gaussian mixture**: the paper"][1:4] == ["0.08", "0.39", "100%"]
     groups, single = head.index("AD, groups"), head.index("AD, n = 1,000")
     exact = found["a Gaussian with its mean and covariance"]
-    # By groups every coordinate of an exact Gaussian passes; ten separate centres do not.
-    assert float(exact[groups]) == pytest.approx(GAUSSIAN_AD, abs=0.03)
+    # By groups every coordinate of an exact Gaussian passes; ten separate centres do not. The eight
+    # coordinates are correlated, so their mean is hardly steadier than one.
+    assert float(exact[groups]) == pytest.approx(GAUSSIAN_AD, abs=0.09)
     assert exact[groups + 1] == "100%"
     for name in ("untrained encoder", "random projection of the inputs"):
         assert float(found[name][groups]) > 0.6 and float(found[name][single]) > 3
