@@ -5,8 +5,8 @@
 
 A Gaussian mixture whose components stand apart, on which training decides, under every objective:
 InfoNCE, NT-Xent, DCL, SigLIP, Barlow Twins, VICReg, and with labels supervised contrastive and
-cross-entropy. The same linear encoder, views, optimiser and 400 steps for all; six seeds of each, and where the
-objective has a temperature two of them. Two minutes on 2 CPU cores.
+cross-entropy. The same linear encoder, views, optimiser and 400 steps for all; six seeds of each, and
+where the objective has a temperature two of them. Two minutes on 2 CPU cores.
 """
 
 from infonce_jax.config import default_config

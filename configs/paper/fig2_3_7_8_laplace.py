@@ -45,7 +45,9 @@ def get_config():
 
 
 def sweep(config):
-    points = grid({"encoder.embedding_dim": DIMS, "train.batch_size": BATCHES})
+    # The ends of the batches first, at every dimension, so that a part of it shows the whole.
+    batches = sorted(BATCHES, key=(8, 128, 32, 64, 16, 96, 48).index)
+    points = grid({"train.batch_size": batches, "encoder.embedding_dim": DIMS})
     if config.scale == "full":
         full = {"seeds": (0, 1, 2), "train.steps": 0, "train.epochs": 150.0}
         return [point | full for point in points]

@@ -12,7 +12,7 @@ weights, the loss in one direction.
 
 Not stated there, and chosen: d = 128 and batch 128 for Laplace; means with a standard deviation of 0.1
 in each coordinate for the mixture (configs/paper/search_mixture.py tries others); clustered rows, 50
-patterns with a lognormal number of ones and 3 % of the bits flipped (configs/paper/search_binary.py
+patterns with a lognormal number of ones and 2 % of the bits flipped (configs/paper/search_binary.py
 tries others); batch 256 and τ = 0.1 for both.
 """
 
@@ -77,7 +77,7 @@ def sweep(config):
             "data.binary_counts_log_std": 0.8,
             "data.binary_active": 200.0,
             "data.binary_prototypes": 50,
-            "data.binary_flips": 0.03,
+            "data.binary_flips": 0.02,
             "channel.name": "bit_add",
             "channel.strength": 0.001,
             "encoder.embedding_dim": 256,

@@ -133,7 +133,7 @@ def _norms(runs: Path) -> list[list[str]]:
 
 
 def _pushforward(runs: Path) -> list[list[str]]:
-    found = correlate(runs / "pushforward" / "pushforward")
+    found = correlate(runs / "pushforward")
 
     def values(rows: str, encoder: str) -> str:
         of = [np.mean(v) for v in found.of[rows, encoder].values()]
