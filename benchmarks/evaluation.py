@@ -635,9 +635,8 @@ def out_of_core(scale, folder):
             ("score, one file", ["score", at / "x.npz", at / "x.npy", "--output", at / "scores"]),
             ("apply, one file", ["apply", at / "x.npz", at / "x.npy", "--output", at / "w.npy"]),
         ):
-            done = subprocess.run(
-                [sys.executable, "-c", _PEAK + _MODEL, *map(str, arguments)], capture_output=True, text=True
-            )
+            command = [sys.executable, "-c", _PEAK + _MODEL, *map(str, arguments)]
+            done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode or not done.stdout.startswith("0 "):
                 raise RuntimeError(done.stderr)
             _, seconds, core, gib = map(float, done.stdout.split())

@@ -37,7 +37,7 @@ def test_the_closer_one_is_named_in_each_part():
     assert closer(codes, heavy, ("codes", "heavy"), draws=20).differences[0].closer == 0
 
 
-def test_equal_ones_are_rarely_told_apart():
+def test_equal_ones_are_rarely_told_apart(unchecked_types):
     wrong = np.zeros(3)
     for k in range(12):
         x = RNG.standard_t(6, (2, 400, 4))
@@ -46,7 +46,7 @@ def test_equal_ones_are_rarely_told_apart():
     assert np.all(wrong <= 3)
 
 
-def test_paired_rows_give_shorter_intervals():
+def test_paired_rows_give_shorter_intervals(unchecked_types):
     x = RNG.standard_t(6, (2000, 6))
     other = x + 0.1 * RNG.standard_normal(x.shape)
     spans = []

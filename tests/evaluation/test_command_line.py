@@ -32,13 +32,13 @@ def _main(capsys, *argv):
 
 
 def test_everything_at_once_lands_in_the_rows(files, capsys):
-    np.save(files / "heavy.npy", HEAVY[:600])
-    np.save(files / "gaussian.npy", GAUSSIAN[:600])
-    (files / "labels.txt").write_text("".join(f"class {i % 5}\n" for i in range(600)))
+    np.save(files / "heavy.npy", HEAVY[:300])
+    np.save(files / "gaussian.npy", GAUSSIAN[:300])
+    (files / "labels.txt").write_text("".join(f"class {i % 5}\n" for i in range(300)))
     code, out, _ = _main(
         capsys, "evaluate", files / "heavy.npy", "--output", files / "out", "--deep", "--labels",
         files / "labels.txt", "--controls", "gaussian", "permuted", "--inputs", files / "gaussian.npy",
-        "--sample_sizes", 250, "all",
+        "--sample_sizes", 100, "all",
     )  # fmt: skip
     assert code == 0
     document = json.loads((files / "out" / "evaluation.json").read_text())
@@ -46,13 +46,13 @@ def test_everything_at_once_lands_in_the_rows(files, capsys):
     controls = ["gaussian", "permuted", "projection"]
     assert sources == ["heavy.npy", *(f"heavy.npy [{c}]" for c in controls)]
     rows = [r for r in document["rows"] if r["source"].endswith("heavy.npy")]
-    names = {r["statistic"] for r in rows if r["n"] == 600 and r["representation"] == "raw"}
+    names = {r["statistic"] for r in rows if r["n"] == 300 and r["representation"] == "raw"}
     assert names >= {
         "ad_mean", "ad_calibrated_pass", "ep_bh_rejected", "sf_by_rejected", "delta", "delta_low",
         "w2_high", "between_class_share", "class_ad_mean", "global_mean_p", "bhep_p", "ksd_statistic",
         "rayleigh_p", "potential_uniform", "cosine_law_p", "multivariate_rows",
     }  # fmt: skip
-    assert "bhep_p" not in {r["statistic"] for r in rows if r["n"] == 250}
+    assert "bhep_p" not in {r["statistic"] for r in rows if r["n"] == 100}
     assert "Not Gaussian" in out
     assert "Coordinates: No deviation from a Gaussian found" in out
     assert document["meta"]["deep"] is True

@@ -104,7 +104,7 @@ def test_location_and_linear_maps_change_no_statistic():
         assert moved[test].pvalue == first[test].pvalue
 
 
-def test_exact_moments_of_mardias_kurtosis_and_skewness():
+def test_exact_moments_of_mardias_kurtosis_and_skewness(unchecked_types):
     rng = np.random.default_rng(3)
     n, d = 40, 20
     found = np.array(
@@ -132,7 +132,7 @@ def test_mardias_kurtosis_of_one_coordinate_is_the_kurtosis_test():
         assert mv.mardia_kurtosis(column[:, None]).pvalue == pytest.approx(expected, rel=1e-9)
 
 
-def test_mardias_kurtosis_false_positives_and_thin_shells():
+def test_mardias_kurtosis_false_positives_and_thin_shells(unchecked_types):
     rng = np.random.default_rng(13)
     for n, d in ((60, 3), (100, 40)):
         p = [mv.mardia_kurtosis(rng.standard_normal((n, d))).pvalue for _ in range(1500)]
@@ -143,7 +143,7 @@ def test_mardias_kurtosis_false_positives_and_thin_shells():
         assert mv.mardia_kurtosis(_uniform(rng, 2000, d)).pvalue < 1e-20
 
 
-def test_multivariate_false_positives_come_at_the_nominal_rate():
+def test_multivariate_false_positives_come_at_the_nominal_rate(unchecked_types):
     rng = np.random.default_rng(4)
     repeats, draws = 300, 199
     rejected = dict.fromkeys(mv.TESTS, 0)

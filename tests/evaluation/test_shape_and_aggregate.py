@@ -49,7 +49,7 @@ def test_effect_sizes_do_not_move_with_n():
     assert abs(gaussian["excess_kurtosis"]) < 0.03
 
 
-def test_intervals_cover_and_shrink_with_n():
+def test_intervals_cover_and_shrink_with_n(unchecked_types):
     rng = np.random.default_rng(3)
 
     def compute(z):
@@ -102,7 +102,7 @@ def test_bh_and_by(unchecked_types):
         aggregate.benjamini_yekutieli(np.ones((2, 2)))
 
 
-def test_the_global_test_counts_dependent_coordinates_once():
+def test_the_global_test_counts_dependent_coordinates_once(unchecked_types):
     rng = np.random.default_rng(6)
     # 30 coordinates that are nearly one: by themselves all rejected together at the level of one.
     rejected = []

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from benchmarks import evaluation as benchmarks
 from infonce_jax import evaluation
 from infonce_jax.evaluation import concentration, discrete, groups, isotropy, shape
 from infonce_jax.evaluation.__main__ import main
 from infonce_jax.evaluation._precompute.detectable import power
 from infonce_jax.evaluation.detectable import detectable
 from infonce_jax.evaluation.verdict import verdicts
+from tests import launching
 
 RNG = np.random.default_rng(11)
 
@@ -127,7 +129,7 @@ def test_the_detectable_departure_is_detected_in_80_percent(family, n):
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 3), (200, 16), (40, 60)])
-def test_directions_tests_hold_their_level_and_their_power(n, d):
+def test_directions_tests_hold_their_level_and_their_power(n, d, unchecked_types):
     draws = [isotropy.isotropy(RNG.standard_normal((n, d))) for _ in range(300)]
     for test in ("rayleigh_p", "bingham_p"):
         pvalue = [getattr(one, test) for one in draws]
@@ -242,3 +244,15 @@ def test_the_grouped_protocol_is_a_loop_over_scipy_and_passes_a_gaussian(tmp_pat
     assert _value(rows, "group_dp_pass") == np.mean(dp / 20 > 0.05)
     code = main([*map(str, argv), str(tmp_path / "p"), "--groups", "30"])
     assert code == 2 and "30 groups of 250 need 7500" in capsys.readouterr().err
+
+
+def test_the_table_of_verdicts_in_the_docs_is_what_the_code_says():
+    _, lines = benchmarks.verdicts(1.0, None)
+    docs = (launching.ROOT / "docs" / "evaluation.md").read_text()
+    for line in lines.splitlines():
+        assert line in docs
+
+
+def test_too_few_rows_are_told_in_one_clause():
+    verdict, _ = _judged(np.random.default_rng(0).standard_normal((10, 3)))
+    assert verdict.sentence.count("too few to tell") == 1
