@@ -175,6 +175,10 @@ def default_config() -> config_dict.ConfigDict:
     # Initial parameters: normal (LeCun for dense layers, He for convolutions, no bias), or pytorch
     # (uniform in ±1/√inputs, biases too).
     e.initializer = "normal"
+    # Weights that the backbone of a ResNet or ViT starts from: a safetensors file of torchvision, timm
+    # or transformers, or a folder with model.safetensors; "" for random ones. The layer to the
+    # embedding and the head start at random in any case.
+    e.init_from = ""
     # batch, group or none.
     e.norm = "batch"
     # ResNets: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max-pool).

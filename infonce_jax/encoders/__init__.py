@@ -29,6 +29,7 @@ from infonce_jax.encoders.make import ENCODERS, make_classifier, make_encoder
 from infonce_jax.encoders.mlp import MLP
 from infonce_jax.encoders.resnet import STEMS, ResidualBlock, ResNet
 from infonce_jax.encoders.vit import POOLS, TransformerBlock, ViT
+from infonce_jax.encoders.weights import carry_over, read_weights
 
 __all__ = [
     "ACTIVATIONS",
@@ -47,7 +48,9 @@ __all__ = [
     "Variables",
     "ViT",
     "apply",
+    "carry_over",
     "init",
     "make_classifier",
     "make_encoder",
+    "read_weights",
 ]

@@ -39,7 +39,7 @@ class TransformerBlock(nn.Module):
         y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2])
         x = x + dense(width, name="attention_out")(y.reshape(batch, tokens, width))
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        y = nn.gelu(dense(4 * width)(y))
+        y = nn.gelu(dense(4 * width)(y), approximate=False)
         return x + dense(width)(y)
 
 

@@ -4,8 +4,8 @@
 
 This face has the univariate tests and the functions that run everything. Modules of their own are
 `multivariate`, `sphere`, `shape` (effect sizes), `aggregate` (false discovery rates, global test),
-`controls`, `whitening` and `probe`. Nothing here depends on how embeddings are made: files come from
-any source, and embedding folders from a run.
+`controls`, `whitening`, `probe` and `pair`. Nothing here depends on how embeddings are made: files
+come from any source, and embedding folders from a run.
 
 To find your way: `load` opens files, `sets` pairs them with their controls, `registry` lists the
 statistics, `evaluate` computes them at a grid of sample sizes, `rows` keeps and writes the results,
@@ -16,6 +16,7 @@ from infonce_jax.evaluation import (
     aggregate,
     controls,
     multivariate,
+    pair,
     probe,
     shape,
     sphere,
@@ -85,6 +86,7 @@ __all__ = [
     "norm_cv_gaussian",
     "normal_scores",
     "own_statistics",
+    "pair",
     "participation_ratio",
     "probe",
     "shape",

@@ -179,7 +179,8 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--pair",
         metavar="VIEW2",
-        help="a file with a second view of the same samples as PATH, for the alignment",
+        help="a file with a second view, or another modality, of the same samples as PATH: adds their "
+        "alignment, gap, retrieval, joint likelihood and mutual information (pair.json, pair_rows.csv)",
     )
     command.add_argument(
         "--labels",

@@ -19,6 +19,8 @@ from infonce_jax.evaluation.arrays import MIN_ROWS, as_floats
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.load import Reading, load_column, load_labels, open_paths
 from infonce_jax.evaluation.paper_rows import paper_table
+from infonce_jax.evaluation.pair import format_pair
+from infonce_jax.evaluation.pair_files import compare_pair, write_pair
 from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise, write, write_texts
 from infonce_jax.evaluation.sets import iterate_paths
@@ -43,6 +45,7 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         check_folder(arguments.figures, "--figures")
     reading = reading_of(arguments)
     labels = _labels(arguments)
+    pair = None if arguments.pair is None else compare_pair(arguments, reading)
     settings = {
         "sample_sizes": list(arguments.sample_sizes),
         "seed": arguments.seed,
@@ -57,7 +60,8 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     }
     sets = iterate_paths(
         arguments.paths,
-        pair=arguments.pair,
+        # Alignment needs a space that both share.
+        pair=arguments.pair if pair is None or pair.found.shared is not None else None,
         labels=labels,
         inputs=arguments.inputs,
         reading=reading,
@@ -111,6 +115,10 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         print(f"{sentence}\n")
     for one in found:
         print(f"{one.source}, {one.representation}: " + one.text.replace("\n", "\n  "))
+    if pair is not None:
+        print("\n" + format_pair(pair.found, pair.names))
+        if arguments.output is not None:
+            written += write_pair(pair, arguments.output)
     if not interrupted:
         written += _draw(arguments, rows, meta, reading)
     if written:

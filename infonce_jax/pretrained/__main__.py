@@ -96,7 +96,7 @@ def _summarise(written: Path) -> None:
     for split in stored.splits:
         if ("image", split) in files and ("text", split) in files:
             print(
-                f"      python -m infonce_jax.evaluation pair {files['image', split]} "
+                f"      python -m infonce_jax.evaluation evaluate --pair {files['image', split]} "
                 f"{files['text', split]}"
             )
 

@@ -91,11 +91,19 @@ def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
     )
 
 
-def init_model(model: Model, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-    """Draws the initial parameters and BatchNorm's moments."""
+def init_model(model: Model, key: Key[Array, ""], weights: PyTree = None) -> tuple[PyTree, PyTree]:
+    """Draws the initial parameters and BatchNorm's moments.
+
+    Args:
+        model: from `make_model`.
+        key: the member's.
+        weights: of a published checkpoint, from `encoders.read_weights`: the backbone's start.
+    """
     encoder_key, classifier_key = jax.random.split(key)
     sample = jnp.zeros((2, *model.sample_shape), jnp.float32)
     variables = encoders.init(model.encoder, encoder_key, sample)
+    if weights:
+        variables = encoders.carry_over(variables, weights)
     params = {"encoder": variables["params"]}
     if model.classifier is not None:
         outputs, _ = encoders.apply(model.encoder, variables, sample, train=False)

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import config_dict
 
+from infonce_jax import encoders
 from infonce_jax.config import Member
 from infonce_jax.data import Dataset
 from infonce_jax.training import embed, step
@@ -82,9 +83,9 @@ def make_program(
     )
     encode = compiled(embed.encode_rows, out_shardings=layout.replicated)
     encode_views = compiled(embed.encode_views, out_shardings=layout.replicated)
-    abstract = init.eval_shape(hyper, arrays)
+    abstract = init.eval_shape(hyper, arrays, {})
     return Program(
-        init=lambda: init(hyper, arrays),
+        init=lambda: init(hyper, arrays, _published(config)),
         advance=lambda state, stop: advance(state, hyper, arrays, np.int32(stop)),
         encode=lambda state, rows: encode(
             state.members.params, state.members.batch_stats, place_rows(layout.mesh, rows), hyper
@@ -100,6 +101,12 @@ def make_program(
         lower=lambda: advance.lower(abstract, hyper, arrays, np.int32(1)),
         abstract_state=abstract,
     )
+
+
+def _published(config: config_dict.ConfigDict) -> PyTree:
+    """The checkpoint that a run starts from; read where it is started, not where it is resumed."""
+    source = config.encoder.init_from
+    return encoders.read_weights(source) if source else {}
 
 
 def _is_abstract(tree: PyTree) -> bool:

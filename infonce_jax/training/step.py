@@ -98,9 +98,9 @@ def supervised(
     return loss, (batch_stats, {"loss": loss, "accuracy": accuracy, **_geometry(z)})
 
 
-def init_member(method: Method, _: PyTree, hyper: Hyper) -> MemberState:
-    """A member before its first step, without metrics."""
-    params, batch_stats = init_model(method.model, member_keys(hyper["seed"]).init)
+def init_member(method: Method, weights: PyTree, _: PyTree, hyper: Hyper) -> MemberState:
+    """A member before its first step, without metrics; `weights` as for `init`."""
+    params, batch_stats = init_model(method.model, member_keys(hyper["seed"]).init, weights)
     if method.loss.learn_temperature and method.objective.views == 2:
         params["log_inverse_temperature"] = -jnp.log(hyper["loss.temperature"])
     return MemberState(params, batch_stats, method.optimizer(hyper).init(params), {})
@@ -137,9 +137,19 @@ def step_member(
     return MemberState(params, batch_stats, opt_state, state.metric_sums), metrics
 
 
-def init(method: Method, layout: Layout, hyper: Hyper, arrays: PyTree) -> TrainState:
-    """All members before their first step."""
-    members = over_members(layout, functools.partial(init_member, method), (), hyper)
+def init(
+    method: Method, layout: Layout, hyper: Hyper, arrays: PyTree, weights: PyTree
+) -> TrainState:
+    """All members before their first step.
+
+    Args:
+        method: how a member is trained.
+        layout: how members are mapped over.
+        hyper: the members' hyperparameters.
+        arrays: the data.
+        weights: of a published checkpoint, that every member's backbone starts from; empty for none.
+    """
+    members = over_members(layout, functools.partial(init_member, method, weights), (), hyper)
     zero = jnp.zeros((), jnp.int32)
     step = functools.partial(step_member, method)
     _, metrics = jax.eval_shape(
