@@ -19,7 +19,8 @@ from infonce_jax import registry
 # What changes how a run is watched, kept, read or spread over devices, but not what it computes.
 _INCIDENTAL = (
     *("name", "scale", "checkpoint", "evaluate", "log", "report"),
-    *("data.cache_dir", "data.data_dir", "train.devices"),
+    *("data.cache_dir", "data.data_dir", "data.max_memory_gb", "data.prefetch", "data.workers"),
+    "train.devices",
 )
 
 # The scalars that may be lists: arguments of the compiled program, not part of it.
@@ -96,7 +97,8 @@ def default_config() -> config_dict.ConfigDict:
     c.objective = "infonce"
 
     c.data = d = config_dict.ConfigDict()
-    # laplace, mixture, binary, gaussian, sphere, cifar10, array (a file of yours), or my_module:name.
+    # laplace, mixture, binary, gaussian, sphere; cifar10, array (a file of yours); tfds:name (a prepared
+    # dataset of TensorFlow Datasets), folder:path (images), hf:name (Hugging Face); or my_module:name.
     d.source = "laplace"
     # Keyword arguments of a source of yours.
     d.kwargs = config_dict.ConfigDict()
@@ -125,16 +127,32 @@ def default_config() -> config_dict.ConfigDict:
     # every bit flipped with probability binary_flips. 0 for rows that are independent of each other.
     d.binary_prototypes = 0
     d.binary_flips = 0.0
-    # CIFAR-10: folder of the prepared dataset ("" for the default of tensorflow_datasets), and where
-    # decoded images are kept ("" for ~/.cache/infonce_jax).
+    # CIFAR-10 and tfds: folder of the prepared datasets ("" for the default of tensorflow_datasets).
+    # All images: where decoded ones are kept ("" for ~/.cache/infonce_jax).
     d.data_dir = ""
     d.cache_dir = ""
     # CIFAR-10: a class (0 to 9) that training never sees, to be told apart as foreign; -1 for none. The
     # test set keeps it.
     d.held_out_class = -1
     # Array: .npy or .npz (arrays "x" and, optionally, "labels") of rows [n, dim] or uint8 images
-    # [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held out.
+    # [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held out, unless
+    # test_path names a second file.
     d.path = ""
+    d.test_path = ""
+    # tfds, folder, hf: side in pixels to which images are cut and resized; 0 leaves them as they are, if
+    # all have one size.
+    d.image_size = 0
+    # They are held in memory if all of them, decoded, take no more than this, and streamed otherwise:
+    # read and decoded batch by batch, `prefetch` batches ahead, in `workers` threads (0: one per core).
+    d.max_memory_gb = 4.0
+    d.prefetch = 2
+    d.workers = 0
+    # tfds, hf: splits to train and to test on ("" for test or validation; test_size rows are held out if
+    # there is neither), and the fields of image and label where the names do not tell.
+    d.train_split = "train"
+    d.test_split = ""
+    d.image_field = ""
+    d.label_field = ""
 
     c.channel = v = config_dict.ConfigDict()
     # gaussian_noise, mixing, erasure, identity; bit_flip and bit_add for the binary source,
@@ -150,7 +168,10 @@ def default_config() -> config_dict.ConfigDict:
     v.noise_std = _each(0.0)
     v.erasure_prob = _each(0.0)
     v.row_scale_std = _each(0.0)
-    # SimCLR's views. Smallest share of the image that a crop keeps; 1 switches cropping off.
+    # SimCLR's views. Side in pixels to which crops, and images that are embedded, are resized; 0 keeps
+    # the images' own.
+    v.view_size = 0
+    # Smallest share of the image that a crop keeps; 1 switches cropping off.
     v.crop_area_min = _each(0.2)
     v.flip = True
     # Strength of the colour jitter, applied with probability 0.8; 1 is SimCLR's for CIFAR-10, that is
@@ -346,6 +367,7 @@ def validate(config: config_dict.ConfigDict) -> None:
         "checkpoint.keep_newest",
         "embed.batch_size",
         "log.every_steps",
+        "data.prefetch",
     )
     for name in at_least_one:
         if _field(config, name) < 1:
@@ -366,6 +388,9 @@ def validate(config: config_dict.ConfigDict) -> None:
             "config.embed.output is 'head' but config.encoder.head is 'none'; choose a head "
             "(--config.encoder.head=mlp) or embed the encoder's output."
         )
+    for name in ("data.image_size", "data.max_memory_gb", "data.workers", "channel.view_size"):
+        if _field(config, name) < 0:
+            raise ValueError(f"config.{name} is {_field(config, name)}; it must not be negative.")
     if config.data.fresh and config.embed.train_split:
         raise ValueError(
             "config.embed.train_split is set but config.data.fresh draws new rows at every step, so "

@@ -173,4 +173,5 @@ def to_list(layout: Layout, tree: PyTree) -> PyTree:
 
 def _axes_of(field: str) -> tuple[str, ...]:
     """The axes of the grid along which a hyperparameter varies."""
-    return _MILDNESS_FIELDS if field == "eta2" else (field,)
+    # A batch follows from the seed.
+    return {"eta2": _MILDNESS_FIELDS, "batch": ("seed",)}.get(field, (field,))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Num, PyTree
 from ml_collections import config_dict
 
 from infonce_jax import encoders
-from infonce_jax.data import Dataset
+from infonce_jax.data import Dataset, view_shape
 from infonce_jax.training.distributed import shard_batch
 from infonce_jax.training.objectives import find_objective
 
@@ -23,7 +23,7 @@ class Model(NamedTuple):
         classifier: a linear classifier on the trained output, or None.
         trained_output: "encoder" or "head", the output that the objective sees.
         embedded_output: "encoder" or "head", the output that is embedded.
-        sample_shape: of one row.
+        sample_shape: of one row, as the encoder is given it.
         mean: of the training rows, by image channel; 0 for vectors.
         std: of the training rows, by image channel; 1 for vectors.
         mesh: the devices that share a batch.
@@ -55,7 +55,7 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
         classifier=classifier,
         trained_output="encoder" if config.encoder.head == "none" else "head",
         embedded_output=config.embed.output,
-        sample_shape=data.spec.sample_shape,
+        sample_shape=view_shape(config, data.spec),
         mean=jnp.asarray(data.mean),
         std=jnp.asarray(data.std),
         mesh=mesh,

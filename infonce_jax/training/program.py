@@ -12,7 +12,7 @@ from ml_collections import config_dict
 
 from infonce_jax.config import Member
 from infonce_jax.data import Dataset
-from infonce_jax.training import embed, step
+from infonce_jax.training import embed, step, streaming
 from infonce_jax.training.distributed import place, place_rows
 from infonce_jax.training.members import hyper_arrays, lay_out
 from infonce_jax.training.method import make_method
@@ -67,7 +67,9 @@ def make_program(
     method = make_method(config, data, members, layout.mesh)
     hyper = hyper_arrays(config, members, layout)
     arrays = None if config.data.fresh else (data.train, data.train_labels)
-    if not _is_abstract(arrays):
+    if method.is_streamed:
+        arrays = streaming.abstract_batch(config, data.spec, layout)
+    elif not _is_abstract(arrays):
         arrays = place(arrays, layout.replicated)
     # Metrics are on every device, for each process reads them all.
     members_state = MemberState(*[layout.per_member] * 3, metric_sums=layout.replicated)
@@ -78,14 +80,23 @@ def make_program(
 
     init = compiled(step.init, out_shardings=in_state)
     advance = compiled(
-        step.advance, out_shardings=(in_state, layout.replicated), donate_argnames="state"
+        step.advance_streamed if method.is_streamed else step.advance,
+        out_shardings=(in_state, layout.replicated),
+        donate_argnames="state",
     )
     encode = compiled(embed.encode_rows, out_shardings=layout.replicated)
     encode_views = compiled(embed.encode_views, out_shardings=layout.replicated)
     abstract = init.eval_shape(hyper, arrays)
+
+    def advance_to(state, stop):
+        return advance(state, hyper, arrays, np.int32(stop))
+
+    if method.is_streamed:
+        advance_one = functools.partial(advance, hyper=hyper)
+        advance_to = streaming.make_advance(advance_one, config, data, members, layout)
     return Program(
-        init=lambda: init(hyper, arrays),
-        advance=lambda state, stop: advance(state, hyper, arrays, np.int32(stop)),
+        init=lambda: init(hyper, streaming.any_values(arrays)),
+        advance=advance_to,
         encode=lambda state, rows: encode(
             state.members.params, state.members.batch_stats, place_rows(layout.mesh, rows), hyper
         ),
