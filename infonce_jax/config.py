@@ -261,6 +261,11 @@ def default_config() -> config_dict.ConfigDict:
     # Optimiser steps; 0 to count epochs instead.
     t.steps = 0
     t.epochs = 10.0
+    # Encode this many views at a time, with exact gradients and less memory; 0 for all at once.
+    t.microbatch = 0
+    # Average the weights, average ← d·average + (1 - d)·weights after every step, and embed with the
+    # average; 0 for no average.
+    t.average_decay = 0.0
     # float32 or bfloat16. Parameters and losses are float32 either way.
     t.compute_dtype = "float32"
     # How many local devices to use, for members first and then for the batch; 0 for all.
@@ -287,6 +292,10 @@ def default_config() -> config_dict.ConfigDict:
 
     c.log = g = config_dict.ConfigDict()
     g.every_steps = 50
+    # Metrics of held-out rows at logging steps: some of knn, probe (accuracies; they need labels), rankme,
+    # effective_rank, ad, cv; and of how many test rows (and training rows, for the accuracies).
+    g.held_out = ()
+    g.held_out_rows = 512
     g.tensorboard = False
     g.wandb = False
     g.wandb_project = "infonce_jax"
@@ -388,7 +397,13 @@ def validate(config: config_dict.ConfigDict) -> None:
             "config.embed.output is 'head' but config.encoder.head is 'none'; choose a head "
             "(--config.encoder.head=mlp) or embed the encoder's output."
         )
-    for name in ("data.image_size", "data.max_memory_gb", "data.workers", "channel.view_size"):
+    if not 0 <= config.train.average_decay < 1:
+        raise ValueError(
+            f"config.train.average_decay is {config.train.average_decay}; it lies in [0, 1), for example "
+            "0.999, and 0 is for no average."
+        )
+    fields = ("data.image_size", "data.max_memory_gb", "data.workers", "channel.view_size")
+    for name in (*fields, "train.microbatch"):
         if _field(config, name) < 0:
             raise ValueError(f"config.{name} is {_field(config, name)}; it must not be negative.")
     if config.data.fresh and config.embed.train_split:

@@ -256,9 +256,7 @@ def write_images(
         builder.download_and_prepare(download_dir=scratch)
 
 
-def _feature(
-    folder: Path, field: str, wanted: str, features: Mapping[str, Any], kind: type
-) -> str | None:
+def _feature(folder: Path, field: str, wanted: str, features: Any, kind: type) -> str | None:
     """The name of a feature: the wanted one, or the one of this kind."""
     if wanted:
         if wanted not in features:

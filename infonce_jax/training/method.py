@@ -82,7 +82,7 @@ def make_method(
         batch=make_batch(config, data),
         view=make_view(config, data.spec),
         clean=functools.partial(clean, config),
-        optimizer=functools.partial(_optimizer, config.optimizer, schedule),
+        optimizer=functools.partial(_optimizer, config, schedule),
         schedule=schedule,
         beta_schedule=unit_schedule(config.loss.beta_schedule, steps),
         objective=objective,
@@ -144,13 +144,15 @@ def draw_two_views(
 
 
 def _optimizer(
-    o: config_dict.ConfigDict, schedule: Callable, hyper: Hyper
+    config: config_dict.ConfigDict, schedule: Callable, hyper: Hyper
 ) -> optax.GradientTransformation:
+    o = config.optimizer
     return make_optimizer(
         o.name,
         learning_rate=hyper["optimizer.learning_rate"],
         schedule=schedule,
         weight_decay=hyper["optimizer.weight_decay"],
         clip_norm=o.clip_norm,
+        average_decay=config.train.average_decay,
         kwargs=o.kwargs.to_dict(),
     )

@@ -1,5 +1,6 @@
 """What is trained: an encoder, with a classifier where the objective needs one, on standardised rows."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -9,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, Num, PyTree
 from ml_collections import config_dict
 
-from infonce_jax import encoders
+from infonce_jax import encoders, losses
 from infonce_jax.data import Dataset, view_shape
 from infonce_jax.training.distributed import shard_batch
 from infonce_jax.training.objectives import find_objective
@@ -27,6 +28,7 @@ class Model(NamedTuple):
         mean: of the training rows, by image channel; 0 for vectors.
         std: of the training rows, by image channel; 1 for vectors.
         mesh: the devices that share a batch.
+        microbatch: rows that are encoded at a time while training; 0 for all.
     """
 
     encoder: encoders.Encoder
@@ -37,6 +39,7 @@ class Model(NamedTuple):
     mean: Float[Array, "..."]
     std: Float[Array, "..."]
     mesh: Mesh
+    microbatch: int = 0
 
 
 def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Model:
@@ -50,7 +53,7 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
         classifier = encoders.make_classifier(
             data.spec.num_classes, initializer=config.encoder.initializer
         )
-    return Model(
+    model = Model(
         encoder=make_encoder(config),
         classifier=classifier,
         trained_output="encoder" if config.encoder.head == "none" else "head",
@@ -59,7 +62,18 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
         mean=jnp.asarray(data.mean),
         std=jnp.asarray(data.std),
         mesh=mesh,
+        microbatch=config.train.microbatch,
     )
+    if (
+        model.microbatch
+        and jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))[1]
+    ):
+        raise ValueError(
+            f"config.train.microbatch is {model.microbatch}, but the encoder has BatchNorm, whose "
+            "statistics come from the whole batch; set config.encoder.norm='group' (and head_norm='none'), "
+            "or microbatch=0."
+        )
+    return model
 
 
 def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
@@ -119,8 +133,15 @@ def encode(
     Returns:
         The outputs, and BatchNorm's new moments.
     """
-    variables = {"params": params["encoder"], "batch_stats": batch_stats}
     standardised = (rows - model.mean) / model.std
+    if train and model.microbatch:
+
+        def part(own, some):
+            return encoders.apply(model.encoder, {"params": own}, some, train=True)[0]
+
+        encode_all = losses.microbatched(part, model.microbatch)
+        return encode_all(params["encoder"], shard_batch(model.mesh, standardised)), batch_stats
+    variables = {"params": params["encoder"], "batch_stats": batch_stats}
     return encoders.apply(
         model.encoder, variables, shard_batch(model.mesh, standardised), train=train
     )

@@ -16,6 +16,7 @@ from infonce_jax.training import embed, step, streaming
 from infonce_jax.training.distributed import place, place_rows
 from infonce_jax.training.members import hyper_arrays, lay_out
 from infonce_jax.training.method import make_method
+from infonce_jax.training.optimizers import average_of
 from infonce_jax.training.state import MemberState, TrainState
 
 
@@ -94,14 +95,20 @@ def make_program(
     if method.is_streamed:
         advance_one = functools.partial(advance, hyper=hyper)
         advance_to = streaming.make_advance(advance_one, config, data, members, layout)
+
+    def weights(state):
+        if config.train.average_decay:
+            return average_of(state.members.opt_state)
+        return state.members.params
+
     return Program(
         init=lambda: init(hyper, streaming.any_values(arrays)),
         advance=advance_to,
         encode=lambda state, rows: encode(
-            state.members.params, state.members.batch_stats, place_rows(layout.mesh, rows), hyper
+            weights(state), state.members.batch_stats, place_rows(layout.mesh, rows), hyper
         ),
         encode_views=lambda state, rows, labels, first_row: encode_views(
-            state.members.params,
+            weights(state),
             state.members.batch_stats,
             place_rows(layout.mesh, rows),
             None if labels is None else place_rows(layout.mesh, labels),

@@ -123,7 +123,8 @@ def step_member(
     """
     keys = member_keys(hyper["seed"])
     batch = method.batch(arrays, keys.batch, step)
-    rows, labels = whole_batch(method.model.mesh, batch)
+    # A streamed batch is spread over the devices already.
+    rows, labels = batch if method.is_streamed else whole_batch(method.model.mesh, batch)
     view_key = jax.random.fold_in(keys.view, step)
     loss_of = two_view if method.objective.views == 2 else supervised
     gradient = jax.value_and_grad(functools.partial(loss_of, method), has_aux=True)
@@ -164,7 +165,8 @@ def step_all(
         return over_members(layout, own, members, hyper)
 
     def given(state, hyper):
-        return step_member(method, hyper["batch"], step, state, hyper)
+        own = {name: value for name, value in hyper.items() if name != "batch"}
+        return step_member(method, hyper["batch"], step, state, own)
 
     return over_members(layout, given, members, {**hyper, "batch": arrays})
 
