@@ -93,7 +93,13 @@ def theirs(folder: Path, size: int, batch: int, images: int, workers: int):
                 return torch.from_numpy(np.array(image)), int(self.paths[index].parent.name[-1])
 
     loader = DataLoader(
-        Folder(), batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
+        Folder(),
+        batch,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        persistent_workers=True,
+        multiprocessing_context="fork",
     )
     done = 0
     while True:

@@ -292,8 +292,8 @@ def default_config() -> config_dict.ConfigDict:
 
     c.log = g = config_dict.ConfigDict()
     g.every_steps = 50
-    # Metrics of held-out rows at logging steps: some of knn, probe (accuracies; they need labels), rankme,
-    # effective_rank, ad, cv; and of how many test rows (and training rows, for the accuracies).
+    # Metrics of held-out rows at logging steps: some of knn, probe (accuracies; they need labels),
+    # rankme, effective_rank, ad, cv; and of how many test rows (and training rows, for accuracies).
     g.held_out = ()
     g.held_out_rows = 512
     g.tensorboard = False
@@ -399,8 +399,8 @@ def validate(config: config_dict.ConfigDict) -> None:
         )
     if not 0 <= config.train.average_decay < 1:
         raise ValueError(
-            f"config.train.average_decay is {config.train.average_decay}; it lies in [0, 1), for example "
-            "0.999, and 0 is for no average."
+            f"config.train.average_decay is {config.train.average_decay}; it lies in [0, 1), for "
+            "example 0.999, and 0 is for no average."
         )
     fields = ("data.image_size", "data.max_memory_gb", "data.workers", "channel.view_size")
     for name in (*fields, "train.microbatch"):

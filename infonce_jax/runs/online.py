@@ -1,7 +1,7 @@
-"""Metrics of held-out rows at logging steps, for long runs: is the representation still getting better?"""
+"""Metrics of held-out rows at logging steps, which say whether a long run still gets better."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from infonce_jax import data, losses, training
-from infonce_jax.evaluation import anderson_darling, linear_probe, nearest_neighbours, norm_cv
+from infonce_jax.evaluation import anderson_darling, norm_cv
+from infonce_jax.evaluation.probe import linear_probe, nearest_neighbours
 from infonce_jax.runs.sets import OpenRun
 from infonce_jax.training import TrainState
 
@@ -73,7 +74,7 @@ def make_online(run: OpenRun) -> Callable[[TrainState], Online] | None:
     probe search, or are fitted on, as many rows of the training set.
 
     Raises:
-        ValueError: for an unknown metric, or one that needs labels or training rows where there are none.
+        ValueError: for a metric that needs labels or training rows where there are none.
     """
     config = run.config
     names, count = tuple(config.log.held_out), config.log.held_out_rows
@@ -119,7 +120,7 @@ def make_online(run: OpenRun) -> Callable[[TrainState], Online] | None:
     return compute
 
 
-def check_held_out(names: Mapping | tuple, rows: int) -> None:
+def check_held_out(names: Sequence[str], rows: int) -> None:
     """Checks `config.log.held_out` and `config.log.held_out_rows`.
 
     Raises:

@@ -70,8 +70,8 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
     ):
         raise ValueError(
             f"config.train.microbatch is {model.microbatch}, but the encoder has BatchNorm, whose "
-            "statistics come from the whole batch; set config.encoder.norm='group' (and head_norm='none'), "
-            "or microbatch=0."
+            "statistics come from the whole batch; set config.encoder.norm='group' (and "
+            "head_norm='none'), or microbatch=0."
         )
     return model
 

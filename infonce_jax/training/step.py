@@ -154,7 +154,7 @@ def step_all(
     step: Int[Array, ""],
     members: MemberState,
     hyper: Hyper,
-) -> tuple[MemberState, Metrics]:
+) -> tuple[MemberState, dict[str, Float[Array, "..."]]]:
     """One optimiser step of all members, in the axes of the grid.
 
     `arrays` are the training rows and labels, from which every member takes its batch; where data are
