@@ -18,7 +18,7 @@ def test_a_guide_does_what_it_shows(name, tmp_path):
     text = (ROOT / "docs" / f"{name}.md").read_text()
     # A reader's folder, from which launch.py is run.
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for file, content in re.findall(r"```python file=(\S+)\n(.*?)```", text, re.DOTALL):
+    for file, content in re.findall(r"```python title="(\S+)"\n(.*?)```", text, re.DOTALL):
         (tmp_path / file).write_text(content)
     commands = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     assert commands
