@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # The guides whose commands are run, with what has to lie in the folder before.
-GUIDES = ("your_parts",)
+GUIDES = ("your_data", "your_parts")
 
 
 @pytest.mark.parametrize("name", GUIDES)

@@ -14,7 +14,7 @@ from infonce_jax.data.array import describe_array, load_array
 from infonce_jax.data.images import Images
 from infonce_jax.data.own import describe_own, is_reader, load_own, make_own_law
 from infonce_jax.data.spec import Dataset, DataSpec
-from infonce_jax.data.stored import STORED, describe_stored, load_stored
+from infonce_jax.data.stored import describe_stored, load_stored
 from infonce_jax.data.synthetic import SOURCES, describe_synthetic, load_synthetic, make_law
 
 CIFAR10_SIZES = (50_000, 10_000)
@@ -45,9 +45,9 @@ def find_source(d: config_dict.ConfigDict) -> Source:
     known = dict.fromkeys(sorted(SOURCES), Source(describe_synthetic, load_synthetic, make_law))
     known["cifar10"] = Source(_describe_cifar10, _load_cifar10)
     known["array"] = Source(describe_array, load_array)
-    if d.source.partition(":")[0] in STORED and ":" in d.source:
+    if d.source.partition(":")[0] in registry.DATASETS and ":" in d.source:
         return Source(describe_stored, load_stored)
-    known |= {f"{kind}:...": None for kind in STORED}
+    known |= {f"{kind}:...": None for kind in registry.DATASETS}
     found = registry.find("data.source", d.source, known)
     if isinstance(found, Source):
         return found

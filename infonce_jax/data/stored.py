@@ -12,7 +12,6 @@ from infonce_jax.data.images import Images, Opened, take
 from infonce_jax.data.records import open_hf, open_tfds
 from infonce_jax.data.spec import Dataset, DataSpec
 
-STORED = ("tfds", "folder", "hf")
 # Broken images that a message names.
 _MOST_NAMED = 5
 

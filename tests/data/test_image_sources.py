@@ -108,6 +108,7 @@ def test_a_flat_folder_has_no_labels_and_holds_out_test_rows(folder, tmp_path):
             "has the class 'c', which .* has not",
         ),
         (lambda root: f"folder:{root / 'broken'}", ValueError, "None of 1 images can be read"),
+        (lambda root: "folder", ValueError, r"must be one of .*tfds:\.\.\., folder:\.\.\., hf:"),
         (lambda root: "tfds:nothing", FileNotFoundError, "holds no prepared dataset.*prepared in"),
         (lambda root: "hf:some/name", ValueError, "needs the library datasets: run `pip install"),
     ],
