@@ -45,12 +45,13 @@ EMBEDDINGS = ("encoder", "head")
 
 # The fields that name a part, which may be one of the user's own, and those that hold its arguments.
 PARTS = (
-    *("data.source", "channel.name", "encoder.name", "objective", "loss.regulariser"),
+    *("data.source", "channel.name", "encoder.name", "encoder_b.name", "objective"),
+    "loss.regulariser",
     *("optimizer.name", "evaluate.statistics"),
 )
 KWARGS = (
     *("data.kwargs", "channel.kwargs", "encoder.kwargs", "loss.kwargs", "loss.regulariser_kwargs"),
-    *("optimizer.kwargs", "evaluate.kwargs"),
+    *("optimizer.kwargs", "evaluate.kwargs", "encoder_b.kwargs"),
 )
 
 
@@ -134,8 +135,8 @@ def default_config() -> config_dict.ConfigDict:
     # CIFAR-10: a class (0 to 9) that training never sees, to be told apart as foreign; -1 for none. The
     # test set keeps it.
     d.held_out_class = -1
-    # Array: .npy or .npz (arrays "x" and, optionally, "labels") of rows [n, dim] or uint8 images
-    # [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held out, unless
+    # Array: .npy or .npz (arrays "x" and, optionally, "labels", and "y" for pairs) of rows [n, dim] or
+    # uint8 images [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held out, unless
     # test_path names a second file.
     d.path = ""
     d.test_path = ""
@@ -212,6 +213,9 @@ def default_config() -> config_dict.ConfigDict:
     e.head_hidden = 512
     e.head_dim = 128
     e.head_norm = "none"
+
+    # Data that are pairs (arrays "x" and "y"): the encoder of the second halves. "" for none.
+    c.encoder_b = config_dict.ConfigDict(e.to_dict() | {"name": ""})
 
     c.loss = s = config_dict.ConfigDict()
     s.temperature = _each(0.5)
@@ -487,7 +491,7 @@ def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
         section, key = name.split(".")
         # Locked as the rest: what the defaults do not have must be let in.
         with config[section][key].unlocked():
-            config[section][key].update(sections[section].get(key, {}))
+            config[section][key].update(sections.get(section, {}).get(key, {}))
     config.update(known(sections, config))
     return config
 

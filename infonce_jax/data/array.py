@@ -1,4 +1,4 @@
-"""Rows of your own: one .npy or .npz file of vectors or images, with labels or without."""
+"""Rows of your own: .npy or .npz files of vectors, images or pairs, with labels or without."""
 
 import zipfile
 from pathlib import Path
@@ -23,6 +23,8 @@ def describe_array(d: config_dict.ConfigDict) -> DataSpec:
         ValueError: where the file cannot be read, or holds arrays that cannot be trained on.
     """
     shape, dtype = _header(d.path)
+    if _has_pairs(d.path):
+        return _describe_pairs(d)
     is_image = dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3
     is_vector = np.issubdtype(dtype, np.floating) and len(shape) == 2
     if not (is_image or is_vector):
@@ -66,6 +68,60 @@ def load_array(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
     return Dataset(spec, train, train_labels, test, test_labels, **moments)
 
 
+def _has_pairs(path: str) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "y.npy" in archive.namelist()
+
+
+def _describe_pairs(d: config_dict.ConfigDict) -> DataSpec:
+    """The spec of a file whose arrays "x" and "y" hold the two halves of pairs."""
+    paths = [d.path, d.test_path] if d.test_path else [d.path]
+    found = []
+    for path in paths:
+        arrays = {name: _read(path, name) for name in ("x", "y")}
+        if arrays["y"] is None or len(arrays["x"]) != len(arrays["y"]):
+            raise ValueError(
+                f"{path} holds {len(arrays['x'])} rows x and "
+                f"{0 if arrays['y'] is None else len(arrays['y'])} rows y; row i of both must be a pair."
+            )
+        for name, array in arrays.items():
+            if array.ndim < 2 or array.dtype.kind not in "fiu":
+                raise ValueError(
+                    f"The array {name} of {path} is {array.dtype}{list(array.shape)}; it must hold "
+                    "vectors [n, dim], uint8 images [n, height, width, 3], or ids of tokens [n, length]."
+                )
+        halves = tuple(
+            (tuple(a.shape[1:]), a.dtype.kind in "iu" and not _is_image(a)) for a in arrays.values()
+        )
+        found.append((len(arrays["x"]), halves))
+    if len({halves for _, halves in found}) > 1:
+        raise ValueError(f"{d.path} and {d.test_path} hold pairs of different shapes or kinds.")
+    n, halves = found[0]
+    test = found[1][0] if d.test_path else d.test_size
+    if not d.test_path and not 1 <= test < n:
+        raise ValueError(
+            f"config.data.test_size is {test} but {d.path} has {n} rows; hold out at least 1 and at "
+            f"most {n - 1}."
+        )
+    numbers = sum(int(np.prod(shape)) for shape, _ in halves)
+    classes = [_classes(path, length) for path, (length, _) in zip(paths, found, strict=True)]
+    num_classes = None if None in classes else max(classes)
+    train = n if d.test_path else n - test
+    return DataSpec((numbers,), False, train, test, num_classes, halves=halves)
+
+
+def _is_image(array: Shaped[np.ndarray, "n ..."]) -> bool:
+    return array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] == 3
+
+
+def _flat(array: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n numbers"]:
+    """Rows as float32 vectors; images in [0, 1]."""
+    scale = np.float32(255 if _is_image(array) else 1)
+    return np.asarray(array, np.float32).reshape(len(array), -1) / scale
+
+
 def _with_test_file(
     d: config_dict.ConfigDict, shape: tuple[int, ...], dtype: np.dtype, is_image: bool
 ) -> DataSpec:
@@ -100,6 +156,8 @@ def _classes(path: str, n: int) -> int | None:
 def _whole(path: str, spec: DataSpec) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows and labels of a file, checked."""
     rows, labels = _read(path, "x"), _read(path, "labels")
+    if spec.halves:
+        rows = np.concatenate([_flat(rows), _flat(_read(path, "y"))], axis=1)
     if not spec.is_image:
         _check_finite(path, rows)
         rows = np.asarray(rows, np.float32)

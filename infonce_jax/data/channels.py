@@ -182,6 +182,14 @@ def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
         channel = _view_of(found)
     else:
         channel = _own_view(config, found, spec)
+    if any(is_integer for _, is_integer in spec.halves):
+        noisy = [field for field in _STEPS if config.channel[field] != 0]
+        if noisy or (name != "identity" and name in CHANNELS):
+            raise ValueError(
+                f"config.channel.{noisy[0] if noisy else 'name'} is "
+                f"{config.channel[noisy[0] if noisy else 'name']!r}, but the pairs hold whole numbers, "
+                "which noise would change into others; use the channel identity, or one of your own."
+            )
     # A step that is off for every member leaves the program altogether.
     steps = {field: step for field, step in _STEPS.items() if config.channel[field] != 0}
     return _followed_by(channel, steps) if steps else channel

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, Num, PyTree
 from ml_collections import config_dict
 
 from infonce_jax import encoders, losses
-from infonce_jax.data import Dataset, view_shape
+from infonce_jax.data import Dataset, DataSpec, view_shape
 from infonce_jax.training.distributed import shard_batch
 from infonce_jax.training.objectives import find_objective
 
@@ -31,7 +31,7 @@ class Model(NamedTuple):
         microbatch: rows that are encoded at a time while training; 0 for all.
     """
 
-    encoder: encoders.Encoder
+    encoder: nn.Module
     classifier: nn.Module | None
     trained_output: str
     embedded_output: str
@@ -54,7 +54,7 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
             data.spec.num_classes, initializer=config.encoder.initializer
         )
     model = Model(
-        encoder=make_encoder(config),
+        encoder=make_encoder(config, data.spec),
         classifier=classifier,
         trained_output="encoder" if config.encoder.head == "none" else "head",
         embedded_output=config.embed.output,
@@ -76,13 +76,44 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
     return model
 
 
-def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
-    """The configured encoder.
+def make_encoder(config: config_dict.ConfigDict, spec: DataSpec | None = None) -> nn.Module:
+    """The configured encoder, or the two of data that are pairs.
+
+    Args:
+        config: the configuration.
+        spec: of its data; None for the first encoder alone.
 
     Raises:
-        ValueError: for invalid options.
+        ValueError: for invalid options, and for a second encoder without pairs or pairs without one.
     """
-    e = config.encoder
+    dtype = jnp.dtype(config.train.compute_dtype)
+    first = _make_encoder(config.encoder, dtype)
+    if spec is None:
+        return first
+    if not spec.halves and config.encoder_b.name:
+        raise ValueError(
+            f"config.encoder_b.name is {config.encoder_b.name!r}, but config.data.source = "
+            f"{config.data.source!r} gives no pairs; set it to ''."
+        )
+    if not spec.halves:
+        return first
+    if not config.encoder_b.name:
+        raise ValueError(
+            f"config.data.path is {config.data.path!r}, which holds pairs, but config.encoder_b.name is "
+            "''; set it to the encoder of the second halves (y)."
+        )
+    if config.train.microbatch or find_objective(config).views == 1:
+        field = "train.microbatch" if config.train.microbatch else "objective"
+        value = config.train.microbatch if config.train.microbatch else config.objective
+        raise ValueError(
+            f"config.{field} is {value!r}, which does not work on pairs; "
+            + ("set it to 0." if config.train.microbatch else "choose an objective of two views.")
+        )
+    halves = tuple(encoders.Half(*half) for half in spec.halves)
+    return encoders.TwoTowers(first, _make_encoder(config.encoder_b, dtype), halves)
+
+
+def _make_encoder(e: config_dict.ConfigDict, dtype: jnp.dtype) -> encoders.Encoder:
     return encoders.make_encoder(
         e.name,
         embedding_dim=e.embedding_dim or None,
@@ -101,7 +132,7 @@ def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
         head_norm=e.head_norm,
         kwargs=e.kwargs.to_dict(),
         initializer=e.initializer,
-        dtype=jnp.dtype(config.train.compute_dtype),
+        dtype=dtype,
     )
 
 

@@ -45,7 +45,7 @@ def model_flops(config: config_dict.ConfigDict, spec: DataSpec, member_count: in
         spec: of its data.
         member_count: how many members train side by side.
     """
-    encoder = make_encoder(config)
+    encoder = make_encoder(config, spec)
     views = find_objective(config).views
     shape = (views * config.train.batch_size, *view_shape(config, spec))
     rows = jax.ShapeDtypeStruct(shape, jnp.float32)
