@@ -136,8 +136,8 @@ def default_config() -> config_dict.ConfigDict:
     # test set keeps it.
     d.held_out_class = -1
     # Array: .npy or .npz (arrays "x" and, optionally, "labels", and "y" for pairs) of rows [n, dim] or
-    # uint8 images [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held out, unless
-    # test_path names a second file.
+    # uint8 images [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held
+    # out, unless test_path names a second file.
     d.path = ""
     d.test_path = ""
     # tfds, folder, hf: side in pixels to which images are cut and resized; 0 leaves them as they are, if

@@ -21,8 +21,8 @@ class DataSpec(NamedTuple):
         num_classes: number of labels, or None where the data have none.
         is_streamed: whether training rows are read and decoded batch by batch, because they do not fit
             in memory.
-        halves: for data that are pairs, of each half its shape, and whether it holds whole numbers. A row
-            is then both halves, flattened, one after the other.
+        halves: for data that are pairs, of each half its shape, and whether it holds whole numbers. A
+            row is then both halves, flattened, one after the other.
         note: what to tell about how the data are held, and about what is left out.
     """
 

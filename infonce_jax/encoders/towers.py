@@ -65,7 +65,7 @@ class TwoTowers(nn.Module):
         if dims[0] != dims[1] or dims[2] != dims[3]:
             raise ValueError(
                 f"The encoders of the two halves give {dims[2]} and {dims[3]} dimensions (heads: "
-                f"{dims[0]} and {dims[1]}); give config.encoder and config.encoder_b the same embedding_dim, and "
-                "the same head_dim."
+                f"{dims[0]} and {dims[1]}); give config.encoder and config.encoder_b the same "
+                "embedding_dim, and the same head_dim."
             )
         return Outputs(*map(jnp.concatenate, zip(*outputs, strict=True)))
