@@ -32,6 +32,7 @@ EXCEPTIONS = {("evaluation/__main__.py", "report"), ("evaluation/commands.py", "
 DOORS = {
     "orbax": {"training/checkpoint.py"},
     "tensorflow_datasets": {"data/tfds.py"},
+    "datasets": {"data/hf.py"},
     "matplotlib": {"report"},
     "submitit": {"runs/submit.py"},
     "torch": {"pretrained/models.py", "pretrained/forward.py"},
