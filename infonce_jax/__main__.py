@@ -1,10 +1,10 @@
 """Command line: `infonce-jax COMMAND …`, the same as `python -m infonce_jax COMMAND …`.
 
-    infonce-jax evaluate embeddings.npy         is it Gaussian?
-    infonce-jax compare a.npy b.npy             which is closer?
-    infonce-jax whiten embeddings.npy …         fit a Gaussian model
-    infonce-jax score white.npz new.npy …       log-likelihood of each row
-    infonce-jax pretrained MODEL DATA …         embeddings of a pretrained model
+infonce-jax evaluate embeddings.npy         is it Gaussian?
+infonce-jax compare a.npy b.npy             which is closer?
+infonce-jax whiten embeddings.npy …         fit a Gaussian model
+infonce-jax score white.npz new.npy …       log-likelihood of each row
+infonce-jax pretrained MODEL DATA …         embeddings of a pretrained model
 """
 
 import importlib

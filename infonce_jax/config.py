@@ -19,7 +19,8 @@ from infonce_jax import registry
 # What changes how a run is watched, kept, read or spread over devices, but not what it computes.
 _INCIDENTAL = (
     *("name", "scale", "checkpoint", "evaluate", "log", "report"),
-    *("data.cache_dir", "data.data_dir", "train.devices"),
+    *("data.cache_dir", "data.data_dir", "data.max_memory_gb", "data.prefetch", "data.workers"),
+    "train.devices",
 )
 
 # The scalars that may be lists: arguments of the compiled program, not part of it.
@@ -44,12 +45,13 @@ EMBEDDINGS = ("encoder", "head")
 
 # The fields that name a part, which may be one of the user's own, and those that hold its arguments.
 PARTS = (
-    *("data.source", "channel.name", "encoder.name", "objective", "loss.regulariser"),
+    *("data.source", "channel.name", "encoder.name", "encoder_b.name", "objective"),
+    "loss.regulariser",
     *("optimizer.name", "evaluate.statistics"),
 )
 KWARGS = (
     *("data.kwargs", "channel.kwargs", "encoder.kwargs", "loss.kwargs", "loss.regulariser_kwargs"),
-    *("optimizer.kwargs", "evaluate.kwargs"),
+    *("optimizer.kwargs", "evaluate.kwargs", "encoder_b.kwargs"),
 )
 
 
@@ -96,7 +98,8 @@ def default_config() -> config_dict.ConfigDict:
     c.objective = "infonce"
 
     c.data = d = config_dict.ConfigDict()
-    # laplace, mixture, binary, gaussian, sphere, cifar10, array (a file of yours), or my_module:name.
+    # laplace, mixture, binary, gaussian, sphere; cifar10, array (a file of yours); tfds:name (a prepared
+    # dataset of TensorFlow Datasets), folder:path (images), hf:name (Hugging Face); or my_module:name.
     d.source = "laplace"
     # Keyword arguments of a source of yours.
     d.kwargs = config_dict.ConfigDict()
@@ -125,16 +128,32 @@ def default_config() -> config_dict.ConfigDict:
     # every bit flipped with probability binary_flips. 0 for rows that are independent of each other.
     d.binary_prototypes = 0
     d.binary_flips = 0.0
-    # CIFAR-10: folder of the prepared dataset ("" for the default of tensorflow_datasets), and where
-    # decoded images are kept ("" for ~/.cache/infonce_jax).
+    # CIFAR-10 and tfds: folder of the prepared datasets ("" for the default of tensorflow_datasets).
+    # All images: where decoded ones are kept ("" for ~/.cache/infonce_jax).
     d.data_dir = ""
     d.cache_dir = ""
     # CIFAR-10: a class (0 to 9) that training never sees, to be told apart as foreign; -1 for none. The
     # test set keeps it.
     d.held_out_class = -1
-    # Array: .npy or .npz (arrays "x" and, optionally, "labels") of rows [n, dim] or uint8 images
-    # [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held out.
+    # Array: .npy or .npz (arrays "x" and, optionally, "labels", and "y" for pairs) of rows [n, dim] or
+    # uint8 images [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held
+    # out, unless test_path names a second file.
     d.path = ""
+    d.test_path = ""
+    # tfds, folder, hf: side in pixels to which images are cut and resized; 0 leaves them as they are, if
+    # all have one size.
+    d.image_size = 0
+    # They are held in memory if all of them, decoded, take no more than this, and streamed otherwise:
+    # read and decoded batch by batch, `prefetch` batches ahead, in `workers` threads (0: one per core).
+    d.max_memory_gb = 4.0
+    d.prefetch = 2
+    d.workers = 0
+    # tfds, hf: splits to train and to test on ("" for test or validation; test_size rows are held out if
+    # there is neither), and the fields of image and label where the names do not tell.
+    d.train_split = "train"
+    d.test_split = ""
+    d.image_field = ""
+    d.label_field = ""
 
     c.channel = v = config_dict.ConfigDict()
     # gaussian_noise, mixing, erasure, identity; bit_flip and bit_add for the binary source,
@@ -150,7 +169,10 @@ def default_config() -> config_dict.ConfigDict:
     v.noise_std = _each(0.0)
     v.erasure_prob = _each(0.0)
     v.row_scale_std = _each(0.0)
-    # SimCLR's views. Smallest share of the image that a crop keeps; 1 switches cropping off.
+    # SimCLR's views. Side in pixels to which crops, and images that are embedded, are resized; 0 keeps
+    # the images' own.
+    v.view_size = 0
+    # Smallest share of the image that a crop keeps; 1 switches cropping off.
     v.crop_area_min = _each(0.2)
     v.flip = True
     # Strength of the colour jitter, applied with probability 0.8; 1 is SimCLR's for CIFAR-10, that is
@@ -195,6 +217,9 @@ def default_config() -> config_dict.ConfigDict:
     e.head_hidden = 512
     e.head_dim = 128
     e.head_norm = "none"
+
+    # Data that are pairs (arrays "x" and "y"): the encoder of the second halves. "" for none.
+    c.encoder_b = config_dict.ConfigDict(e.to_dict() | {"name": ""})
 
     c.loss = s = config_dict.ConfigDict()
     s.temperature = _each(0.5)
@@ -244,6 +269,11 @@ def default_config() -> config_dict.ConfigDict:
     # Optimiser steps; 0 to count epochs instead.
     t.steps = 0
     t.epochs = 10.0
+    # Encode this many views at a time, with exact gradients and less memory; 0 for all at once.
+    t.microbatch = 0
+    # Average the weights, average ← d·average + (1 - d)·weights after every step, and embed with the
+    # average; 0 for no average.
+    t.average_decay = 0.0
     # float32 or bfloat16. Parameters and losses are float32 either way.
     t.compute_dtype = "float32"
     # How many local devices to use, for members first and then for the batch; 0 for all.
@@ -270,6 +300,10 @@ def default_config() -> config_dict.ConfigDict:
 
     c.log = g = config_dict.ConfigDict()
     g.every_steps = 50
+    # Metrics of held-out rows at logging steps: some of knn, probe (accuracies; they need labels),
+    # rankme, effective_rank, ad, cv; and of how many test rows (and training rows, for accuracies).
+    g.held_out = ()
+    g.held_out_rows = 512
     g.tensorboard = False
     g.wandb = False
     g.wandb_project = "infonce_jax"
@@ -350,6 +384,7 @@ def validate(config: config_dict.ConfigDict) -> None:
         "checkpoint.keep_newest",
         "embed.batch_size",
         "log.every_steps",
+        "data.prefetch",
     )
     for name in at_least_one:
         if _field(config, name) < 1:
@@ -370,6 +405,15 @@ def validate(config: config_dict.ConfigDict) -> None:
             "config.embed.output is 'head' but config.encoder.head is 'none'; choose a head "
             "(--config.encoder.head=mlp) or embed the encoder's output."
         )
+    if not 0 <= config.train.average_decay < 1:
+        raise ValueError(
+            f"config.train.average_decay is {config.train.average_decay}; it lies in [0, 1), for "
+            "example 0.999, and 0 is for no average."
+        )
+    fields = ("data.image_size", "data.max_memory_gb", "data.workers", "channel.view_size")
+    for name in (*fields, "train.microbatch"):
+        if _field(config, name) < 0:
+            raise ValueError(f"config.{name} is {_field(config, name)}; it must not be negative.")
     if config.data.fresh and config.embed.train_split:
         raise ValueError(
             "config.embed.train_split is set but config.data.fresh draws new rows at every step, so "
@@ -451,7 +495,7 @@ def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
         section, key = name.split(".")
         # Locked as the rest: what the defaults do not have must be let in.
         with config[section][key].unlocked():
-            config[section][key].update(sections[section].get(key, {}))
+            config[section][key].update(sections.get(section, {}).get(key, {}))
     config.update(known(sections, config))
     return config
 

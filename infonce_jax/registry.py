@@ -22,13 +22,16 @@ from typing import Any
 
 _OWN = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
+# What comes before the colon in the names of datasets, `tfds:cifar100` for example.
+DATASETS = ("tfds", "folder", "hf")
+
 # Folders in which modules of the user's own are looked for, beside those that Python looks in.
 _folders: list[Path] = []
 
 
 def is_own(name: str) -> bool:
     """Whether a name is of the form `my_module:thing`."""
-    return _OWN.fullmatch(name) is not None
+    return _OWN.fullmatch(name) is not None and name.partition(":")[0] not in DATASETS
 
 
 def short_name(name: str) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# The guides whose commands are run, with what has to lie in the folder before.
-GUIDES = ("your_parts",)
+# The files that a guide has its reader write.
+_FILE = re.compile(r'```python title="(\S+)"\n(.*?)```', re.DOTALL)
+# The guides whose commands are run.
+GUIDES = ("your_data", "your_parts")
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -18,7 +20,7 @@ def test_a_guide_does_what_it_shows(name, tmp_path):
     text = (ROOT / "docs" / f"{name}.md").read_text()
     # A reader's folder, from which launch.py is run.
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for file, content in re.findall(r"```python file=(\S+)\n(.*?)```", text, re.DOTALL):
+    for file, content in _FILE.findall(text):
         (tmp_path / file).write_text(content)
     commands = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     assert commands

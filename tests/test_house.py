@@ -21,7 +21,7 @@ ROOMS = {
     "pretrained": {"data", "embeddings"},
     "report": {"embeddings", "evaluation"},
     "training": {"config", "data", "encoders", "losses", "theory"},
-    "runs": {"config", "data", "embeddings", "evaluation", "report", "training"},
+    "runs": {"config", "data", "embeddings", "evaluation", "losses", "report", "training"},
     "__init__": {"evaluation", "losses", "report", "theory"},
     "__main__": set(),  # starts the command lines of rooms by name
 }
@@ -32,6 +32,7 @@ EXCEPTIONS = {("evaluation/__main__.py", "report"), ("evaluation/commands.py", "
 DOORS = {
     "orbax": {"training/checkpoint.py"},
     "tensorflow_datasets": {"data/tfds.py"},
+    "datasets": {"data/hf.py"},
     "matplotlib": {"report"},
     "submitit": {"runs/submit.py"},
     "torch": {"pretrained/models.py", "pretrained/forward.py"},

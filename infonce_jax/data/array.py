@@ -1,4 +1,4 @@
-"""Rows of your own: one .npy or .npz file of vectors or images, with labels or without."""
+"""Rows of your own: .npy or .npz files of vectors, images or pairs, with labels or without."""
 
 import zipfile
 from pathlib import Path
@@ -22,7 +22,9 @@ def describe_array(d: config_dict.ConfigDict) -> DataSpec:
         FileNotFoundError: where there is no such file.
         ValueError: where the file cannot be read, or holds arrays that cannot be trained on.
     """
-    shape, dtype = _header(d)
+    shape, dtype = _header(d.path)
+    if _has_pairs(d.path):
+        return _describe_pairs(d)
     is_image = dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3
     is_vector = np.issubdtype(dtype, np.floating) and len(shape) == 2
     if not (is_image or is_vector):
@@ -31,20 +33,14 @@ def describe_array(d: config_dict.ConfigDict) -> DataSpec:
             "uint8 images [n, height, width, 3]."
         )
     n = shape[0]
+    if d.test_path:
+        return _with_test_file(d, shape, dtype, is_image)
     if not 1 <= d.test_size < n:
         raise ValueError(
             f"config.data.test_size is {d.test_size} but {d.path} has {n} rows; hold out at least 1 "
             f"and at most {n - 1}."
         )
-    labels = _read(d, "labels")
-    num_classes = None
-    if labels is not None:
-        if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-            raise ValueError(
-                f"The labels in {d.path} are {labels.dtype}{list(labels.shape)}; they must be {n} "
-                "non-negative integers, one per row."
-            )
-        num_classes = int(labels.max()) + 1
+    num_classes = _classes(d.path, n)
     return DataSpec(tuple(shape[1:]), is_image, n - d.test_size, d.test_size, num_classes)
 
 
@@ -58,23 +54,119 @@ def load_array(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
     Raises:
         ValueError: where the file cannot be read, or a row holds a value that is not finite.
     """
-    rows, labels = _read(d, "x"), _read(d, "labels")
+    if d.test_path:
+        halves = (_whole(path, spec) for path in (d.path, d.test_path))
+    else:
+        rows, labels = _whole(d.path, spec)
+        order = np.random.default_rng(d.seed).permutation(len(rows))
+        halves = (
+            (rows[index], None if labels is None else labels[index])
+            for index in np.split(order, [spec.train_size])
+        )
+    (train, train_labels), (test, test_labels) = halves
+    moments = {"mean": np.float32(0), "std": np.float32(1)}
+    return Dataset(spec, train, train_labels, test, test_labels, **moments)
+
+
+def _has_pairs(path: str) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "y.npy" in archive.namelist()
+
+
+def _describe_pairs(d: config_dict.ConfigDict) -> DataSpec:
+    """The spec of a file whose arrays "x" and "y" hold the two halves of pairs."""
+    paths = [d.path, d.test_path] if d.test_path else [d.path]
+    found = []
+    for path in paths:
+        arrays = {name: _read(path, name) for name in ("x", "y")}
+        if arrays["y"] is None or len(arrays["x"]) != len(arrays["y"]):
+            raise ValueError(
+                f"{path} holds {len(arrays['x'])} rows x and "
+                f"{0 if arrays['y'] is None else len(arrays['y'])} rows y; row i of both must be a pair."
+            )
+        for name, array in arrays.items():
+            if array.ndim < 2 or array.dtype.kind not in "fiu":
+                raise ValueError(
+                    f"The array {name} of {path} is {array.dtype}{list(array.shape)}; it must hold "
+                    "vectors [n, dim], uint8 images [n, height, width, 3], or ids of tokens [n, length]."
+                )
+        halves = tuple(
+            (tuple(a.shape[1:]), a.dtype.kind in "iu" and not _is_image(a)) for a in arrays.values()
+        )
+        found.append((len(arrays["x"]), halves))
+    if len({halves for _, halves in found}) > 1:
+        raise ValueError(f"{d.path} and {d.test_path} hold pairs of different shapes or kinds.")
+    n, halves = found[0]
+    test = found[1][0] if d.test_path else d.test_size
+    if not d.test_path and not 1 <= test < n:
+        raise ValueError(
+            f"config.data.test_size is {test} but {d.path} has {n} rows; hold out at least 1 and at "
+            f"most {n - 1}."
+        )
+    numbers = sum(int(np.prod(shape)) for shape, _ in halves)
+    classes = [_classes(path, length) for path, (length, _) in zip(paths, found, strict=True)]
+    num_classes = None if None in classes else max(classes)
+    train = n if d.test_path else n - test
+    return DataSpec((numbers,), False, train, test, num_classes, halves=halves)
+
+
+def _is_image(array: Shaped[np.ndarray, "n ..."]) -> bool:
+    return array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] == 3
+
+
+def _flat(array: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n numbers"]:
+    """Rows as float32 vectors; images in [0, 1]."""
+    scale = np.float32(255 if _is_image(array) else 1)
+    return np.asarray(array, np.float32).reshape(len(array), -1) / scale
+
+
+def _with_test_file(
+    d: config_dict.ConfigDict, shape: tuple[int, ...], dtype: np.dtype, is_image: bool
+) -> DataSpec:
+    test_shape, test_dtype = _header(d.test_path, "test_path")
+    if test_shape[1:] != shape[1:] or test_dtype.kind != dtype.kind:
+        raise ValueError(
+            f"{d.test_path} is {test_dtype}{list(test_shape)} and {d.path} {dtype}{list(shape)}; both "
+            "must hold rows of one shape and kind."
+        )
+    classes = [_classes(d.path, shape[0]), _classes(d.test_path, test_shape[0])]
+    if (classes[0] is None) != (classes[1] is None):
+        raise ValueError(
+            f"Only one of {d.path} and {d.test_path} holds labels; save them in both, or in neither."
+        )
+    num_classes = None if None in classes else max(classes)
+    return DataSpec(tuple(shape[1:]), is_image, shape[0], test_shape[0], num_classes)
+
+
+def _classes(path: str, n: int) -> int | None:
+    """The number of classes of a file, or None where it holds no labels."""
+    labels = _read(path, "labels")
+    if labels is None:
+        return None
+    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        raise ValueError(
+            f"The labels in {path} are {labels.dtype}{list(labels.shape)}; they must be {n} "
+            "non-negative integers, one per row."
+        )
+    return int(labels.max()) + 1
+
+
+def _whole(path: str, spec: DataSpec) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows and labels of a file, checked."""
+    rows, labels = _read(path, "x"), _read(path, "labels")
+    if spec.halves:
+        rows = np.concatenate([_flat(rows), _flat(_read(path, "y"))], axis=1)
     if not spec.is_image:
-        _check_finite(d.path, rows)
-    order = np.random.default_rng(d.seed).permutation(len(rows))
-    train, test = np.split(order, [spec.train_size])
-    dtype = rows.dtype if spec.is_image else np.float32
-
-    def pick(index):
-        picked = np.asarray(rows[index]).astype(dtype, copy=False)
-        return picked, None if labels is None else labels[index].astype(np.int32)
-
-    return Dataset(spec, *pick(train), *pick(test), mean=np.float32(0), std=np.float32(1))
+        _check_finite(path, rows)
+        rows = np.asarray(rows, np.float32)
+    return np.asarray(rows), None if labels is None else labels.astype(np.int32)
 
 
-def _header(d: config_dict.ConfigDict) -> tuple[tuple[int, ...], np.dtype]:
+def _header(path: str, field: str = "path") -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of the rows, without reading them."""
-    path = _existing(d)
+    path = _existing(path, field)
     try:
         if not zipfile.is_zipfile(path):
             rows = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -93,9 +185,9 @@ def _header(d: config_dict.ConfigDict) -> tuple[tuple[int, ...], np.dtype]:
         raise _unreadable(path, error) from None
 
 
-def _read(d: config_dict.ConfigDict, name: str) -> Shaped[np.ndarray, "n ..."] | None:
+def _read(path: str, name: str) -> Shaped[np.ndarray, "n ..."] | None:
     """The rows "x" (memory-mapped where the file allows it) or the "labels", or None without labels."""
-    path = _existing(d)
+    path = _existing(path)
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -106,12 +198,12 @@ def _read(d: config_dict.ConfigDict, name: str) -> Shaped[np.ndarray, "n ..."] |
         raise _unreadable(path, error) from None
 
 
-def _existing(d: config_dict.ConfigDict) -> Path:
-    path = Path(d.path)
-    if not d.path or not path.is_file():
+def _existing(name: str | Path, field: str = "path") -> Path:
+    path = Path(name)
+    if not str(name) or not path.is_file():
         raise FileNotFoundError(
-            f"config.data.path is {d.path!r}, which is not a file; with source 'array' it must name a "
-            ".npy or .npz file of rows [n, dim] or uint8 images [n, height, width, 3]."
+            f"config.data.{field} is {str(name)!r}, which is not a file; with source 'array' it must "
+            "name a .npy or .npz file of rows [n, dim] or uint8 images [n, height, width, 3]."
         )
     return path
 

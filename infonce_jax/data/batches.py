@@ -1,9 +1,11 @@
 """Which rows make a batch: a pure function of (key, step), with no state to save or restore."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key, UInt32
 from ml_collections import config_dict
 
@@ -34,15 +36,7 @@ def shuffled_index(
         Black, Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002 (cycle walking).
         Luby, Rackoff, How to Construct Pseudorandom Permutations from Pseudorandom Functions, 1988.
     """
-    half_bits = max(1, ((n - 1).bit_length() + 1) // 2)
-    mask = jnp.uint32(2**half_bits - 1)
-    round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
-
-    def encrypt(x):
-        left, right = x >> half_bits, x & mask
-        for round_key in round_keys:
-            left, right = right, left ^ (_mix(right ^ round_key) & mask)
-        return (left << half_bits) | right
+    encrypt = functools.partial(_encrypt, _round_keys(key), n)
 
     def walk(x):
         return jnp.where(x < n, x, encrypt(x))
@@ -71,8 +65,41 @@ def batch_index(
     return shuffled_index(epoch_key, first + jnp.arange(batch_size), n)
 
 
+def make_host_index(
+    keys: Key[Array, "seeds"], batch_size: int, n: int
+) -> Callable[[int], Int[np.ndarray, "seeds batch"]]:
+    """`batch_index` of several keys on the host, as `(step) -> [seeds, batch]`.
+
+    Training keeps the devices busy, so that a prefetching thread could not ask them for the next rows
+    in time. The integers are the same to the bit.
+    """
+    steps_per_epoch = n // batch_size
+
+    @functools.lru_cache(maxsize=2)
+    def round_keys(epoch: int) -> UInt32[np.ndarray, "seeds rounds"]:
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            own = jax.device_put(jax.random.key_data(keys), jax.local_devices(backend="cpu")[0])
+            own = jax.random.wrap_key_data(own, impl=jax.random.key_impl(keys))
+            return np.asarray(jax.vmap(lambda k: _round_keys(jax.random.fold_in(k, epoch)))(own))
+
+    def index(step: int) -> Int[np.ndarray, "seeds batch"]:
+        first = (step % steps_per_epoch) * batch_size
+        position = (first + np.arange(batch_size)).astype(np.uint32)
+        rows = []
+        for own in round_keys(step // steps_per_epoch):
+            x = _encrypt(own, n, position)
+            while np.any(x >= n):
+                x = np.where(x < n, x, _encrypt(own, n, x))
+            rows.append(x.astype(np.int32))
+        return np.stack(rows)
+
+    return index
+
+
 def make_batch(config: config_dict.ConfigDict, data: Dataset) -> Callable:
     """Batches as `batch(arrays, key, step) -> (rows, labels | None)`, with arrays = (train, labels).
+
+    Where the data are streamed, the arrays are the batch already.
 
     Raises:
         ValueError: where the batch is larger than the training set.
@@ -94,11 +121,35 @@ def make_batch(config: config_dict.ConfigDict, data: Dataset) -> Callable:
         index = batch_index(key, step, size, n)
         return rows[index], None if labels is None else labels[index]
 
+    def given(arrays, key, step):
+        del key, step
+        return arrays
+
+    if data.spec.is_streamed:
+        return given
     return drawn if config.data.fresh else gathered
 
 
-def _mix(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
+def _round_keys(key: Key[Array, ""]) -> UInt32[Array, "rounds"]:
+    return jax.random.bits(key, (_ROUNDS,), jnp.uint32)
+
+
+def _encrypt(
+    round_keys: UInt32[Array | np.ndarray, "rounds"],
+    n: int,
+    x: UInt32[Array | np.ndarray, "*shape"],
+) -> UInt32[Array | np.ndarray, "*shape"]:
+    """The Feistel network, on NumPy's or JAX's integers."""
+    half_bits = max(1, ((n - 1).bit_length() + 1) // 2)
+    mask = np.uint32(2**half_bits - 1)
+    left, right = x >> half_bits, x & mask
+    for round_key in round_keys:
+        left, right = right, left ^ (_mix(right ^ round_key) & mask)
+    return (left << half_bits) | right
+
+
+def _mix(x: UInt32[Array | np.ndarray, "*shape"]) -> UInt32[Array | np.ndarray, "*shape"]:
     """A 32-bit integer hash (Murmur3's finaliser)."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key, Num, Shaped
 from ml_collections import config_dict
 
 from infonce_jax import draws, registry
-from infonce_jax.data.image_views import ViewSettings, scale_jitter, simclr_views
+from infonce_jax.data.image_views import ViewSettings, resized, scale_jitter, simclr_views
 from infonce_jax.data.spec import DataSpec, to_float
 from infonce_jax.data.synthetic import law_parameters
 
@@ -123,6 +123,31 @@ def find_channel(c: config_dict.ConfigDict) -> Callable:
     return found
 
 
+def view_shape(config: config_dict.ConfigDict, spec: DataSpec) -> tuple[int, ...]:
+    """The shape of one view, which is also that of a sample as the encoder is given it.
+
+    Raises:
+        ValueError: where `channel.view_size` is set and the channel cannot resize.
+    """
+    size = config.channel.view_size
+    if not size:
+        return spec.sample_shape
+    if config.channel.name != "simclr":
+        raise ValueError(
+            f"config.channel.view_size is {size}, but config.channel.name is {config.channel.name!r}; "
+            "only simclr resizes images. Set it to 0, and config.data.image_size instead."
+        )
+    return (size, size, 3)
+
+
+def clean(
+    config: config_dict.ConfigDict, rows: Num[Array | np.ndarray, "n ..."]
+) -> Float[Array | np.ndarray, "n ..."]:
+    """Samples as the encoder is given them without a channel: as float32, and resized as views are."""
+    x = to_float(rows)
+    return resized(jnp.asarray(x), config.channel.view_size) if config.channel.view_size else x
+
+
 def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
     """The channel, as `view(key, rows [n, ...], labels [n] | None, hyperparameters) -> rows [n, ...]`.
 
@@ -157,6 +182,14 @@ def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
         channel = _view_of(found)
     else:
         channel = _own_view(config, found, spec)
+    if any(is_integer for _, is_integer in spec.halves):
+        noisy = [field for field in _STEPS if config.channel[field] != 0]
+        if noisy or (name != "identity" and name in CHANNELS):
+            raise ValueError(
+                f"config.channel.{noisy[0] if noisy else 'name'} is "
+                f"{config.channel[noisy[0] if noisy else 'name']!r}, but the pairs hold whole numbers, "
+                "which noise would change into others; use the channel identity, or one of your own."
+            )
     # A step that is off for every member leaves the program altogether.
     steps = {field: step for field, step in _STEPS.items() if config.channel[field] != 0}
     return _followed_by(channel, steps) if steps else channel
@@ -270,6 +303,6 @@ def _simclr_view(config: config_dict.ConfigDict) -> Callable:
             settings = settings._replace(jitter_prob=0.0)
         else:
             settings = scale_jitter(settings, jitter)
-        return simclr_views(key, rows, settings)
+        return simclr_views(key, rows, settings, config.channel.view_size)
 
     return view

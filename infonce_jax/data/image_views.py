@@ -79,8 +79,11 @@ def scale_jitter(settings: ViewSettings, strength: Scalar) -> ViewSettings:
 
 
 def simclr_view(
-    key: Key[Array, ""], image: Num[ArrayLike, "height width 3"], settings: ViewSettings
-) -> Float[Array, "height width 3"]:
+    key: Key[Array, ""],
+    image: Num[ArrayLike, "height width 3"],
+    settings: ViewSettings,
+    size: int = 0,
+) -> Float[Array, "out_height out_width 3"]:
     """Draws one view of an image from SimCLR's augmentation channel.
 
     In this order, each with random numbers of its own:
@@ -89,9 +92,8 @@ def simclr_view(
         on [``crop_area_min``, ``crop_area_max``]·height·width, the logarithm of its aspect ratio
         uniform on [log 3/4, log 4/3], sides are rounded to pixels, up to ten draws until both sides
         fit, then the largest central crop; the corner is uniform over the places that fit. Pixels
-        are interpolated bilinearly inside the crop, with edges repeated. Since a crop is never
-        larger than the output, there is nothing to antialias: torchvision's ``antialias=True`` and
-        ``False`` both mean this.
+        are interpolated bilinearly inside the crop, with edges repeated. A crop that is larger than the
+        output, as it may be with ``size``, is antialiased like torchvision's ``antialias=True``.
     2.  *Horizontal flip* with probability ``flip_prob``.
     3.  *Colour jitter* with probability ``jitter_prob``: in random order
         brightness x ← f x, contrast x ← f x + (1 − f) mean(gray(x)),
@@ -110,6 +112,7 @@ def simclr_view(
         key: The key of this view.
         image: uint8, which is multiplied by 1/255, or floating point in [0, 1].
         settings: Strengths, Python numbers or scalar arrays.
+        size: Side in pixels to which the crop is resized; 0 for the image's own height and width.
 
     Returns:
         The view, float32 in [0, 1].
@@ -147,8 +150,8 @@ def simclr_view(
     # Channels between rows and columns: both interpolations are then one matrix product each, and
     # the colours contiguous planes.
     pixels = pixels.transpose(0, 2, 1)
-    if not _is_off(settings.crop_area_min, off=1.0):
-        pixels = _crop(crop_draws, pixels, settings)
+    if size or not _is_off(settings.crop_area_min, off=1.0):
+        pixels = _crop(crop_draws, pixels, settings, size)
     if not _is_off(settings.flip_prob):
         pixels = jnp.where(flip_draw < settings.flip_prob, pixels[:, :, ::-1], pixels)
     strengths = (settings.brightness, settings.contrast, settings.saturation, settings.hue)
@@ -165,13 +168,15 @@ def simclr_views(
     key: Key[Array, ""] | Key[Array, "batch"],
     images: Num[ArrayLike, "batch height width 3"],
     settings: ViewSettings,
-) -> Float[Array, "batch height width 3"]:
+    size: int = 0,
+) -> Float[Array, "batch out_height out_width 3"]:
     """Draws one view of each image of a batch: :func:`simclr_view`, vmapped.
 
     Args:
         key: One key per image, or a single key, which is split into them.
         images: uint8, or floating point in [0, 1].
         settings: Strengths, shared by the batch.
+        size: As for :func:`simclr_view`.
 
     Returns:
         The views, float32 in [0, 1]; row i is ``simclr_view(keys[i], images[i], settings)``.
@@ -190,7 +195,20 @@ def simclr_views(
             f"simclr_views needs one key, or one per image, but got keys of the shape "
             f"{list(keys.shape)} for {images.shape[0]} images."
         )
-    return jax.vmap(simclr_view, in_axes=(0, 0, None))(keys, images, settings)
+
+    def view(key, image):
+        return simclr_view(key, image, settings, size)
+
+    return jax.vmap(view)(keys, images)
+
+
+def resized(images: Float[Array, "batch height width 3"], size: int) -> Float[Array, "batch s s 3"]:
+    """Whole images resized to `size` pixels a side, as a crop that keeps everything is."""
+    height, width = images.shape[1:3]
+    rows = _antialiased(jnp.float32(0), jnp.float32(height), height, size)
+    columns = _antialiased(jnp.float32(0), jnp.float32(width), width, size)
+    pixels = jax.vmap(_apply, in_axes=(None, None, 0))(rows, columns, images.transpose(0, 1, 3, 2))
+    return pixels.transpose(0, 1, 3, 2)
 
 
 def _is_off(value: Scalar, off: float = 0.0) -> bool:
@@ -256,9 +274,12 @@ def _crop_box(
     return top, left, crop_height, crop_width
 
 
-def _crop(draws: Array, pixels: Array, settings: ViewSettings) -> Array:
+def _crop(draws: Array, pixels: Array, settings: ViewSettings, size: int) -> Array:
     height, _, width = pixels.shape
     top, left, crop_height, crop_width = _crop_box(draws, height, width, settings)
+    if size:
+        rows = _antialiased(top, crop_height, height, size)
+        return _apply(rows, _antialiased(left, crop_width, width, size), pixels)
     rows = _interpolation(top, crop_height, height)
     columns = _interpolation(left, crop_width, width)
     return _apply(rows, columns, pixels)
@@ -271,6 +292,21 @@ def _interpolation(start: Array, length: Array, size: int) -> Array:
     position = pixel + (pixel + 0.5) * ((length - size) / size)
     position = start + jnp.clip(position, 0, length - 1)
     return jnp.maximum(0, 1 - jnp.abs(position[:, None] - pixel))
+
+
+def _antialiased(start: Array, length: Array, size: int, out: int) -> Array:
+    """The matrix [out, size] that resizes pixels start … start + length − 1 to `out` of them.
+
+    A triangle of weights around each output pixel, as wide as the output pixel where that is wider
+    than an input pixel, cut off at the crop's edges and normalised: Pillow's and torchvision's.
+    """
+    pixel = jnp.arange(size, dtype=jnp.float32)
+    scale = length / out
+    centre = start + (jnp.arange(out, dtype=jnp.float32) + 0.5) * scale - 0.5
+    weights = 1 - jnp.abs(centre[:, None] - pixel) / jnp.maximum(scale, 1)
+    is_inside = (pixel >= start) & (pixel <= start + length - 1)
+    weights = jnp.where(is_inside, jnp.maximum(weights, 0), 0)
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
 
 
 def _apply(rows: Array, columns: Array, pixels: Array) -> Array:

@@ -104,9 +104,10 @@ def decode(encoded: bytes, size: int = 0) -> UInt8[np.ndarray, "height width 3"]
         if size and pixels.size != (size, size):
             width, height = pixels.size
             side = min(width, height)
-            left, top = (width - side) / 2, (height - side) / 2
-            box = (left, top, left + side, top + side)
-            pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, box=box)
+            left, top = (width - side) // 2, (height - side) // 2
+            if width != height:
+                pixels = pixels.crop((left, top, left + side, top + side))
+            pixels = pixels.resize((size, size), Image.Resampling.BILINEAR)
     # Damaged files raise whatever the decoder stumbles over.
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error

@@ -6,16 +6,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from ml_collections import config_dict
 
 from infonce_jax import registry
 from infonce_jax.data.array import describe_array, load_array
+from infonce_jax.data.images import Images
 from infonce_jax.data.own import describe_own, is_reader, load_own, make_own_law
 from infonce_jax.data.spec import Dataset, DataSpec
+from infonce_jax.data.stored import describe_stored, load_stored
 from infonce_jax.data.synthetic import SOURCES, describe_synthetic, load_synthetic, make_law
 
 CIFAR10_SIZES = (50_000, 10_000)
+# Mean and standard deviation of the images' channels come from at most so many bytes of images.
+_MOMENTS_BYTES = 2**28
 
 
 class Source(NamedTuple):
@@ -41,6 +45,9 @@ def find_source(d: config_dict.ConfigDict) -> Source:
     known = dict.fromkeys(sorted(SOURCES), Source(describe_synthetic, load_synthetic, make_law))
     known["cifar10"] = Source(_describe_cifar10, _load_cifar10)
     known["array"] = Source(describe_array, load_array)
+    if d.source.partition(":")[0] in registry.DATASETS and ":" in d.source:
+        return Source(describe_stored, load_stored)
+    known |= {f"{kind}:...": None for kind in registry.DATASETS}
     found = registry.find("data.source", d.source, known)
     if isinstance(found, Source):
         return found
@@ -80,7 +87,7 @@ def load(config: config_dict.ConfigDict) -> Dataset:
     spec = describe(config)
     data = find_source(config.data).load(config.data, spec)
     if spec.is_image:
-        mean, std = _channel_moments(data.train)
+        mean, std = _channel_moments(_sample(data.train))
         data = data._replace(mean=mean, std=std)
     return data
 
@@ -130,6 +137,14 @@ def _load_cifar10(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
         mean=np.float32(0),
         std=np.float32(1),
     )
+
+
+def _sample(rows: Shaped[np.ndarray | Images, "n ..."]) -> UInt8[np.ndarray, "m height width 3"]:
+    """The images that the moments are taken of: all, or evenly spaced ones of a large dataset."""
+    if len(rows) * rows[:1].nbytes <= _MOMENTS_BYTES and isinstance(rows, np.ndarray):
+        return rows
+    count = max(1, min(len(rows), _MOMENTS_BYTES // rows[:1].nbytes))
+    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
 
 
 def _channel_moments(

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, Shaped
 
+from infonce_jax.data.images import Images
+
 
 class DataSpec(NamedTuple):
     """What the data look like.
@@ -17,6 +19,11 @@ class DataSpec(NamedTuple):
         train_size: rows of the training set; one epoch.
         test_size: rows of the test set.
         num_classes: number of labels, or None where the data have none.
+        is_streamed: whether training rows are read and decoded batch by batch, because they do not fit
+            in memory.
+        halves: for data that are pairs, of each half its shape, and whether it holds whole numbers. A
+            row is then both halves, flattened, one after the other.
+        note: what to tell about how the data are held, and about what is left out.
     """
 
     sample_shape: tuple[int, ...]
@@ -24,6 +31,9 @@ class DataSpec(NamedTuple):
     train_size: int
     test_size: int
     num_classes: int | None
+    is_streamed: bool = False
+    note: str = ""
+    halves: tuple[tuple[tuple[int, ...], bool], ...] = ()
 
 
 class Dataset(NamedTuple):
@@ -31,7 +41,8 @@ class Dataset(NamedTuple):
 
     Attributes:
         spec: what they look like.
-        train: training rows; empty where `draw` makes every batch anew.
+        train: training rows; empty where `draw` makes every batch anew; decoded when they are indexed
+            where they are streamed.
         train_labels: their labels, or None.
         test: test rows.
         test_labels: their labels, or None.
@@ -41,13 +52,22 @@ class Dataset(NamedTuple):
     """
 
     spec: DataSpec
-    train: Shaped[np.ndarray, "train ..."]
+    train: Shaped[np.ndarray | Images, "train ..."]
     train_labels: Int[np.ndarray, "train"] | None
-    test: Shaped[np.ndarray, "test ..."]
+    test: Shaped[np.ndarray | Images, "test ..."]
     test_labels: Int[np.ndarray, "test"] | None
     mean: Float[np.ndarray | np.float32, "..."]
     std: Float[np.ndarray | np.float32, "..."]
     draw: Callable | None = None
+
+
+def first_rows(
+    rows: Shaped[np.ndarray | Images, "n ..."], count: int
+) -> Shaped[np.ndarray | Images, "m ..."]:
+    """The first rows of a split, not decoded yet where they are streamed; all of them for 0."""
+    if not count or count >= len(rows):
+        return rows
+    return rows.first(count) if isinstance(rows, Images) else rows[:count]
 
 
 def to_float(rows: Num[Array | np.ndarray, "n ..."]) -> Float[Array | np.ndarray, "n ..."]:

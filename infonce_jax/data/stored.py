@@ -12,7 +12,6 @@ from infonce_jax.data.images import Images, Opened, take
 from infonce_jax.data.records import open_hf, open_tfds
 from infonce_jax.data.spec import Dataset, DataSpec
 
-STORED = ("tfds", "folder", "hf")
 # Broken images that a message names.
 _MOST_NAMED = 5
 
@@ -36,8 +35,7 @@ def describe_stored(d: config_dict.ConfigDict) -> DataSpec:
     if shape is None:
         raise ValueError(
             f"config.data.source is {d.source!r}, whose images differ in size; set "
-            "config.data.image_size to the side in pixels to which they are cut and resized, for example "
-            "64."
+            "config.data.image_size to the side in pixels to which all are resized, for example 64."
         )
     count = opened.train.count + opened.test.count
     needed_gb = count * shape[0] * shape[1] * 3 / 1e9
@@ -111,8 +109,8 @@ def open_stored(d: config_dict.ConfigDict) -> Opened:
     n = opened.train.count
     if not 1 <= d.test_size < n:
         raise ValueError(
-            f"config.data.test_size is {d.test_size}, but config.data.source = {d.source!r} has {n} images "
-            f"and no test split; hold out at least 1 and at most {n - 1}."
+            f"config.data.test_size is {d.test_size}, but config.data.source = {d.source!r} has {n} "
+            f"images and no test split; hold out at least 1 and at most {n - 1}."
         )
     train, test = _held_out(n, d.test_size, d.seed)
     return opened._replace(train=take(opened.train, train), test=take(opened.train, test))

@@ -140,8 +140,8 @@ def open_records(folder: Path, image_field: str = "", label_field: str = "") -> 
     if stored_format != "array_record":
         raise ValueError(
             f"The dataset in {folder} is stored as {stored_format}, which TFDS cannot read without "
-            "TensorFlow. Prepare it once more with file_format='array_record', in another directory, and "
-            "set config.data.data_dir to that directory."
+            "TensorFlow. Prepare it once more with file_format='array_record', in another directory, "
+            "and set config.data.data_dir to that directory."
         )
     import tensorflow_datasets as tfds
 
@@ -173,15 +173,11 @@ def open_records(folder: Path, image_field: str = "", label_field: str = "") -> 
         return read
 
     def labels(split):
-        rows = source(split)
+        rows, parts = source(split), []
         try:
-            parts = [
-                [
-                    row[label]
-                    for row in rows.__getitems__(list(range(i, min(i + _READ_CHUNK, len(rows)))))
-                ]
-                for i in range(0, len(rows), _READ_CHUNK)
-            ]
+            for start in range(0, len(rows), _READ_CHUNK):
+                some = list(range(start, min(start + _READ_CHUNK, len(rows))))
+                parts.append([row[label] for row in rows.__getitems__(some)])
         except Exception as error:
             raise _unreadable(folder, error) from error
         return np.concatenate([np.asarray(part, np.int32) for part in parts])
@@ -260,9 +256,7 @@ def write_images(
         builder.download_and_prepare(download_dir=scratch)
 
 
-def _feature(
-    folder: Path, field: str, wanted: str, features: Mapping[str, Any], kind: type
-) -> str | None:
+def _feature(folder: Path, field: str, wanted: str, features: Any, kind: type) -> str | None:
     """The name of a feature: the wanted one, or the one of this kind."""
     if wanted:
         if wanted not in features:

@@ -28,6 +28,7 @@ from infonce_jax.encoders.layers import ACTIVATIONS, NORMS
 from infonce_jax.encoders.make import ENCODERS, make_classifier, make_encoder
 from infonce_jax.encoders.mlp import MLP
 from infonce_jax.encoders.resnet import STEMS, ResidualBlock, ResNet
+from infonce_jax.encoders.towers import Half, TwoTowers
 from infonce_jax.encoders.vit import POOLS, TransformerBlock, ViT
 from infonce_jax.encoders.weights import carry_over, read_weights
 
@@ -41,10 +42,12 @@ __all__ = [
     "POOLS",
     "STEMS",
     "Encoder",
+    "Half",
     "Outputs",
     "ResNet",
     "ResidualBlock",
     "TransformerBlock",
+    "TwoTowers",
     "Variables",
     "ViT",
     "apply",

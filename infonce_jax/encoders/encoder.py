@@ -70,7 +70,9 @@ class Encoder(nn.Module):
             ValueError: If the input is neither floating-point vectors nor images, or a name is
                 unknown.
         """
-        if (x.ndim not in (2, 4) and not self.is_own) or not jnp.issubdtype(x.dtype, jnp.floating):
+        if (x.ndim not in (2, 4) and not self.is_own) or not (
+            self.is_own or jnp.issubdtype(x.dtype, jnp.floating)
+        ):
             raise ValueError(
                 f"An encoder takes floating-point vectors [batch, dim] or images [batch, height, "
                 f"width, channels], but its input is {x.dtype}{list(x.shape)}."
@@ -78,7 +80,9 @@ class Encoder(nn.Module):
         check_name("head", self.head, HEADS)
         check_name("activation", self.activation, tuple(ACTIVATIONS))
         dense = functools.partial(Dense, initializer=self.initializer, dtype=self.dtype)
-        x = self._features(x.astype(self.dtype), train)
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            x = x.astype(self.dtype)
+        x = self._features(x, train)
         if self.embedding_dim is not None:
             x = dense(self.embedding_dim, float32_sums=True, name="embedding")(x)
         representation = x.astype(jnp.float32)
@@ -92,7 +96,7 @@ class Encoder(nn.Module):
         return Outputs(representation, x)
 
     def _features(
-        self, x: Float[Array, "batch *sample"], train: bool
+        self, x: Num[Array, "batch *sample"], train: bool
     ) -> Float[Array, "batch features"]:
         if not self.is_own:
             return self.backbone(x, train=train)
@@ -109,7 +113,7 @@ class Encoder(nn.Module):
 
 @functools.partial(jax.jit, static_argnums=0)
 def init(
-    encoder: Encoder, key: Key[Array, ""], sample_input: Num[Array, "batch *sample"]
+    encoder: nn.Module, key: Key[Array, ""], sample_input: Num[Array, "batch *sample"]
 ) -> Variables:
     """Draws an encoder's initial variables: `encoder.init(key, sample_input)`, compiled.
 
@@ -130,7 +134,7 @@ def init(
 
 
 def apply(
-    encoder: Encoder, variables: Variables, x: Num[Array, "batch *sample"], *, train: bool
+    encoder: nn.Module, variables: Variables, x: Num[Array, "batch *sample"], *, train: bool
 ) -> tuple[Outputs, Variables]:
     """Encodes a batch.
 

@@ -217,7 +217,8 @@ def unit_of_rows(runs: Sequence[Run]) -> str:
     kinds = set()
     for run in runs:
         source = (run.config.get("data") or {}).get("source")
-        if source == "cifar10" or (run.config.get("channel") or {}).get("name") == "simclr":
+        is_stored = (source or "").partition(":")[0] in ("cifar10", *registry.DATASETS)
+        if is_stored or (run.config.get("channel") or {}).get("name") == "simclr":
             kinds.add("images")
         else:
             kinds.add("rows" if source in (None, "array") else "vectors")

@@ -29,6 +29,7 @@ from infonce_jax.config import (
 )
 from infonce_jax.files import write_json
 from infonce_jax.runs import processes
+from infonce_jax.runs.online import check_held_out
 from infonce_jax.runs.provenance import machine
 
 # How long a folder that one host has written may take to be seen on another.
@@ -47,6 +48,7 @@ def check(config: config_dict.ConfigDict) -> None:
     """
     validate(config)
     training.check_parts(config)
+    check_held_out(config.log.held_out, config.log.held_out_rows)
     evaluation.own_statistics(config.evaluate.statistics, config.evaluate.kwargs.to_dict())
 
 

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from infonce_jax import data, embeddings, training
 from infonce_jax.runs import nonfinite, processes
+from infonce_jax.runs.online import make_online
 from infonce_jax.runs.sets import OpenRun, embed_steps, open_checkpoints, open_run, write_set
 from infonce_jax.runs.writers import Silent, Writers, open_writers, say
 from infonce_jax.training import TrainState, throughput
@@ -81,6 +82,8 @@ def _advance_to(
     config, step = run.config, int(state.step)
     per_epoch = training.steps_per_epoch(config, run.data.spec)
     every = {"log": config.log.every_steps, "checkpoint": config.checkpoint.every_steps}
+    with processes.together():
+        held_out = make_online(run)
     step_flops = throughput.model_flops(config, run.data.spec, len(run.members))
 
     def write(state: TrainState) -> None:
@@ -116,6 +119,10 @@ def _advance_to(
             rate = pace.steps_per_s()
             metrics, state = _take_metrics(state)
             timing = throughput.rates(rate, config, step_flops)
+            if held_out is not None:
+                online = held_out(state)
+                metrics = {**metrics, **online.values}
+                timing |= {f"held_out_{name}_s": s for name, s in online.seconds.items()}
             writers.log(step, step / per_epoch, metrics, timing)
             pace = pace.after_log()
         if step in sets:

@@ -91,13 +91,14 @@ def write_set(run: OpenRun, state: TrainState) -> None:
     splits = {"test": (run.data.test, run.data.test_labels)}
     if config.embed.train_split:
         splits["train"] = (run.data.train, run.data.train_labels)
-    kept = slice(config.embed.max_rows or None)
+    most = config.embed.max_rows
     arrays, labels = {}, {}
     for split, (rows, split_labels) in splits.items():
         if split_labels is not None:
-            labels[split] = split_labels[kept]
+            labels[split] = split_labels[: most or None]
         views = training.encode_view_blocks(
-            run.program, state, rows[kept], config.embed.batch_size, labels.get(split)
+            *(run.program, state, data.first_rows(rows, most), config.embed.batch_size),
+            labels.get(split),
         )
         for view, stacked in views.items():
             for member, array in zip(run.members, stacked, strict=True):

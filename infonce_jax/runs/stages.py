@@ -199,6 +199,7 @@ def dry_run(
         f"members: {len(runs)} ({', '.join(m.name for m in runs)})",
         f"parameters: {parameters // len(runs):,} per member",
         f"training set: {spec.train_size:,} x {'x'.join(map(str, spec.sample_shape))}",
+        *([f"data: {spec.note}"] if spec.note else []),
         f"steps: {total:,} ({total / training.steps_per_epoch(config, spec):g} epochs of "
         f"{training.steps_per_epoch(config, spec):,} steps)",
         f"embedding sets at steps: {', '.join(map(str, sets))}",

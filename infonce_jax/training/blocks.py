@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from infonce_jax.data.images import Images
 from infonce_jax.training.embed import VIEWS
 from infonce_jax.training.program import Program
 from infonce_jax.training.state import TrainState
 
 
 def encode_blocks(
-    program: Program, state: TrainState, rows: Shaped[np.ndarray, "n ..."], batch_size: int
+    program: Program, state: TrainState, rows: Shaped[np.ndarray | Images, "n ..."], batch_size: int
 ) -> Float[np.ndarray, "members n dim"]:
     """Representations of any number of rows, `batch_size` at a time."""
     encode_block = functools.partial(program.encode, state)
@@ -25,7 +26,7 @@ def encode_blocks(
 def encode_view_blocks(
     program: Program,
     state: TrainState,
-    rows: Shaped[np.ndarray, "n ..."],
+    rows: Shaped[np.ndarray | Images, "n ..."],
     batch_size: int,
     labels: Int[np.ndarray, "n"] | None = None,
 ) -> dict[str, Float[np.ndarray, "members n dim"]]:
@@ -48,7 +49,7 @@ def encode_view_blocks(
 
 
 def _blocks(
-    rows: Shaped[np.ndarray, "n ..."], batch_size: int
+    rows: Shaped[np.ndarray | Images, "n ..."], batch_size: int
 ) -> Iterator[tuple[int, int, Shaped[np.ndarray, "block ..."]]]:
     """First row, count and rows of each block; all of one size, so that one program serves them."""
     batch_size = min(batch_size, len(rows))

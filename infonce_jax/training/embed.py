@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PyTree
 
-from infonce_jax.data import to_float
+from infonce_jax.encoders import TwoTowers
 from infonce_jax.training.members import Hyper, Layout, over_members, to_grid, to_list
 from infonce_jax.training.method import Method, draw_two_views
 from infonce_jax.training.model import encode
@@ -25,7 +25,7 @@ def encode_rows(
 
     def one(variables, hyper):
         del hyper
-        return _embedded(method, variables, to_float(rows))
+        return _clean(method, variables, rows)
 
     variables = to_grid(layout, (params, batch_stats))
     return to_list(layout, over_members(layout, one, variables, hyper))
@@ -49,11 +49,28 @@ def encode_views(
     def one(variables, hyper):
         key = jax.random.fold_in(member_keys(hyper["seed"]).embed, first_row)
         views = draw_two_views(method, key, rows, labels, hyper)
-        z = _embedded(method, variables, jnp.concatenate([to_float(rows), views]))
+        if isinstance(method.model.encoder, TwoTowers):
+            # A view of the first half of every pair, and one of the second half.
+            z = [
+                _clean(method, variables, rows),
+                *jnp.split(_embedded(method, variables, views), 2),
+            ]
+            return dict(zip(VIEWS, z, strict=True))
+        z = _embedded(method, variables, jnp.concatenate([method.clean(rows), views]))
         return dict(zip(VIEWS, jnp.split(z, 3), strict=True))
 
     variables = to_grid(layout, (params, batch_stats))
     return to_list(layout, over_members(layout, one, variables, hyper))
+
+
+def _clean(
+    method: Method, variables: tuple[PyTree, PyTree], rows: Num[Array, "n ..."]
+) -> Float[Array, "n dim"]:
+    x = method.clean(rows)
+    if isinstance(method.model.encoder, TwoTowers):
+        # The first half of a batch goes to the first tower.
+        return _embedded(method, variables, jnp.concatenate([x, x]))[: x.shape[0]]
+    return _embedded(method, variables, x)
 
 
 def _embedded(

@@ -108,7 +108,7 @@ def hyper_arrays(
     values = {n: [m.hyperparameters[n] for m in members] for n in HYPERPARAMETERS}
     hyper = {name: np.asarray(value, np.float32) for name, value in values.items()}
     hyper["seed"] = np.asarray([m.seed for m in members], np.uint32)
-    if find_objective(config).views == 2 and config.loss.normalize:
+    if find_objective(config).views == 2 and config.loss.normalize and not config.encoder_b.name:
         eta2 = member_mildness(config, members)
         if eta2 is not None:
             hyper["eta2"] = eta2.astype(np.float32)
@@ -173,4 +173,5 @@ def to_list(layout: Layout, tree: PyTree) -> PyTree:
 
 def _axes_of(field: str) -> tuple[str, ...]:
     """The axes of the grid along which a hyperparameter varies."""
-    return _MILDNESS_FIELDS if field == "eta2" else (field,)
+    # A batch follows from the seed.
+    return {"eta2": _MILDNESS_FIELDS, "batch": ("seed",)}.get(field, (field,))

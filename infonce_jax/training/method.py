@@ -15,6 +15,7 @@ from infonce_jax.config import Member
 from infonce_jax.data import (
     Dataset,
     DataSpec,
+    clean,
     find_channel,
     find_source,
     make_batch,
@@ -34,6 +35,7 @@ class Method(NamedTuple):
         model: what is trained.
         batch: `(arrays, key, step) -> (rows, labels | None)`.
         view: `(key, rows, labels | None, hyper) -> rows`, one view of each row.
+        clean: `(rows) -> rows`, samples as the encoder is given them without a channel.
         optimizer: `(hyper) -> optax.GradientTransformation`.
         schedule: `(step) -> factor` of the learning rate.
         beta_schedule: `(step) -> factor` of the regulariser's weight.
@@ -41,11 +43,13 @@ class Method(NamedTuple):
         loss: the section `config.loss`.
         is_regularised: whether any member's weight of the regulariser is above 0.
         num_classes: number of labels, or None.
+        is_streamed: whether a step is given its batch, instead of the whole training set.
     """
 
     model: Model
     batch: Callable
     view: Callable
+    clean: Callable
     optimizer: Callable[[Hyper], optax.GradientTransformation]
     schedule: Callable
     beta_schedule: Callable
@@ -53,6 +57,7 @@ class Method(NamedTuple):
     loss: config_dict.ConfigDict
     is_regularised: bool
     num_classes: int | None
+    is_streamed: bool = False
 
 
 def make_method(
@@ -76,13 +81,15 @@ def make_method(
         model=make_model(config, data, mesh),
         batch=make_batch(config, data),
         view=make_view(config, data.spec),
-        optimizer=functools.partial(_optimizer, config.optimizer, schedule),
+        clean=functools.partial(clean, config),
+        optimizer=functools.partial(_optimizer, config, schedule),
         schedule=schedule,
         beta_schedule=unit_schedule(config.loss.beta_schedule, steps),
         objective=objective,
         loss=config.loss,
         is_regularised=any(m.hyperparameters["loss.beta"] > 0 for m in members),
         num_classes=data.spec.num_classes,
+        is_streamed=data.spec.is_streamed,
     )
 
 
@@ -137,13 +144,15 @@ def draw_two_views(
 
 
 def _optimizer(
-    o: config_dict.ConfigDict, schedule: Callable, hyper: Hyper
+    config: config_dict.ConfigDict, schedule: Callable, hyper: Hyper
 ) -> optax.GradientTransformation:
+    o = config.optimizer
     return make_optimizer(
         o.name,
         learning_rate=hyper["optimizer.learning_rate"],
         schedule=schedule,
         weight_decay=hyper["optimizer.weight_decay"],
         clip_norm=o.clip_norm,
+        average_decay=config.train.average_decay,
         kwargs=o.kwargs.to_dict(),
     )

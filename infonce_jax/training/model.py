@@ -1,5 +1,6 @@
 """What is trained: an encoder, with a classifier where the objective needs one, on standardised rows."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -9,8 +10,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, Num, PyTree
 from ml_collections import config_dict
 
-from infonce_jax import encoders
-from infonce_jax.data import Dataset
+from infonce_jax import encoders, losses
+from infonce_jax.data import Dataset, DataSpec, view_shape
 from infonce_jax.training.distributed import shard_batch
 from infonce_jax.training.objectives import find_objective
 
@@ -23,13 +24,14 @@ class Model(NamedTuple):
         classifier: a linear classifier on the trained output, or None.
         trained_output: "encoder" or "head", the output that the objective sees.
         embedded_output: "encoder" or "head", the output that is embedded.
-        sample_shape: of one row.
+        sample_shape: of one row, as the encoder is given it.
         mean: of the training rows, by image channel; 0 for vectors.
         std: of the training rows, by image channel; 1 for vectors.
         mesh: the devices that share a batch.
+        microbatch: rows that are encoded at a time while training; 0 for all.
     """
 
-    encoder: encoders.Encoder
+    encoder: nn.Module
     classifier: nn.Module | None
     trained_output: str
     embedded_output: str
@@ -37,6 +39,7 @@ class Model(NamedTuple):
     mean: Float[Array, "..."]
     std: Float[Array, "..."]
     mesh: Mesh
+    microbatch: int = 0
 
 
 def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Model:
@@ -50,25 +53,67 @@ def make_model(config: config_dict.ConfigDict, data: Dataset, mesh: Mesh) -> Mod
         classifier = encoders.make_classifier(
             data.spec.num_classes, initializer=config.encoder.initializer
         )
-    return Model(
-        encoder=make_encoder(config),
+    model = Model(
+        encoder=make_encoder(config, data.spec),
         classifier=classifier,
         trained_output="encoder" if config.encoder.head == "none" else "head",
         embedded_output=config.embed.output,
-        sample_shape=data.spec.sample_shape,
+        sample_shape=view_shape(config, data.spec),
         mean=jnp.asarray(data.mean),
         std=jnp.asarray(data.std),
         mesh=mesh,
+        microbatch=config.train.microbatch,
     )
+    if (
+        model.microbatch
+        and jax.eval_shape(functools.partial(init_model, model), jax.random.key(0))[1]
+    ):
+        raise ValueError(
+            f"config.train.microbatch is {model.microbatch}, but the encoder has BatchNorm, whose "
+            "statistics come from the whole batch; set config.encoder.norm='group' (and "
+            "head_norm='none'), or microbatch=0."
+        )
+    return model
 
 
-def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
-    """The configured encoder.
+def make_encoder(config: config_dict.ConfigDict, spec: DataSpec | None = None) -> nn.Module:
+    """The configured encoder, or the two of data that are pairs.
+
+    Args:
+        config: the configuration.
+        spec: of its data; None for the first encoder alone.
 
     Raises:
-        ValueError: for invalid options.
+        ValueError: for invalid options, and for a second encoder without pairs or pairs without one.
     """
-    e = config.encoder
+    dtype = jnp.dtype(config.train.compute_dtype)
+    first = _make_encoder(config.encoder, dtype)
+    if spec is None:
+        return first
+    if not spec.halves and config.encoder_b.name:
+        raise ValueError(
+            f"config.encoder_b.name is {config.encoder_b.name!r}, but config.data.source = "
+            f"{config.data.source!r} gives no pairs; set it to ''."
+        )
+    if not spec.halves:
+        return first
+    if not config.encoder_b.name:
+        raise ValueError(
+            f"config.data.path is {config.data.path!r}, which holds pairs, but config.encoder_b.name is "
+            "''; set it to the encoder of the second halves (y)."
+        )
+    if config.train.microbatch or find_objective(config).views == 1:
+        field = "train.microbatch" if config.train.microbatch else "objective"
+        value = config.train.microbatch if config.train.microbatch else config.objective
+        raise ValueError(
+            f"config.{field} is {value!r}, which does not work on pairs; "
+            + ("set it to 0." if config.train.microbatch else "choose an objective of two views.")
+        )
+    halves = tuple(encoders.Half(*half) for half in spec.halves)
+    return encoders.TwoTowers(first, _make_encoder(config.encoder_b, dtype), halves)
+
+
+def _make_encoder(e: config_dict.ConfigDict, dtype: jnp.dtype) -> encoders.Encoder:
     return encoders.make_encoder(
         e.name,
         embedding_dim=e.embedding_dim or None,
@@ -87,7 +132,7 @@ def make_encoder(config: config_dict.ConfigDict) -> encoders.Encoder:
         head_norm=e.head_norm,
         kwargs=e.kwargs.to_dict(),
         initializer=e.initializer,
-        dtype=jnp.dtype(config.train.compute_dtype),
+        dtype=dtype,
     )
 
 
@@ -127,8 +172,15 @@ def encode(
     Returns:
         The outputs, and BatchNorm's new moments.
     """
-    variables = {"params": params["encoder"], "batch_stats": batch_stats}
     standardised = (rows - model.mean) / model.std
+    if train and model.microbatch:
+
+        def part(own, some):
+            return encoders.apply(model.encoder, {"params": own}, some, train=True)[0]
+
+        encode_all = losses.microbatched(part, model.microbatch)
+        return encode_all(params["encoder"], shard_batch(model.mesh, standardised)), batch_stats
+    variables = {"params": params["encoder"], "batch_stats": batch_stats}
     return encoders.apply(
         model.encoder, variables, shard_batch(model.mesh, standardised), train=train
     )

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,7 @@ def make_optimizer(
     schedule: Callable[[Int[Array, ""]], Float[Array, ""]],
     weight_decay: Num[Array, ""] | float = 0.0,
     clip_norm: float = 0.0,
+    average_decay: float = 0.0,
     kwargs: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformation:
     """An optimizer by its name in optax.
@@ -69,6 +70,7 @@ def make_optimizer(
             otherwise added to the gradient (L2). Biases and normalisation parameters, which have fewer
             than two dimensions, are left out.
         clip_norm: largest global norm of the gradient; 0 for no clipping.
+        average_decay: of `keep_average`; 0 for no average.
         kwargs: further keyword arguments of the optimizer.
 
     Raises:
@@ -89,7 +91,39 @@ def make_optimizer(
     else:
         chain.append(optax.add_decayed_weights(weight_decay, mask=_is_matrix))
     chain.append(function(lambda count: learning_rate * schedule(count), **kwargs))
+    if average_decay:
+        chain.append(keep_average(average_decay))
     return optax.chain(*chain)
+
+
+class AverageState(NamedTuple):
+    """The state of `keep_average`.
+
+    Attributes:
+        average: of the parameters.
+    """
+
+    average: PyTree
+
+
+def keep_average(decay: float) -> optax.GradientTransformation:
+    """Keeps an exponential moving average of the parameters, and leaves the updates as they are.
+
+    The last link of a chain: it needs the updates as they are applied. The average starts from the
+    initial parameters.
+    """
+
+    def update(updates, state, params):
+        new = optax.apply_updates(params, updates)
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, new)
+        return updates, AverageState(average)
+
+    return optax.GradientTransformation(AverageState, update)
+
+
+def average_of(opt_state: PyTree) -> PyTree:
+    """The average that `keep_average` holds."""
+    return optax.tree.get(opt_state, "average")
 
 
 def find_optimizer(name: str, kwargs: Mapping[str, Any] | None = None) -> Callable:

@@ -13,10 +13,11 @@ from ml_collections import config_dict
 from infonce_jax import encoders
 from infonce_jax.config import Member
 from infonce_jax.data import Dataset
-from infonce_jax.training import embed, step
+from infonce_jax.training import embed, step, streaming
 from infonce_jax.training.distributed import place, place_rows
 from infonce_jax.training.members import hyper_arrays, lay_out
 from infonce_jax.training.method import make_method
+from infonce_jax.training.optimizers import average_of
 from infonce_jax.training.state import MemberState, TrainState
 
 
@@ -68,7 +69,9 @@ def make_program(
     method = make_method(config, data, members, layout.mesh)
     hyper = hyper_arrays(config, members, layout)
     arrays = None if config.data.fresh else (data.train, data.train_labels)
-    if not _is_abstract(arrays):
+    if method.is_streamed:
+        arrays = streaming.abstract_batch(config, data.spec, layout)
+    elif not _is_abstract(arrays):
         arrays = place(arrays, layout.replicated)
     # Metrics are on every device, for each process reads them all.
     members_state = MemberState(*[layout.per_member] * 3, metric_sums=layout.replicated)
@@ -79,19 +82,34 @@ def make_program(
 
     init = compiled(step.init, out_shardings=in_state)
     advance = compiled(
-        step.advance, out_shardings=(in_state, layout.replicated), donate_argnames="state"
+        step.advance_streamed if method.is_streamed else step.advance,
+        out_shardings=(in_state, layout.replicated),
+        donate_argnames="state",
     )
     encode = compiled(embed.encode_rows, out_shardings=layout.replicated)
     encode_views = compiled(embed.encode_views, out_shardings=layout.replicated)
     abstract = init.eval_shape(hyper, arrays, {})
+
+    def advance_to(state, stop):
+        return advance(state, hyper, arrays, np.int32(stop))
+
+    if method.is_streamed:
+        advance_one = functools.partial(advance, hyper=hyper)
+        advance_to = streaming.make_advance(advance_one, config, data, members, layout)
+
+    def weights(state):
+        if config.train.average_decay:
+            return average_of(state.members.opt_state)
+        return state.members.params
+
     return Program(
-        init=lambda: init(hyper, arrays, _published(config)),
-        advance=lambda state, stop: advance(state, hyper, arrays, np.int32(stop)),
+        init=lambda: init(hyper, streaming.any_values(arrays), _published(config)),
+        advance=advance_to,
         encode=lambda state, rows: encode(
-            state.members.params, state.members.batch_stats, place_rows(layout.mesh, rows), hyper
+            weights(state), state.members.batch_stats, place_rows(layout.mesh, rows), hyper
         ),
         encode_views=lambda state, rows, labels, first_row: encode_views(
-            state.members.params,
+            weights(state),
             state.members.batch_stats,
             place_rows(layout.mesh, rows),
             None if labels is None else place_rows(layout.mesh, labels),

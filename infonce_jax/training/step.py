@@ -123,7 +123,8 @@ def step_member(
     """
     keys = member_keys(hyper["seed"])
     batch = method.batch(arrays, keys.batch, step)
-    rows, labels = whole_batch(method.model.mesh, batch)
+    # A streamed batch is spread over the devices already.
+    rows, labels = batch if method.is_streamed else whole_batch(method.model.mesh, batch)
     view_key = jax.random.fold_in(keys.view, step)
     loss_of = two_view if method.objective.views == 2 else supervised
     gradient = jax.value_and_grad(functools.partial(loss_of, method), has_aux=True)
@@ -151,12 +152,47 @@ def init(
     """
     members = over_members(layout, functools.partial(init_member, method, weights), (), hyper)
     zero = jnp.zeros((), jnp.int32)
-    step = functools.partial(step_member, method)
-    _, metrics = jax.eval_shape(
-        lambda: over_members(layout, functools.partial(step, arrays, zero), members, hyper)
-    )
+    _, metrics = jax.eval_shape(lambda: step_all(method, layout, arrays, zero, members, hyper))
     sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
     return TrainState(zero, zero, to_list(layout, members._replace(metric_sums=sums)))
+
+
+def step_all(
+    method: Method,
+    layout: Layout,
+    arrays: PyTree,
+    step: Int[Array, ""],
+    members: MemberState,
+    hyper: Hyper,
+) -> tuple[MemberState, dict[str, Float[Array, "..."]]]:
+    """One optimiser step of all members, in the axes of the grid.
+
+    `arrays` are the training rows and labels, from which every member takes its batch; where data are
+    streamed they are the batch of this step, one for each seed.
+    """
+    if not method.is_streamed:
+        own = functools.partial(step_member, method, arrays, step)
+        return over_members(layout, own, members, hyper)
+
+    def given(state, hyper):
+        own = {name: value for name, value in hyper.items() if name != "batch"}
+        return step_member(method, hyper["batch"], step, state, own)
+
+    return over_members(layout, given, members, {**hyper, "batch": arrays})
+
+
+def advance_streamed(
+    method: Method,
+    layout: Layout,
+    state: TrainState,
+    hyper: Hyper,
+    batch: PyTree,
+    failed: Int[Array, ""],
+) -> tuple[TrainState, Int[Array, ""]]:
+    """`advance` by one step, on the batch of that step; by none where an earlier one has failed."""
+    stop = jnp.where(failed < 0, state.step + 1, state.step)
+    state, now = advance(method, layout, state, hyper, batch, stop)
+    return state, jnp.maximum(failed, now)
 
 
 def advance(
@@ -176,8 +212,7 @@ def advance(
 
     def body(carry):
         state, _ = carry
-        step = functools.partial(step_member, method, arrays, state.step)
-        members, metrics = over_members(layout, step, state.members, hyper)
+        members, metrics = step_all(method, layout, arrays, state.step, state.members, hyper)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
         failed = jnp.where(jnp.all(finite), -1, state.step)
         sums = jax.tree.map(jnp.add, state.members.metric_sums, metrics)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ml_collections import config_dict
 
 from infonce_jax import encoders
-from infonce_jax.data import DataSpec
+from infonce_jax.data import DataSpec, view_shape
 from infonce_jax.training.distributed import used_devices
 from infonce_jax.training.model import make_encoder
 from infonce_jax.training.objectives import find_objective
@@ -45,9 +45,9 @@ def model_flops(config: config_dict.ConfigDict, spec: DataSpec, member_count: in
         spec: of its data.
         member_count: how many members train side by side.
     """
-    encoder = make_encoder(config)
+    encoder = make_encoder(config, spec)
     views = find_objective(config).views
-    shape = (views * config.train.batch_size, *spec.sample_shape)
+    shape = (views * config.train.batch_size, *view_shape(config, spec))
     rows = jax.ShapeDtypeStruct(shape, jnp.float32)
     variables = jax.eval_shape(lambda x: encoders.init(encoder, jax.random.key(0), x), rows)
     forward = jax.jit(lambda v, x: encoders.apply(encoder, v, x, train=False))

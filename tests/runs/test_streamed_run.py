@@ -1,0 +1,153 @@
+"""Runs on images that are streamed: the same bits as in memory, also after kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from infonce_jax import data, training
+from infonce_jax.config import members
+from infonce_jax.data.batches import batch_index, make_host_index
+from infonce_jax.data.image_views import IDENTITY, ViewSettings, resized, simclr_views
+from tests.data import image_files
+from tests.launching import ROOT
+
+CONFIG = """\
+from infonce_jax.config import default_config
+
+
+def get_config():
+    c = default_config()
+    c.name, c.seeds = "images", (0, 1)
+    c.data.source, c.data.cache_dir, c.data.image_size = "folder:{folder}", "{cache}", 20
+    c.channel.name, c.channel.view_size = "simclr", 12
+    c.channel.jitter = c.channel.grayscale_prob = 0.0  # compiles faster
+    c.loss.temperature = (0.2, 0.5)
+    c.encoder.name, c.encoder.width, c.encoder.embedding_dim = "mlp", 16, 8
+    c.train.batch_size, c.train.steps, c.log.every_steps, c.checkpoint.every_steps = 32, 60, 5, 10
+    c.embed.max_rows, c.evaluate.sample_sizes = 64, (32, 64)
+    return c
+"""
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    image_files.write_folder(
+        root / "files", train=1900, test=100, suffixes=("jpg",), sizes=(16, 48)
+    )
+    file = root / "images.py"
+    file.write_text(CONFIG.format(folder=root / "files", cache=root / "cache"))
+    return file
+
+
+def config_of(file):
+    names = {}
+    exec(file.read_text(), names)
+    return names["get_config"]()
+
+
+def contents(workdir):
+    files = sorted((workdir / "embeddings").rglob("*.npy"))
+    return {str(f.relative_to(workdir)): f.read_bytes() for f in files} | {
+        "metrics": (workdir / "metrics.jsonl").read_bytes()
+    }
+
+
+def start(*arguments):
+    # Optimised, as a user runs it: programs that are not are fused, and so rounded, differently.
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS="")
+    return subprocess.Popen(
+        [sys.executable, "launch.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process):
+    error = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, error
+    return error
+
+
+def test_a_folder_of_images_is_trained_on_by_one_command_and_streams_to_the_same_bits(
+    config_file, launch, tmp_path
+):
+    held, streamed = tmp_path / "held", tmp_path / "streamed"
+    in_memory = start(f"--config={config_file}", f"--workdir={held}", "--stage=train")
+    command = [f"--config={config_file}", f"--workdir={streamed}", "--config.data.max_memory_gb=0"]
+    killed = start(*command)
+    metrics = streamed / "metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while not (metrics.exists() and '"step": 15,' in metrics.read_text()):
+        assert killed.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert "resuming at step" in finished(start(*command))
+    finished(in_memory)
+    assert contents(streamed) == contents(held)
+    assert (streamed / "report.html").exists()
+    rows = json.loads((streamed / "evaluation.json").read_text())["rows"]
+    assert {row["n"] for row in rows} == {32, 64}
+    said = launch(*command, "--dry_run", check=True).stdout
+    assert "data: streamed: 2,000 images of 20x20 take 0.0024 GB, more than config.data" in said
+
+
+def test_hosts_index_rows_as_devices_do():
+    keys = jax.vmap(jax.random.key)(np.arange(3))
+    for n, size in ((100, 7), (120, 16), (5, 5)):
+        index = make_host_index(keys, size, n)
+        for step in (0, 1, 17, 50):
+            rows = [batch_index(key, jnp.int32(step), size, n) for key in keys]
+            np.testing.assert_array_equal(index(step), np.stack(rows))
+
+
+def test_streamed_steps_may_be_taken_again_and_name_what_cannot_be_decoded(config_file, tmp_path):
+    config = config_of(config_file)
+    config.data.source = f"folder:{image_files.write_folder(tmp_path / 'few', train=40, test=9)}"
+    config.data.max_memory_gb = 0.0
+    config.data.cache_dir = str(tmp_path)
+    program = training.make_program(config, data.load(config), members(config))
+    once, failed = program.advance(program.init(), 6)
+    assert int(failed) == -1 and int(once.step) == 6
+    again, _ = program.advance(program.init(), 2)
+    again, _ = program.advance(again, 6)
+    for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for path in (tmp_path / "few" / "train").rglob("*.*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        program.advance(once, 20)
+
+
+def test_views_are_cut_from_the_larger_image_and_resized_once():
+    rng = np.random.default_rng(0)
+    pixels = rng.random((1, 40, 56, 3), np.float32)
+    # Pillow resizes one channel of floats at a time.
+    for size in (16, 48):
+        expected = np.stack(
+            [
+                np.asarray(Image.fromarray(pixels[0, ..., c]).resize((size, size), 2))
+                for c in range(3)
+            ],
+            axis=-1,
+        )
+        np.testing.assert_allclose(resized(jnp.asarray(pixels), size)[0], expected, atol=1e-5)
+        whole = simclr_views(jax.random.key(0), pixels, IDENTITY, size)
+        np.testing.assert_allclose(whole[0], expected, atol=1e-5)
+    key = jax.random.key(1)
+    images = rng.integers(0, 256, (3, 32, 32, 3), np.uint8)
+    same = simclr_views(key, images, ViewSettings(), 32)
+    np.testing.assert_allclose(same, simclr_views(key, images, ViewSettings()), atol=1e-5)
