@@ -13,12 +13,20 @@ python="$PWD/.venv/bin/python"
 folder=$(realpath -m "${1:-$(mktemp -d)}")
 mkdir -p "$folder"/{state,spool,logs}
 host=$(hostname)
-export PYTHONPATH=$PWD SLURM_CONF=$folder/slurm.conf XLA_FLAGS=--xla_backend_optimization_level=0
+export USER=${USER:-$(id -un)} PYTHONPATH=$PWD SLURM_CONF=$folder/slurm.conf XLA_FLAGS=--xla_backend_optimization_level=0
 export JAX_COMPILATION_CACHE_DIR=$folder/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 
 # 1. The daemons, with ports, key and folders of their own.
 started=()
-stop() { for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done; wait; }
+stop() {
+    scancel --full -u "$USER" 2>/dev/null || true
+    for _ in $(seq 30); do [[ -z $(squeue -h 2>/dev/null) ]] && break; sleep 1; done
+    # The last one started is the first to go: a job's end is reported to slurmctld.
+    for ((i = ${#started[@]} - 1; i >= 0; i--)); do
+        kill "${started[i]}" 2>/dev/null || true
+        wait "${started[i]}" 2>/dev/null || true
+    done
+}
 trap stop EXIT
 chmod go-w "$folder"
 (umask 077; head -c 1024 /dev/urandom >"$folder/munge.key")
@@ -91,8 +99,8 @@ cat >"$folder/job.sh" <<END
 #!/bin/bash
 #SBATCH --ntasks=2 --partition=low --requeue --open-mode=append --output=$folder/logs/preempted
 trap : TERM
-srun $python launch.py --config=$folder/tiny.py --workdir=$folder/preempted --config.train.steps=1500 \
-    --config.log.every_steps=100 --config.checkpoint.every_steps=1000
+srun $python launch.py --config=$folder/tiny.py --workdir=$folder/preempted --config.train.steps=600 \
+    --config.log.every_steps=100 --config.checkpoint.every_steps=500
 code=\$?
 [ \$code = 143 ] || [ \$code = 3 ] && scontrol requeue \$SLURM_JOB_ID
 exit \$code
