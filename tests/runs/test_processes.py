@@ -171,6 +171,20 @@ def test_a_process_that_finds_no_others_says_so_in_time(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_port_that_is_taken_is_refused(config_file, launch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = launch(
+            f"--config={config_file}",
+            f"--workdir={tmp_path / 'run'}",
+            f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2",
+            "--process_id=0",
+        )
+    assert done.returncode == 2
+    assert f"error: Port {port} of " in done.stderr and "is in use" in done.stderr
+
+
 def test_a_sweep_of_joined_processes_goes_on_after_a_run_that_fails(
     tiny_config_file, start_all, tmp_path
 ):
