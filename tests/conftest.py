@@ -117,6 +117,10 @@ class Started:
         self._process, self._folder = process, folder
         self.pid = process.pid
 
+    @property
+    def has_ended(self):
+        return self._process.exitcode is not None
+
     def wait(self, check=False):
         self._process.join(timeout=300)
         code = self._process.exitcode
@@ -130,13 +134,15 @@ class Started:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory):
-    """Starts launch.py as a user would, and returns at once."""
+    """Starts launch.py as a user would, after the code `before`, and returns at once."""
 
-    def run(*arguments, devices=1):
+    def run(*arguments, devices=1, optimised=False, before=""):
         folder = tmp_path_factory.mktemp("launch")
-        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        if not optimised:
+            flags = f"{os.environ['XLA_FLAGS']} {flags}"
         process = _FORKSERVER.Process(
-            target=launching.main, args=([*map(str, arguments)], flags, folder)
+            target=launching.main, args=([*map(str, arguments)], flags, before, folder)
         )
         process.start()
         return Started(process, folder)

@@ -100,6 +100,19 @@ def test_a_folder_of_another_sweep_or_of_a_run_is_refused(tiny_config_file, laun
             [SWEEP, "--submitit=local", "--sweep_count=2", "--sweep_index=0", "--sweep_count=2"],
             "--sweep_index takes one",
         ),
+        (["--process_id=0"], "--coordinator, --num_processes and --process_id go together"),
+        (
+            ["--coordinator=host", "--num_processes=2", "--process_id=0"],
+            "--coordinator is 'host'; give host:port",
+        ),
+        (
+            ["--coordinator=host:1", "--num_processes=2", "--process_id=2"],
+            "--process_id is 2 and --num_processes 2",
+        ),
+        (
+            ["--coordinator=host:1", "--num_processes=2", "--process_id=0", "--nojoin"],
+            "--nojoin contradicts --coordinator",
+        ),
         (["surplus"], "Unexpected argument 'surplus'"),
         (["--config=nowhere.py"], "nowhere.py"),
     ],

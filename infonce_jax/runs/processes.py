@@ -6,8 +6,11 @@ Where there is a single process, every function here does the obvious thing at n
 """
 
 import contextlib
+import errno
 import json
 import os
+import platform
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -56,12 +59,14 @@ def join(
         timeout_s: how long to wait for the others.
 
     Raises:
-        ValueError: where JAX has looked for devices already.
+        ValueError: where JAX has looked for devices already, or the coordinator's port is taken.
     """
-    local_devices = None
+    given = (coordinator, count, index)
     if coordinator is None:
+        # JAX has no public way to ask how many processes there are. A single one must not join: two
+        # such runs of one job would want the same port.
         try:
-            found = ClusterEnv.auto_detect_unset_distributed_params(
+            coordinator, count, index, _ = ClusterEnv.auto_detect_unset_distributed_params(
                 None, None, None, None, None, round(timeout_s)
             )
         # Kubernetes, for one, passes on the errors of its own client.
@@ -72,9 +77,13 @@ def join(
                 file=sys.stderr,
             )
             return
-        coordinator, count, index, local_devices = found
         if (count or 1) == 1:
             return
+        if os.environ.get("CUDA_VISIBLE_DEVICES", "").isdigit():
+            # JAX takes the GPU with the task's number on its node, but only one is to be seen.
+            os.environ.setdefault("JAX_LOCAL_DEVICE_IDS", "0")
+    if index == 0:
+        _check_port(coordinator)
     # Signals are agreed on between chunks of steps (`everyones`); JAX's own service would take SIGTERM.
     jax.config.update("jax_enable_preemption_service", False)
     # JAX aborts with a stack trace when its own time limit is reached, so ours comes first.
@@ -83,11 +92,8 @@ def join(
     late.start()
     try:
         jax.distributed.initialize(
-            coordinator,
-            count,
-            index,
-            local_devices,
-            cluster_detection_method="deactivate",
+            *given,
+            cluster_detection_method=None if given[0] is None else "deactivate",
             initialization_timeout=round(timeout_s) + 60,
             heartbeat_timeout_seconds=_HEARTBEAT_S,
             shutdown_timeout_seconds=_LEAVE_S,
@@ -101,6 +107,23 @@ def join(
         ) from error
     finally:
         late.cancel()
+
+
+def _check_port(coordinator: str) -> None:
+    """Checks that nothing listens on the coordinator's port. JAX would crash, or share the port."""
+    port = int(coordinator.rpartition(":")[2])
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=dual).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ValueError(
+            f"Port {port} of {platform.node()}, where the processes are to find process 0, is in use. "
+            "Give another one in --coordinator or, where the cluster names the processes, in the "
+            "environment variable JAX_COORDINATOR_PORT."
+        ) from None
 
 
 def _give_up(coordinator: str, count: int, index: int, timeout_s: float) -> NoReturn:

@@ -24,7 +24,7 @@ CONFIG = (
     c.encoder.head, c.encoder.head_hidden, c.encoder.head_dim = "mlp", 8, 4
     c.encoder.head_norm = "batch"
     c.optimizer.name, c.optimizer.learning_rate = "sgd", 1.0
-    c.train.steps, c.embed.steps = 160, (1,)
+    c.train.steps, c.embed.steps = 120, (1,)
     c.log.every_steps, c.checkpoint.every_steps = 10, 20
     return c
 """
@@ -83,7 +83,7 @@ def assert_same_training(workdir, reference):
     largest = max(np.abs(array).max() for array in expected.values())
     for name, array in expected.items():
         np.testing.assert_allclose(gradient[name], array, atol=1e-6 * largest, err_msg=name)
-    for step in (0, 1, 160):
+    for step in (0, 1, 120):
         one, other = (embeddings.read(d / "embeddings" / str(step)) for d in (workdir, reference))
         for view in ("clean", "view1", "view2"):
             found, wanted = (stored.array("seed0", "test", view) for stored in (one, other))
@@ -109,13 +109,13 @@ def test_processes_equal_one_and_survive_kills_signals_and_another_number_of_the
 
     # The same command goes on. A signal to one of them makes both save the same step.
     pair = start_all(2, *command)
-    wait_for_step(workdir, 60, pair[0])
+    wait_for_step(workdir, 50, pair[0])
     os.kill(pair[1].pid, signal.SIGTERM)
     first, second = (process.wait() for process in pair)
     assert [first.returncode, second.returncode] == [143, 143], first.stderr + second.stderr
-    assert "resuming at step 20 of 160" in first.stderr
+    assert "resuming at step 20 of 120" in first.stderr
     saved = int(first.stderr.split("SIGTERM received: saved at step ")[1].split(".")[0])
-    assert 60 <= saved < 160
+    assert 50 <= saved < 120
     assert (workdir / "checkpoints" / str(saved)).is_dir()
     # What concerns all is printed once.
     assert "saved at step" not in second.stderr and "embedding set" not in second.stderr
@@ -124,13 +124,13 @@ def test_processes_equal_one_and_survive_kills_signals_and_another_number_of_the
     shutil.copytree(workdir, tmp_path / "copy")
     four = [process.wait() for process in start_all(4, *command)]
     assert [process.returncode for process in four] == [0] * 4, four[0].stderr
-    assert f"resuming at step {saved} of 160" in four[0].stderr
+    assert f"resuming at step {saved} of 120" in four[0].stderr
     assert_same_training(workdir, reference)
     assert (workdir / "report.html").exists()
     assert json.loads((workdir / "run.json").read_text())["machine"]["processes"] == 4
     copy = (f"--workdir={tmp_path / 'copy'}", "--stage=train")
     alone = launch(f"--config={config_file}", *copy, check=True)
-    assert f"resuming at step {saved} of 160" in alone.stderr
+    assert f"resuming at step {saved} of 120" in alone.stderr
     assert_same_training(tmp_path / "copy", reference)
 
 
@@ -169,6 +169,20 @@ def test_a_process_that_finds_no_others_says_so_in_time(
     assert f"error: {message}" in done.stderr and "within 1 s" in done.stderr
     assert "Traceback" not in done.stderr and "Check failure" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_taken_is_refused(config_file, launch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = launch(
+            f"--config={config_file}",
+            f"--workdir={tmp_path / 'run'}",
+            f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2",
+            "--process_id=0",
+        )
+    assert done.returncode == 2
+    assert f"error: Port {port} of " in done.stderr and "is in use" in done.stderr
 
 
 def test_a_sweep_of_joined_processes_goes_on_after_a_run_that_fails(

@@ -27,10 +27,6 @@ def contents(workdir):
     return {str(file.relative_to(workdir)): file.read_bytes() for file in files}
 
 
-def finish(launch, file, workdir, **options):
-    return launch(f"--config={file}", f"--workdir={workdir}", check=True, **options)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """An uninterrupted run, shared by the tests that only look at it."""
@@ -254,35 +250,16 @@ def test_tensorboard_scalars_are_written_without_tensorflow(tiny_config, tmp_pat
     assert "tensorflow" not in sys.modules
 
 
-def start(file, workdir, *arguments, compile_anew=False):
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS="")
-    if compile_anew:
-        environment.pop("JAX_COMPILATION_CACHE_DIR")
-    command = [sys.executable, "launch.py", f"--config={file}", f"--workdir={workdir}", *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_for_steps(workdir, process, step):
     """Waits until metrics of `step` are on disk."""
     metrics = workdir / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise AssertionError(process.communicate()[1])
         if metrics.exists() and f'"step": {step},' in metrics.read_text():
             return
-        time.sleep(0.01)
+        assert not process.has_ended, process.wait().stderr
+        time.sleep(0.005)
     raise AssertionError(f"no step {step} within two minutes")
-
-
-LONG = "--config.train.steps=1200", "--config.checkpoint.every_steps=50", "--stage=train"
 
 
 @pytest.fixture(scope="module")
@@ -295,8 +272,8 @@ def long_config_file(tmp_path_factory):
         "    c.seeds = (0, 1)\n"
         "    c.data.dim, c.data.train_size, c.data.test_size = 24, 96, 64\n"
         "    c.encoder.embedding_dim = 8\n"
-        "    c.train.batch_size = 16\n"
-        "    c.log.every_steps = 20\n"
+        "    c.train.batch_size, c.train.steps = 16, 900\n"
+        "    c.log.every_steps, c.checkpoint.every_steps = 20, 50\n"
         "    c.embed.steps = (500,)\n"
         "    return c\n"
     )
@@ -305,49 +282,53 @@ def long_config_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(long_config_file, tmp_path_factory):
+    """A run from a shell that nothing stops."""
     workdir = tmp_path_factory.mktemp("long") / "run"
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS="")
     # The others share a program; that this one's own gives the same bits is part of the claim.
-    process = start(long_config_file, workdir, *LONG, compile_anew=True)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
+    environment.pop("JAX_COMPILATION_CACHE_DIR")
+    command = (f"--config={long_config_file}", f"--workdir={workdir}", "--stage=train")
+    done = subprocess.run(
+        [sys.executable, "launch.py", *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
     return contents(workdir)
 
 
-def test_kill_9_and_the_same_command_give_the_same_bits(long_config_file, uninterrupted, tmp_path):
-    workdir = tmp_path / "run"
-    # Right after the start, between checkpoints, and near the end.
-    for step in (20, 560, 1000):
-        process = start(long_config_file, workdir, *LONG)
-        wait_for_steps(workdir, process, step)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    process = start(long_config_file, workdir, *LONG)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    assert "resuming at step" in error
-    assert contents(workdir) == uninterrupted
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_save_and_leave_a_resumable_run(
-    long_config_file, uninterrupted, tmp_path, number, code
+def test_kills_signals_and_the_same_command_again_give_the_same_bits(
+    long_config_file, uninterrupted, start, tmp_path
 ):
     workdir = tmp_path / "run"
-    process = start(long_config_file, workdir, *LONG)
-    wait_for_steps(workdir, process, 40)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == code
-    assert "The same command again continues it" in error
-    saved = int(error.split("saved at step ")[1].split(".")[0])
-    assert (workdir / "checkpoints" / str(saved)).is_dir()
-    if number == signal.SIGINT:
-        # From here on the two are alike.
-        return
-    process = start(long_config_file, workdir, *LONG)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0 and f"resuming at step {saved}" in error
+    command = (f"--config={long_config_file}", f"--workdir={workdir}", "--stage=train")
+    saved = 0
+    # Right after the start, between checkpoints, near the end, and by signals that save first.
+    for number, step in (
+        (signal.SIGKILL, 20),
+        (signal.SIGTERM, 120),
+        (signal.SIGKILL, 360),
+        (signal.SIGINT, 460),
+        (signal.SIGKILL, 660),
+    ):
+        process = start(*command, optimised=True)
+        wait_for_steps(workdir, process, step)
+        os.kill(process.pid, number)
+        done = process.wait()
+        assert not saved or f"resuming at step {saved}" in done.stderr
+        saved = 0
+        if number == signal.SIGKILL:
+            assert done.returncode == -signal.SIGKILL
+            continue
+        assert done.returncode == 128 + number
+        assert "The same command again continues it" in done.stderr
+        saved = int(done.stderr.split("saved at step ")[1].split(".")[0])
+        assert (workdir / "checkpoints" / str(saved)).is_dir()
+    done = start(*command, optimised=True).wait(check=True)
+    assert "resuming at step" in done.stderr
     assert contents(workdir) == uninterrupted
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from infonce_jax.runs import shares as shares_lib
 from infonce_jax.runs import sweep, variants
-from tests.conftest import ROOT, TINY
+from tests.conftest import TINY
 
 
 def test_combinators_make_the_points_they_say():
@@ -188,17 +187,6 @@ def sweep_file(tmp_path_factory):
     return file
 
 
-def start(*arguments, program=ROOT / "launch.py"):
-    return subprocess.Popen(
-        [sys.executable, str(program), *map(str, arguments)],
-        cwd=ROOT,
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def sets_written(stderr):
     """Training's own lines, per run."""
     names = [line.split()[0] for line in stderr.splitlines() if "embedding set written" in line]
@@ -218,7 +206,7 @@ def finished(sweep_file, launch, tmp_path_factory):
 
 
 def test_kills_competition_and_shares_end_in_the_table_of_an_undisturbed_sweep(
-    sweep_file, finished, launch, tmp_path
+    sweep_file, finished, launch, start, tmp_path
 ):
     expected = (finished / "sweep.csv").read_text()
     rows = list(csv.DictReader(expected.splitlines()))
@@ -239,21 +227,19 @@ def test_kills_competition_and_shares_end_in_the_table_of_an_undisturbed_sweep(
     arguments = (f"--config={sweep_file}", f"--workdir={workdir}")
     victim = start(*arguments)
     while not (workdir / RUNS[1] / "metrics.jsonl").exists():
-        assert victim.poll() is None, victim.stderr.read()
+        assert not victim.has_ended, victim.wait().stderr
         time.sleep(0.01)
-    victim.send_signal(signal.SIGKILL)
-    victim.communicate()
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
     pair = [start(*arguments) for _ in range(2)]
-    outputs = [process.communicate(timeout=200)[1] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], outputs
-    one, other = map(sets_written, outputs)
+    one, other = (sets_written(process.wait(check=True).stderr) for process in pair)
     assert not set(one) & set(other)
     assert RUNS[0] not in {**one, **other}
     assert (workdir / "sweep.csv").read_text() == expected
 
 
 FULL_DISK = """
-import errno, os, runpy, sys
+import errno, os
 import numpy
 
 save, room = numpy.save, [26]
@@ -267,20 +253,17 @@ def save_while_there_is_room(file, *arguments, **options):
 
 
 numpy.save = save_while_there_is_room
-sys.argv[0] = sys.argv.pop(1)
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 def test_a_full_disk_costs_the_run_in_flight_and_the_same_command_goes_on(
-    sweep_file, finished, launch, tmp_path
+    sweep_file, finished, launch, start, tmp_path
 ):
     # Two members with three views in three sets: the second run stops in its second set.
-    program, workdir = tmp_path / "full_disk.py", tmp_path / "disturbed"
-    program.write_text(FULL_DISK)
+    workdir = tmp_path / "disturbed"
     arguments = (f"--config={sweep_file}", f"--workdir={workdir}")
-    stopped = start(ROOT / "launch.py", *arguments, program=program)
-    errors = stopped.communicate(timeout=200)[1]
+    stopped = start(*arguments, before=FULL_DISK).wait()
+    errors = stopped.stderr
     assert stopped.returncode == 2, errors
     assert errors.count("error: ") == 1 and "Traceback" not in errors
     assert "The disk is full" in errors and "No space left on device" in errors

@@ -33,11 +33,12 @@ def test_model_flops_of_resnets_are_the_published_ones(name, gmacs):
     assert 0.9 * gmacs < found < 1.01 * gmacs
 
 
-def test_utilisation_is_of_the_peak_of_all_devices(tiny_config, monkeypatch):
+def test_utilisation_is_of_the_peak_of_all_devices(tiny_config, monkeypatch, unchecked_types):
     found = throughput.rates(10.0, tiny_config, step_flops=1e12)
     assert found == {"steps_per_s": 10.0, "images_per_s": 160.0, "model_tflops_per_s": 10.0}
-    cards = [SimpleNamespace(device_kind="NVIDIA H100 80GB HBM3")] * 4
-    monkeypatch.setattr(throughput.jax, "local_devices", lambda: cards)
+    # Two of the four cards of one process.
+    card = SimpleNamespace(device_kind="NVIDIA H100 80GB HBM3", platform="gpu", process_index=0)
+    monkeypatch.setattr(throughput.jax, "devices", lambda: [card] * 4)
     tiny_config.train.devices = 2
     found = throughput.rates(10.0, tiny_config, step_flops=1e12)
     assert found["model_flops_utilisation"] == pytest.approx(10e12 / (2 * 989e12))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import pytest
 from infonce_jax import data as data_lib
 from infonce_jax import theory, training
 from infonce_jax.config import members
+from infonce_jax.training import distributed
 from infonce_jax.training.distributed import make_mesh
 from infonce_jax.training.members import member_grid, member_mildness
 from infonce_jax.training.objectives import OBJECTIVES
@@ -400,10 +402,50 @@ def test_four_devices_give_the_gradients_of_one():
     assert error["batch_stats"] < 1e-6 and error["stats_count"] > 0
 
 
-def test_a_batch_that_does_not_divide_among_the_devices_is_refused(tiny_config):
-    tiny_config.train.devices = 3
-    with pytest.raises(ValueError, match=r"config\.train\.devices is 3"):
-        make_mesh(tiny_config)
+def devices_of(monkeypatch, counts):
+    """Has the process with each index so many devices."""
+    found = [
+        SimpleNamespace(process_index=index, platform="gpu", name=f"{index}.{i}")
+        for index, count in enumerate(counts)
+        for i in range(count)
+    ]
+    monkeypatch.setattr(distributed.jax, "devices", lambda: found)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fields", "members", "message"),
+    [
+        ((1,), {"train.devices": 3}, 1, "train.devices is 3 but this machine has 1 gpu"),
+        ((2, 1), {"train.devices": 2}, 1, "train.devices is 2 but process 1 has 1 gpu"),
+        ((2, 1), {}, 1, r"different numbers of devices \(process 0 has 2, process 1 has 1\)"),
+        ((3, 3), {}, 1, "batch_size is 16, which does not divide among 6 devices; use a multiple"),
+        (
+            (3, 3),
+            {},
+            4,
+            r"divide among 3 devices \(of 6; 2 groups train other members\); use a multiple of 3",
+        ),
+    ],
+)
+def test_devices_that_do_not_fit_are_refused(
+    tiny_config, monkeypatch, unchecked_types, counts, fields, members, message
+):
+    devices_of(monkeypatch, counts)
+    tiny_config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=message):
+        make_mesh(tiny_config, members)
+
+
+def test_members_stay_on_as_few_processes_as_they_can(tiny_config, monkeypatch, unchecked_types):
+    devices_of(monkeypatch, (4, 4))
+    grids = []
+    monkeypatch.setattr(distributed, "Mesh", lambda grid, *_, **__: grids.append(grid))
+    make_mesh(tiny_config, 4)
+    tiny_config.train.devices = 2
+    make_mesh(tiny_config, 2)
+    names = [[[device.name for device in row] for row in grid] for grid in grids]
+    assert names[0] == [["0.0", "0.1"], ["0.2", "0.3"], ["1.0", "1.1"], ["1.2", "1.3"]]
+    assert names[1] == [["0.0", "0.1"], ["1.0", "1.1"]]
 
 
 @pytest.mark.parametrize("name", [n for n in REGULARISERS if n != "norm_entropy"])
