@@ -1,11 +1,9 @@
 """Arguments that are not what they should be: one clear paragraph instead of JAX's or a wrong loss."""
 
-import ast
 import functools
 import inspect
 import re
 import warnings
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -172,24 +170,6 @@ def test_second_derivatives_of_the_tiled_form_are_those_of_the_dense_one():
     tiled, dense = curvature("tiled"), curvature("dense")
     for temperature in (0.5, 0.02):
         np.testing.assert_allclose(tiled(temperature), dense(temperature), rtol=1e-3)
-
-
-def test_calls_in_the_readme_fit_the_signatures():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    table = readme.split("| objective | call |")[1].split("\n\n")[0]
-    calls = [ast.parse(call).body[0].value for call in re.findall(r"`(\w+\(.*?\))`", table)]
-    for call in calls:
-        parameters = inspect.signature(getattr(losses, call.func.id)).parameters
-        positional = [a.id for a in call.args]
-        assert positional == list(parameters)[: len(positional)], call.func.id
-        named = {keyword.arg for keyword in call.keywords}
-        required = {n for n, p in parameters.items() if p.default is p.empty} - set(positional)
-        assert required <= named <= set(parameters), call.func.id
-    named = {call.func.id for call in calls}
-    helpers = {"InfoNCETerms", "ENTROPY_ESTIMATORS", "microbatched", "safe_normalize"}
-    helpers |= {"Queue", "make_queue", "enqueue", "ids_of"}
-    entropies = {f.__name__ for f in losses.ENTROPY_ESTIMATORS.values()}
-    assert named == set(losses.__all__) - helpers - entropies
 
 
 def test_public_names_exist():
