@@ -47,7 +47,10 @@ def draw_dynamics(runs: Path) -> Drawn:
             axes.plot(at, values.mean(axis=1), label=_NAMES[name], **style)
             axes.fill_between(at, values.min(axis=1), values.max(axis=1), color=_COLOURS[name],
                               alpha=0.2, linewidth=0)  # fmt: skip
-        axes.set(ylabel=label, xlim=(-3, 103))
+        axes.set(ylabel=label, xlim=(-0.15, 130))
+        # Most happens in the first epochs.
+        axes.set_xscale("symlog", linthresh=1)
+        canvas.log_ticks(axes.xaxis, (0, 1, 2, 5, 10, 20, 50, 100))
     paper = {"marker": "D", "markersize": 4, "linestyle": "none", "color": canvas.INK}
     grid[0].plot([0, 100], PAPER_CV, label="paper, epochs 0 and 100", clip_on=False, **paper)
     grid[1].plot([0, 100], PAPER_AD, clip_on=False, **paper)

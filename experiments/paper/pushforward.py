@@ -110,17 +110,18 @@ def draw_pushforward(runs: Path) -> Drawn:
         xlabel="log-likelihood of a view (nats per coordinate)", ylabel="of its representation"
     )
     scatter.locator_params(nbins=5)
+    scatter.yaxis.set_major_formatter("{x:.1f}")
     kinds = (
         ("views", "trained", canvas.TRAINED, "views"),
-        ("views", "untrained", canvas.UNTRAINED, "views, untrained encoder"),
+        ("views", "untrained", canvas.UNTRAINED, "views, untrained"),
         ("clean", "trained", canvas.BETWEEN, "clean rows"),
-        ("clean", "untrained", canvas.REFERENCE, "clean rows, untrained"),
+        ("clean", "untrained", canvas.REFERENCE, "clean, untrained"),
     )
     for offset, (rows, encoder, colour, label) in enumerate(kinds):
         means = [np.mean(found.of[rows, encoder][a]) for a in strengths]
         at = np.arange(len(strengths)) + 0.2 * (offset - 1.5)
         bars.bar(at, means, 0.18, color=colour, label=label)
-    bars.axhspan(*PAPER, color=canvas.NEGATIVE, alpha=0.6, linewidth=0, label="the paper")
+    bars.axhspan(*PAPER, color=canvas.NEGATIVE, linewidth=0, label="the paper")
     bars.set(ylabel="Pearson correlation", ylim=(0, 1), xlabel="share A that views keep")
     bars.set_xticks(range(len(strengths)), labels=[f"{a:g}" for a in strengths])
     canvas.legend_above(bars, columns=2)

@@ -139,9 +139,12 @@ def _scatter(found: Sequence[Setting], best: Setting):
     arrow = {"arrowstyle": "->", "color": canvas.INK, "linewidth": 0.9}
     axes.annotate("", (other.cv, other.ad), (one.cv, one.ad), arrowprops=arrow)
     axes.plot([], [], "-", color=canvas.INK, linewidth=0.9, label="the closest setting")
-    paper = [TABLE_1[Entry("binary", "infonce", epoch)] for epoch in (0, 50, 100)]
-    axes.plot([p["norm_cv"] for p in paper], [p["ad_mean"] for p in paper], "D", markersize=5,
-              color=canvas.NEGATIVE, label="paper: epochs 0 (right), 50, 100")  # fmt: skip
+    for epoch in (0, 50, 100):
+        of = TABLE_1[Entry("binary", "infonce", epoch)]
+        at = of["norm_cv"], of["ad_mean"]
+        label = "the paper, by epoch" if epoch == 0 else None
+        axes.plot(*at, "D", markersize=5, color=canvas.NEGATIVE, label=label)
+        axes.annotate(epoch, at, (0, 6), textcoords="offset points", ha="center", fontsize=7.5)
     axes.set(xscale="log", yscale="log", xlabel="CV", ylabel="AD, groups")
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         canvas.log_ticks(axis, canvas.decade_ticks(*limits))
