@@ -4,12 +4,14 @@
 
 This face has the univariate tests and the functions that run everything. Modules of their own are
 `multivariate`, `sphere`, `shape` (effect sizes), `aggregate` (false discovery rates, global test),
-`controls`, `whitening`, `probe` and `pair`. Nothing here depends on how embeddings are made: files
+`controls`, `whitening`, `closer` (which of two is closer to a Gaussian), `pair` (two modalities),
+`streaming` (in a training loop) and `probe`. Nothing here depends on how embeddings are made: files
 come from any source, and embedding folders from a run.
 
-To find your way: `load` opens files, `sets` pairs them with their controls, `registry` lists the
-statistics, `evaluate` computes them at a grid of sample sizes, `rows` keeps and writes the results,
-`verdict` puts them into words, and `commands` is what the command line does.
+To find your way: `load` opens files (`formats`, `columnar` and `stores` read them), `sets` pairs them
+with their controls, `registry` lists the statistics, `evaluate` computes them at a grid of sample
+sizes, `rows` keeps and writes the results, `verdict` puts them into words, and `commands` and
+`model_commands` are what the command line does.
 """
 
 from infonce_jax.evaluation import (
@@ -20,6 +22,7 @@ from infonce_jax.evaluation import (
     probe,
     shape,
     sphere,
+    streaming,
     whitening,
 )
 from infonce_jax.evaluation.concentration import norm_cv, norm_cv_gaussian, participation_ratio
@@ -93,6 +96,7 @@ __all__ = [
     "shapiro_francia",
     "sphere",
     "stephens_modified",
+    "streaming",
     "summarise",
     "uniformity_potential",
     "univariate",

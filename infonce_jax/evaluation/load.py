@@ -123,7 +123,7 @@ def open_embeddings(path: Path | str, reading: Reading = EVERYTHING) -> Iterator
         FileNotFoundError: where there is nothing of the kind.
         ValueError: where a manifest and its arrays disagree, and as `load_embeddings` does.
     """
-    if _is_run(path):
+    if is_run(path):
         yield from (_sampled(found, reading) for found in _open_folder(Path(path)))
         return
     for source, x in _open_path(str(path), reading.leave_out).items():
@@ -156,7 +156,7 @@ def open_rows(paths: Sequence[Path | str], reading: Reading = EVERYTHING) -> tup
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     parts: list[Part] = []
     for path in map(str, paths):
-        if _is_run(path):
+        if is_run(path):
             found = list(_open_folder(Path(path)))
             sets = {one.name: part_of(one.z, one.name) for one in found}
             parts.append(_one(path, sets))
@@ -199,7 +199,8 @@ def _checked(x: np.ndarray, source: str) -> np.ndarray:
     return check_embeddings(x, source, min_rows=1)
 
 
-def _is_run(path: Path | str) -> bool:
+def is_run(path: Path | str) -> bool:
+    """Whether a path is a run folder that has embeddings, or an embeddings/<step> folder."""
     from infonce_jax import embeddings  # the only sibling; files need none of it
 
     path = Path(path)
@@ -253,8 +254,12 @@ def _read_file(path: Path, key: str | None, leave_out: Sequence[str]) -> dict[st
 
 def _shard_files(folder: Path) -> list[Path]:
     files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")]
-    files = files or [f for f in folder.rglob("*") if f.is_file() and f.name[0] not in "._"]
+    if not files:
+        # Partitions of a Parquet dataset: year=2024/part-0.parquet.
+        files = [f for f in folder.glob("*=*/**/*") if f.is_file() and f.name[0] not in "._"]
     known = [f for f in files if f.suffix.lower() in _READERS]
+    if any((folder / name).exists() for name in ("config.json", "sweep.csv")):
+        known = []  # a run without embeddings, or a sweep
     if not known:
         raise FileNotFoundError(
             f"{folder} holds no embeddings: expected manifest.json in it, or embeddings/<step>/"

@@ -17,6 +17,7 @@ from infonce_jax.evaluation.load import (
     EVERYTHING,
     Embeddings,
     Reading,
+    is_run,
     open_embeddings,
     open_paths,
     untrained,
@@ -187,7 +188,8 @@ def _open_sets(
             f"unknown control {unknown[0]!r}; choose from {', '.join(controls.CONTROLS)}."
         )
     second = None if pair is None else _only_array("--pair", pair, reading)
-    if second is not None and (len(paths) != 1 or Path(paths[0]).is_dir()):
+    is_one = len(paths) == 1 or reading.concatenate
+    if second is not None and (not is_one or any(is_run(path) for path in paths)):
         raise ValueError(
             f"--pair {pair} is a second view of one file, but {len(paths)} paths were given "
             f"({', '.join(map(str, paths))}): evaluate one file at a time with it. Embedding "

@@ -82,6 +82,21 @@ def test_energy_with_one_gross_outlier_agrees_with_mpmath(n):
     assert found.statistic == pytest.approx(want, rel=1e-8)
 
 
+def test_energy_of_heavy_tails_agrees_with_mpmath():
+    x = np.random.default_rng(2).standard_t(2, (150, 2))
+    found = mv.multivariate(x, ["energy"], draws=19)["energy"]
+    y = _white(x)
+    with mpmath.workdps(30):
+        to_normal = sum(
+            mpmath.sqrt(mpmath.pi / 2) * mpmath.hyp1f1(-0.5, 1, -mpmath.mpf(float(s)) / 2)
+            for s in np.square(y).sum(axis=1)
+        )
+        between = mpmath.sqrt(mpmath.pi)
+        pairs = scipy.spatial.distance.pdist(y).sum() * 2
+        want = float(2 * to_normal - len(y) * between - pairs / len(y))
+    assert found.statistic == pytest.approx(want, rel=1e-8)
+
+
 def test_the_stein_kernel_integrates_to_zero_under_the_normal():
     rng = np.random.default_rng(1)
     y = rng.standard_normal((3000, 3))
