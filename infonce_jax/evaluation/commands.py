@@ -18,9 +18,9 @@ from infonce_jax.evaluation import closer
 from infonce_jax.evaluation.arrays import MIN_ROWS, as_floats
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.load import Reading, load_column, load_labels, open_paths
-from infonce_jax.evaluation.paper_rows import paper_table
 from infonce_jax.evaluation.pair import format_pair
 from infonce_jax.evaluation.pair_files import compare_pair, write_pair
+from infonce_jax.evaluation.paper_rows import paper_table
 from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise, write, write_texts
 from infonce_jax.evaluation.sets import iterate_paths
