@@ -81,7 +81,7 @@ def test_the_circle_passes_through_both_ends():
 
 
 def test_a_nonsymmetric_eigensolver_loses_what_the_symmetric_one_keeps():
-    """Published scripts take numpy.linalg.eig of a covariance: its axes need not be real or orthogonal."""
+    """Published scripts take numpy.linalg.eig of a covariance: axes need not be real or orthogonal."""
     z = RNG.standard_normal((200, 300))
     z[:, 150:] = z[:, :150] @ RNG.standard_normal((150, 150))
     covariance = np.cov(z.T)
