@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             except KeyError:
                 print(f"{known.name}: left out, give --cifar10", file=sys.stderr)
     rows = [row for known in chosen for row in _tested(known, arguments.runs)]
-    _write_csv(arguments.table, rows)
+    write_csv(arguments.table, rows)
     for name, table in tables(rows).items():
         print(f"\n{name}\n{table}")
         set_table(arguments.page, name, table)
@@ -128,13 +128,14 @@ def _tested(known: Known, runs: Path) -> list[dict]:
                     "representation": representation,
                     "dim": z.shape[1],
                     "rows": len(z),
-                    **_statistics(z),
+                    **statistics(z),
                 }
             )
     return found
 
 
-def _statistics(z: Float[np.ndarray, "n d"]) -> dict[str, float]:
+def statistics(z: Float[np.ndarray, "n d"]) -> dict[str, float]:
+    """The columns of the table: norms, the paper's 20 groups of 250 rows, and n = 2,000."""
     # Coordinates that never change have nothing to test.
     z = z[:, z.std(axis=0) > 0]
     size = min(250, len(z) // 20)
@@ -183,7 +184,8 @@ def tables(rows: Sequence[Mapping]) -> dict[str, str]:
     return found
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping]) -> None:
+    """Writes the table; columns that a row lacks are empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
     writer.writeheader()

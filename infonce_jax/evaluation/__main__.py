@@ -105,6 +105,18 @@ def _parser() -> argparse.ArgumentParser:
         help="rows that the model was fitted on: leave_out of the averages and the AUROC (default), or "
         "include; the CSV has all rows and says which these are",
     )
+    score.add_argument(
+        "--report",
+        action="store_true",
+        help="also write whitened.html: laws of the likelihoods, most and least typical rows, whitened "
+        "cosines (matplotlib)",
+    )
+    score.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="of the page's thumbnails (default: where infonce_jax.pretrained read them)",
+    )
     score.set_defaults(run=model_commands.score)
     apply = subparsers.add_parser(
         "apply",

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import csv
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -83,7 +84,7 @@ def score(arguments: argparse.Namespace, argv: list[str]) -> int:
         likelihood = whitening.log_likelihood_of(model, distance)
         name = _file_name(path, [one.file for one in scored])
         scored.append(_Scored(source, name, ids, distance, likelihood, known, counted))
-    written = _write_scores(scored, arguments.output)
+    written, scored_all = _write_scores(scored, arguments.output), list(scored)
     for one in scored:
         _tell(one, model, arguments.fitted)
     if arguments.against is not None:
@@ -98,8 +99,44 @@ def score(arguments: argparse.Namespace, argv: list[str]) -> int:
             print(
                 f"AUROC of {outside.source} against {one.source} by Mahalanobis distance: {area:.4f}"
             )
+    if arguments.report:
+        written.append(_draw(arguments, argv, model, rows, scored_all))
     print("\nwritten:", *written, sep="\n  ")
     return 0
+
+
+def _draw(arguments, argv: list[str], model: whitening.Whitening, rows, scored) -> Path:
+    """The page of what was scored, without the rows that the model was fitted on."""
+    from infonce_jax.report import whitened  # matplotlib, on request only
+
+    paths = [*arguments.paths, *([arguments.against] if arguments.against else [])]
+    sets = []
+    for path, one, (_, x) in zip(paths, scored, rows, strict=True):
+        leave_out = arguments.fitted == "leave_out" and one.known.fitted is not None
+        kept = np.flatnonzero(~one.known.fitted if leave_out else np.ones(len(x), bool))
+        if not len(kept):
+            raise ValueError(
+                f"the model was fitted on every row of {one.source}, so there is nothing to draw: "
+                f"give rows that it has not seen, or --fitted include."
+            )
+        names, folder = whitened.names_of(path, len(x))
+        sets.append(
+            whitened.Scored(
+                one.source,
+                x.whole()[kept],
+                one.likelihood[kept],
+                one.distance[kept],
+                None if names is None else [names[i] for i in kept],
+                folder if arguments.images is None else arguments.images,
+            )
+        )
+    return whitened.write_whitened_report(
+        model,
+        sets,
+        arguments.output,
+        command=shlex.join(["python", "-m", "infonce_jax.evaluation", *argv]),
+        against=arguments.against is not None,
+    )
 
 
 def apply(arguments: argparse.Namespace, argv: list[str]) -> int:
