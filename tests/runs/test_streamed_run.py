@@ -16,7 +16,7 @@ from PIL import Image
 from infonce_jax import data, training
 from infonce_jax.config import members
 from infonce_jax.data.batches import batch_index, make_host_index
-from infonce_jax.data.image_views import IDENTITY, ViewSettings, resized, simclr_views
+from infonce_jax.data.image_views import IDENTITY, resized, simclr_views
 from tests.data import image_files
 from tests.launching import ROOT
 
@@ -26,11 +26,10 @@ from infonce_jax.config import default_config
 
 def get_config():
     c = default_config()
-    c.name, c.seeds = "images", (0, 1)
+    c.name, c.seeds = "images", (0,)
     c.data.source, c.data.cache_dir, c.data.image_size = "folder:{folder}", "{cache}", 20
     c.channel.name, c.channel.view_size = "simclr", 12
     c.channel.jitter = c.channel.grayscale_prob = 0.0  # compiles faster
-    c.loss.temperature = (0.2, 0.5)
     c.encoder.name, c.encoder.width, c.encoder.embedding_dim = "mlp", 16, 8
     c.train.batch_size, c.train.steps, c.log.every_steps, c.checkpoint.every_steps = 32, 60, 5, 10
     c.embed.max_rows, c.evaluate.sample_sizes = 64, (32, 64)
@@ -82,7 +81,7 @@ def finished(process):
 
 
 def test_a_folder_of_images_is_trained_on_by_one_command_and_streams_to_the_same_bits(
-    config_file, launch, tmp_path
+    config_file, tmp_path
 ):
     held, streamed = tmp_path / "held", tmp_path / "streamed"
     in_memory = start(f"--config={config_file}", f"--workdir={held}", "--stage=train")
@@ -101,8 +100,6 @@ def test_a_folder_of_images_is_trained_on_by_one_command_and_streams_to_the_same
     assert (streamed / "report.html").exists()
     rows = json.loads((streamed / "evaluation.json").read_text())["rows"]
     assert {row["n"] for row in rows} == {32, 64}
-    said = launch(*command, "--dry_run", check=True).stdout
-    assert "data: streamed: 2,000 images of 20x20 take 0.0024 GB, more than config.data" in said
 
 
 def test_hosts_index_rows_as_devices_do():
@@ -116,6 +113,7 @@ def test_hosts_index_rows_as_devices_do():
 
 def test_streamed_steps_may_be_taken_again_and_name_what_cannot_be_decoded(config_file, tmp_path):
     config = config_of(config_file)
+    config.seeds, config.loss.temperature = (0, 1), (0.2, 0.5)
     config.data.source = f"folder:{image_files.write_folder(tmp_path / 'few', train=40, test=9)}"
     config.data.max_memory_gb = 0.0
     config.data.cache_dir = str(tmp_path)
@@ -145,9 +143,11 @@ def test_views_are_cut_from_the_larger_image_and_resized_once():
             axis=-1,
         )
         np.testing.assert_allclose(resized(jnp.asarray(pixels), size)[0], expected, atol=1e-5)
-        whole = simclr_views(jax.random.key(0), pixels, IDENTITY, size)
-        np.testing.assert_allclose(whole[0], expected, atol=1e-5)
-    key = jax.random.key(1)
+    view = jax.jit(simclr_views, static_argnums=(2, 3))
+    np.testing.assert_allclose(
+        view(jax.random.key(0), pixels, IDENTITY, 48)[0], expected, atol=1e-5
+    )
+    crops = IDENTITY._replace(crop_area_min=0.2)
     images = rng.integers(0, 256, (3, 32, 32, 3), np.uint8)
-    same = simclr_views(key, images, ViewSettings(), 32)
-    np.testing.assert_allclose(same, simclr_views(key, images, ViewSettings()), atol=1e-5)
+    same = view(jax.random.key(1), images, crops, 32)
+    np.testing.assert_allclose(same, view(jax.random.key(1), images, crops, 0), atol=1e-5)
