@@ -1,149 +1,150 @@
-"""The table of RESULTS.md: every exhibit beside the paper's, with its controls."""
+"""The table of RESULTS.md: every exhibit in a line, from the tables of docs/paper.md."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from experiments.pages import Absent, Drawn, markdown
-from experiments.paper.cifar10 import PAPER_AD, PAPER_CV, curves
-from experiments.paper.laplace import spread_of_cosines
-from experiments.paper.protocol import Measured, measure_epochs, measure_run
-from experiments.paper.pushforward import PAPER as PAPER_PEARSON
-from experiments.paper.pushforward import correlate
-from experiments.paper.runs import load_points, of_dim
-from experiments.paper.table1 import number, share
-from infonce_jax.report.paper import TABLE_1, Entry
+from experiments.paper.cifar10 import PAPER_AD, PAPER_CV
 
 _HEAD = ["exhibit", "the paper", "ours, same protocol", "untrained", "random projection",
          "ours, AD at n = 1,000", "at n = 10,000", "in a sentence"]  # fmt: skip
 _NONE = "–"
+Rows = list[list[str]]
 
 
-def tabulate_results(runs: Path) -> Drawn:
-    """The paper's value, ours by its protocol, its controls, and ours at two sample sizes."""
+def tabulate_results(_: Path, page: Path = Path("docs", "paper.md")) -> Drawn:
+    """The paper's value, ours by its protocol, the controls by the same, and ours at two sample sizes.
+
+    Taken from the tables that the other exhibits have set in the page, so that no number stands twice.
+    """
     rows = [_HEAD]
-    missing = []
-    for exhibit in (_synthetic, _binary, _cifar10, _cosines, _norms, _pushforward):
-        try:
-            rows += exhibit(runs)
-        except Absent as reason:
-            missing.append(str(reason))
+    if page.is_file():
+        tables = read_tables(page.read_text(encoding="utf-8"))
+        for exhibit in (_table_1, _dynamics, _cosines, _norms, _pushforward):
+            rows += exhibit(tables)
     if len(rows) == 1:
-        raise Absent(missing[0])
+        raise Absent(f"{page} has no table yet; draw the other exhibits first.")
     return Drawn("results", None, markdown(rows))
 
 
-def _shown(members: Sequence[Measured]) -> str:
-    """CV, AD average and share that passes AD, by groups."""
-    passes = share(np.mean([m.ad_pass for m in members]))
-    return f"{number([m.cv for m in members])}, {number([m.ad for m in members])}, {passes}"
+def read_tables(text: str) -> dict[str, Rows]:
+    """The tables of a page by the name of their mark, without heads; several of one name in a row."""
+    found = {}
+    for name, body in re.findall(r"<!-- (\w+) -->\n(.*?)<!-- end -->", text, re.DOTALL):
+        lines = [line for line in body.splitlines() if line.startswith("|")]
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        is_rule = [set("".join(row)) <= {"-"} for row in cells]
+        heads = {i - 1 for i, rule in enumerate(is_rule) if rule}
+        found[name] = [r for i, r in enumerate(cells) if i not in heads and not is_rule[i]]
+    return found
 
 
-def _reported(entry: Entry) -> str:
-    values = TABLE_1[entry]
-    return f"{values['norm_cv']:g}, {values['ad_mean']:g}, {share(values['ad_pass'])}"
+_SENTENCES = {
+    "Laplace": "Reproduced; the untrained encoder gives the same.",
+    "Gaussian mixture": "Reproduced with close means, where the untrained encoder passes too.",
+    "Sparse binary": "Reproduced, start and end, with clustered rows; here training decides.",
+    "CIFAR-10, MLP": "The control that the paper lacks.",
+}
 
 
-def _sizes(members: Sequence[Measured]) -> list[str]:
-    return [number([m.ad_at[n] for m in members]) for n in (1000, 10_000)]
-
-
-def _synthetic(runs: Path) -> list[list[str]]:
+def _table_1(tables: dict[str, Rows]) -> Rows:
+    """One row for each column of the paper's table, from blocks that begin with the paper's rows."""
+    blocks: dict[str, dict[str, list[str]]] = {}
+    block: dict[str, list[str]] = {}
+    for label, *cells in tables.get("table1", []):
+        title = re.match(r"\*\*(.+?)\*\*", label)
+        if title:
+            block = blocks.setdefault(title[1], {})
+        block[label.removeprefix(title[0] if title else "").removeprefix(": ")] = cells
     rows = []
-    for title, name, sentence in (
-        ("Table 1, Laplace", "laplace", "Reproduced; the untrained encoder gives the same."),
-        (
-            "Table 1, mixture",
-            "mixture",
-            "Reproduced with means that lie close together, where the untrained encoder passes too.",
-        ),
+    for title, of in blocks.items():
+        trained = [label for label in of if label.startswith("InfoNCE")]
+        if title not in _SENTENCES or not trained:
+            continue
+        untrained, projection = of["untrained encoder"], of["random projection of the inputs"]
+        ends = {"": ("the paper", of[trained[-1]])}
+        if title == "Sparse binary":
+            ends = {", start": ("the paper, epoch 0", untrained),
+                    ", end": ("the paper, epoch 100", of[trained[-1]])}  # fmt: skip
+        if title.startswith("CIFAR"):
+            # Figure 4 has the rest.
+            labels = next((label for label in of if label.startswith("on the labels")), None)
+            ends = {f", {labels}": ("", of[labels])} if labels else {}
+        for end, (paper, ours) in ends.items():
+            reported = _three(of[paper]) if paper else _NONE
+            shown = map(_three, (ours, untrained, projection))
+            rows.append([f"Table 1, {title}{end}", reported, *shown, *ours[5:7], _SENTENCES[title]])
+    return rows
+
+
+def _three(cells: Sequence[str]) -> str:
+    """CV, AD average and share that passes AD."""
+    return ", ".join(cells[:3])
+
+
+def _dynamics(tables: dict[str, Rows]) -> Rows:
+    of = [row for row in tables.get("dynamics", []) if row[0] == "InfoNCE"]
+    projection = _NONE
+    label = ""
+    for row in tables.get("table1", []):
+        label = row[0] if row[0].startswith("**") else label
+        if label.startswith("**CIFAR-10, MLP") and row[0].startswith("random"):
+            projection = _three(row[1:])
+    rows = []
+    for row, end, sentence in (
+        (of[:1], 0, "Depends on how the pixels are scaled, which is not stated."),
+        (of[-1:], 1, "CV and AD rise in the first epoch, then fall; stopped early, see the page."),
     ):
-        found = measure_run(runs / "table1_synthetic" / name)
-        paper = _reported(Entry(name, "infonce", None))
-        ours = [_shown(of) for of in (found.trained, found.untrained, found.projection)]
-        rows.append([title, paper, *ours, *_sizes(found.trained), sentence])
+        for _, epoch, *cells in row:
+            paper = f"{PAPER_CV[end]:g}, {PAPER_AD[end]:g} (epoch {100 * end})"
+            rows.append([f"Figure 4, MLP, epoch {epoch}", paper, _three(cells), _three(of[0][2:]),
+                         projection, cells[4], cells[5], sentence])  # fmt: skip
     return rows
 
 
-def _binary(runs: Path) -> list[list[str]]:
-    found = measure_run(runs / "table1_synthetic" / "binary", (50,))
-    start, end = (_reported(Entry("binary", "infonce", epoch)) for epoch in (0, 100))
-    projection = _shown(found.projection)
+def _ends(rows: Rows) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Of a table by d and batch: least d untrained and at its least batch, and the other ends."""
+    dims = sorted({int(row[0]) for row in rows})
+    least = [row for row in rows if int(row[0]) == dims[0]]
+    most = [row for row in rows if int(row[0]) == dims[-1]]
+    return least[0], least[1], most[0], most[-1]
+
+
+def _cosines(tables: dict[str, Rows]) -> Rows:
+    if not tables.get("cosines"):
+        return []
+    untrained, first, other, last = (row[3].split("± ")[-1] for row in _ends(tables["cosines"]))
     return [
-        ["Table 1, binary, start", start, _shown(found.untrained), "(is the start)", projection,
-         *_sizes(found.untrained), "Reproduced with clustered rows of very unequal numbers of ones."],
-        ["Table 1, binary, end", end, _shown(found.trained), _shown(found.untrained), projection,
-         *_sizes(found.trained), "Reproduced with the same rows: here training makes them normal."],
-    ]  # fmt: skip
-
-
-def _cifar10(runs: Path) -> list[list[str]]:
-    found = curves(runs / "cifar10_mlp")
-    epochs = found["contrastive"]
-    last = max(epochs)
-    projection = _shown(measure_run(runs / "cifar10_mlp" / "contrastive").projection)
-    paper = [f"{cv:g}, {ad:g}" for cv, ad in zip(PAPER_CV, PAPER_AD, strict=True)]
-    untrained = _shown(epochs[0])
-    rows = [
-        ["Figure 4, MLP, epoch 0", paper[0], untrained, "(is the start)", projection,
-         *_sizes(epochs[0]), "Depends on how the pixels are scaled, which is not stated."],
-        [f"Figure 4, MLP, epoch {last:g} (paper: 100)", paper[1], _shown(epochs[last]), untrained,
-         projection, *_sizes(epochs[last]), "A rise in the first epoch, then a decline."],
-    ]  # fmt: skip
-    if "supervised" in found:
-        of = found["supervised"]
-        end = max(of)
-        rows.append(
-            [f"same MLP on the labels, epoch {end:g}", _NONE, _shown(of[end]), untrained, projection,
-             *_sizes(of[end]), "The control that the paper lacks."]
-        )  # fmt: skip
-    return rows
-
-
-def _cosines(runs: Path) -> list[list[str]]:
-    spreads = spread_of_cosines(runs)
-    ends = [f"{spreads[key][1]:.3f}" for key in (min(spreads), max(spreads))]
-    untrained = [f"{spreads[key][0]:.3f}" for key in (min(spreads), max(spreads))]
-    return [
-        ["Figures 2, 7, 8: sd of negatives' cosines, smallest to largest d and batch", "falls",
-         " to ".join(ends), " to ".join(untrained), _NONE, _NONE, _NONE,
+        ["Figures 2, 7, 8: sd of negatives' cosines, least to largest d and batch", "falls",
+         f"{first} to {last}", f"{untrained} to {other}", _NONE, _NONE, _NONE,
          "Matches; most of it is the dimension, which needs no training."]
     ]  # fmt: skip
 
 
-def _norms(runs: Path) -> list[list[str]]:
-    points = load_points(runs / "laplace")
-    dims = sorted({p.dim for p in points})
-    first, last = of_dim(points, dims[0])[0], of_dim(points, dims[-1])[-1]
-    ends = [measure_epochs(p.run.path, (), sizes=(1000,)) for p in (first, last)]
-
-    def pair(of: Callable[[Measured], float], which: Callable) -> str:
-        return " to ".join(number([of(m) for m in end[which(end)]]) for end in ends)
-
-    ours, untrained = (
-        f"CV {pair(lambda m: m.cv, which)}, AD {pair(lambda m: m.ad, which)}"
-        for which in (max, min)
-    )
+def _norms(tables: dict[str, Rows]) -> Rows:
+    if not tables.get("normality"):
+        return []
+    untrained, first, other, last = _ends(tables["normality"])
     return [
-        ["Figure 3: CV and AD, smallest to largest d and batch", "CV falls, AD accepted", ours,
-         untrained, _NONE, pair(lambda m: m.ad_at[1000], max), _NONE,
-         "Matches; so does the untrained encoder."]
+        ["Figure 3: CV and AD, least to largest d and batch", "CV falls, AD accepted",
+         f"CV {first[2]} to {last[2]}, AD {first[4]} to {last[4]}",
+         f"CV {untrained[2]} to {other[2]}, AD {untrained[4]} to {other[4]}",
+         _NONE, f"{first[8]} to {last[8]}", _NONE, "Matches; so does the untrained encoder."]
     ]  # fmt: skip
 
 
-def _pushforward(runs: Path) -> list[list[str]]:
-    found = correlate(runs / "pushforward")
+def _pushforward(tables: dict[str, Rows]) -> Rows:
+    rows = tables.get("pushforward")
+    if not rows:
+        return []
+    *at, expected = rows
 
-    def values(rows: str, encoder: str) -> str:
-        of = [np.mean(v) for v in found.of[rows, encoder].values()]
-        return f"{min(of):.2f} to {max(of):.2f}"
+    def span(column: int) -> str:
+        return f"{min(r[column] for r in at)} to {max(r[column] for r in at)}"
 
     return [
-        ["Figure 11: Pearson correlation at A = 0.2, 0.5, 0.8",
-         f"{PAPER_PEARSON[0]:g} to {PAPER_PEARSON[1]:g}",
-         f"views {values('views', 'trained')}; clean rows {values('clean', 'trained')}",
-         f"views {values('views', 'untrained')}; clean rows {values('clean', 'untrained')}",
-         _NONE, _NONE, _NONE,
-         "Reproduced on views: what both likelihoods share is the random factor of each row."]
+        ["Figure 11: Pearson correlation", at[0][1], f"views {span(2)}; clean rows {span(4)}",
+         f"views {span(3)}; clean rows {span(5)}", f"{expected[2]}; {expected[4]}", _NONE, _NONE,
+         "Reproduced on views: both likelihoods share the random factor of each row."]
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from experiments.pages import Drawn, finished_folders, markdown
 from experiments.paper.table1 import number, share
 from infonce_jax import embeddings, evaluation
 from infonce_jax.evaluation.groups import grouped, summary
+from infonce_jax.files import write_json
 from infonce_jax.report import canvas
 from infonce_jax.report.paper import TABLE_1, Entry
 
@@ -65,21 +66,32 @@ def settings(folder: Path) -> list[Setting]:
     found = []
     for run in finished_folders(folder):
         config = json.loads((run / "config.json").read_text())
-        first, *between, last = map(embeddings.read, embeddings.find_steps(run))
-        start = None
-        for member in last.members:
-            name = member["name"]
-            if start is None:
-                # Members differ in temperature alone, and start from the same parameters.
-                start = _readings(first, name, "untrained")
-            early = {}
-            for held in between[:1]:
-                when = f"after epoch {held.manifest['epoch']:g}"
-                early = {when + k: v for k, v in read(held.array(name, "test", "clean")).items()}
-            temperature = member["hyperparameters"]["loss.temperature"]
-            found.append(
-                Setting(config, temperature, start | early, _readings(last, name, "trained"))
-            )
+        for temperature, *ends in readings_of(run):
+            start, end = ({k: Reading(*v) for k, v in of.items()} for of in ends)
+            found.append(Setting(config, temperature, start, end))
+    return found
+
+
+def readings_of(run: Path) -> list[tuple[float, dict, dict]]:
+    """Temperature, start and end of every member; kept in the run's readings.json, as they take time."""
+    kept = run / "readings.json"
+    first, *between, last = map(embeddings.read, embeddings.find_steps(run))
+    steps = [held.manifest["step"] for held in (first, *between, last)]
+    if kept.is_file():
+        content = json.loads(kept.read_text())
+        if content["steps"] == steps:
+            return content["members"]
+    # Members differ in temperature alone, and start from the same parameters.
+    start = _readings(first, last.members[0]["name"], "untrained")
+    found = []
+    for member in last.members:
+        name, early = member["name"], {}
+        for held in between[:1]:
+            when = f"after epoch {held.manifest['epoch']:g}"
+            early = {when + k: v for k, v in read(held.array(name, "test", "clean")).items()}
+        temperature = member["hyperparameters"]["loss.temperature"]
+        found.append((temperature, start | early, _readings(last, name, "trained")))
+    write_json(kept, {"steps": steps, "members": found})
     return found
 
 
