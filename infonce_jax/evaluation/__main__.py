@@ -91,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     score = subparsers.add_parser(
         "score",
         help="log-likelihood and Mahalanobis distance of each row under a saved model",
-        description="Writes scores_<name>.csv for each file: row, mahalanobis2, log_likelihood.",
+        description="Writes scores_<name>.csv for each PATH: row, mahalanobis2, log_likelihood, and where "
+        "they apply id and fitted. Averages leave out rows that the model was fitted on.",
     )
     _add_model(score)
     score.add_argument("--output", type=Path, required=True, metavar="DIR")
@@ -168,8 +169,8 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         type=_size,
         default=SAMPLE_SIZES,
         metavar="N",
-        help="numbers of rows, drawn at random and nested; 'all' for all of them; those beyond "
-        f"the data are passed over (default: {' '.join(map(str, SAMPLE_SIZES))})",
+        help="numbers of rows, drawn at random and nested; 'all' for all of them; sizes beyond "
+        f"the data are skipped (default: {' '.join(map(str, SAMPLE_SIZES))})",
     )
     command.add_argument("--seed", type=int, default=0, help="of the random order of the rows")
     command.add_argument(
