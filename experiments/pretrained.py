@@ -159,7 +159,7 @@ def _radii(sets: dict[str, np.ndarray]):
 
 def _whitened_cosines(sets: dict[str, np.ndarray]):
     """Figures 9 and 10: cosines of unmatched rows before and after whitening, on held-out rows."""
-    figure, grid = canvas.panels(0.9, rows=len(sets), columns=2, legend_lines=2)
+    figure, grid = canvas.panels(0.9, rows=len(sets), columns=2, legend_lines=3, gap_inch=0.3)
     for index, (name, z) in enumerate(sets.items()):
         for column, x in enumerate((z, _normalised(z))):
             half = len(x) // 2
@@ -177,7 +177,7 @@ def _whitened_cosines(sets: dict[str, np.ndarray]):
             axes.set_yticks([])
             axes.set_title(f"{name}, {('raw', 'normalised')[column]}", fontsize="small", loc="left")
     for axes in grid[-2:]:
-        axes.set_xlabel("cosine of unmatched rows")
+        axes.set_xlabel("cosine")
     canvas.legend_above(grid[0], raise_inch=0.14)
     return figure
 
