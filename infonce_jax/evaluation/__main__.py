@@ -91,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     score = subparsers.add_parser(
         "score",
         help="log-likelihood and Mahalanobis distance of each row under a saved model",
-        description="Writes scores_<name>.csv for each PATH: row, mahalanobis2, log_likelihood, and where "
-        "they apply id and fitted. Averages leave out rows that the model was fitted on.",
+        description="Writes scores_<name>.csv for each PATH: row, mahalanobis2, log_likelihood, and "
+        "where they apply id and fitted. Averages leave out rows that the model was fitted on.",
     )
     _add_model(score)
     score.add_argument("--output", type=Path, required=True, metavar="DIR")
