@@ -53,7 +53,8 @@ def draw_cosines(runs: Path) -> Drawn:
     axes.set(xlabel="batch (none: untrained)", ylabel="sd of negative pairs' cosines", yscale="log")
     axes.set_xticks(range(len(batches) + 1), labels=["none", *map(str, batches)])
     low, high = axes.get_ylim()
-    canvas.log_ticks(axes.yaxis, canvas.decade_ticks(low, high))
+    ticks = (0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3)
+    canvas.log_ticks(axes.yaxis, [tick for tick in ticks if low <= tick <= high])
     canvas.legend_above(axes, columns=3)
     return Drawn("cosines", figure, markdown(rows))
 
