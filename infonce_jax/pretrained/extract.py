@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -113,6 +113,7 @@ def extract(
         progress(f"{final} is complete already")
         return final
     partial.mkdir(parents=True, exist_ok=True)
+    lock = _lock(partial)
     try:
         state = _resume(partial, plan)
         total = sum(len(rows.names) for rows in data.values())
@@ -129,9 +130,27 @@ def extract(
             _encode_split(encoder, split, rows, partial, plan, state, tell)
         return _finish(output, step, data, partial, plan, state)
     finally:
+        lock.close()
         # What nothing was written to yet is not left behind.
         if not (partial / "state.json").exists():
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _lock(partial: Path) -> BinaryIO:
+    """Keeps a second process out of the same parts, until the file is closed or the process ends."""
+    stream = open(partial / "lock", "ab")  # noqa: SIM115  (closed by the caller)
+    try:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ModuleNotFoundError:  # no such locks on Windows
+        pass
+    except OSError:
+        stream.close()
+        raise ValueError(
+            f"{partial} is being written by another process: wait for it, or name another --output."
+        ) from None
+    return stream
 
 
 def _check(encoder, data, batch_size, on_damaged, random_projection) -> None:

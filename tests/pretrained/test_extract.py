@@ -130,6 +130,13 @@ def test_the_set_is_a_contract_that_the_evaluation_reads(tmp_path, capsys):
     assert contents(tmp_path / "out") == before
     with pytest.raises(ValueError, match=r"of another random_projection .5 there, 6 now"):
         extract(ENCODER, open_rows(texts), tmp_path / "out", random_projection=6)
+    # Two at once would mix their rows.
+    (tmp_path / "busy" / "1.partial").mkdir(parents=True)
+    with (
+        loop._lock(tmp_path / "busy" / "1.partial"),
+        pytest.raises(ValueError, match="being written by another process"),
+    ):
+        extract(ENCODER, open_rows(texts), tmp_path / "busy")
     extract(ENCODER, open_rows(texts), tmp_path / "out", normalize=True, overwrite=True)
     norms = np.linalg.norm(embeddings.read(tmp_path / "out" / "1").array("text", "all"), axis=1)
     np.testing.assert_allclose(norms, 1, rtol=1e-6)
