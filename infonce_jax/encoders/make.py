@@ -93,8 +93,9 @@ def make_encoder(
             width, or a linear encoder has no `embedding_dim`. Inputs of an impossible shape raise
             when the encoder is first given them.
     """
-    backbone = registry.find("encoder.name", name, dict.fromkeys(ENCODERS))
-    is_own = backbone is not None
+    is_own = registry.is_own(name)
+    if not is_own:
+        check_name("encoder", name, ENCODERS)
     check_name("activation", activation, tuple(ACTIVATIONS))
     check_name("norm", norm, NORMS)
     check_name("head norm", head_norm, NORMS)
@@ -120,7 +121,7 @@ def make_encoder(
         if size < 1:
             raise ValueError(f"The encoder's {option} is {size}, but must be at least 1.")
     if is_own:
-        backbone = _own_backbone(name, backbone, kwargs or {}, dtype)
+        backbone = _own_backbone(name, kwargs or {}, dtype)
     elif name in ("linear", "mlp"):
         hidden_layers = depth - 1 if name == "mlp" else 0
         if hidden_layers == 0 and embedding_dim is None:
@@ -157,7 +158,8 @@ def make_encoder(
     )
 
 
-def _own_backbone(name: str, make: Any, kwargs: Mapping[str, Any], dtype: DTypeLike) -> nn.Module:
+def _own_backbone(name: str, kwargs: Mapping[str, Any], dtype: DTypeLike) -> nn.Module:
+    make = registry.load("encoder.name", name)
     kwargs = {key: registry.hashable(value) for key, value in kwargs.items()}
     takes = registry.fit("encoder.name", name, make, (), offered=("dtype",), kwargs=kwargs)
     module = make(**kwargs, **({"dtype": dtype} if takes else {}))
