@@ -27,8 +27,6 @@ from ml_collections import config_flags
 
 DEFAULT_CONFIG = "configs/paper/table1_synthetic.py"
 STAGES = ("train", "embed", "evaluate", "report")
-# The exit code where another process of the run has stopped.
-LOST = 3
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -234,13 +232,7 @@ def _run_or_explain(argv: list[str]) -> None:
         # Libraries report a full disk with errors of different classes.
         is_full = is_disk_full(error)
         if processes.is_lost(error) and not is_full:
-            _explain(
-                RuntimeError(
-                    f"Another process of this run has stopped ({error}). What is saved is complete: "
-                    "the same command on all hosts goes on from the newest checkpoint."
-                )
-            )
-            processes.leave(LOST)
+            processes.stop_lost(error)
         if isinstance(error, processes.Elsewhere):
             # The process that it is of has printed it, and the first one does so for the logs.
             if processes.is_first():

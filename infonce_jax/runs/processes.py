@@ -6,10 +6,12 @@ Where there is a single process, every function here does the obvious thing at n
 """
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
 import platform
+import signal
 import socket
 import sys
 import threading
@@ -27,12 +29,16 @@ from infonce_jax.runs.messages import few, reason
 
 T = TypeVar("T")
 
+# The exit code where another process of the run is gone.
+LOST = 3
 # After this many seconds without a sign of life from a process, the others are ended.
 _HEARTBEAT_S = 30
 # How long a process that leaves waits for the others to leave too.
 _LEAVE_S = 15
-# What JAX, gRPC and gloo say when another process is gone.
-_SIGNS_OF_LOSS = ("Gloo", "coordination service", "UNAVAILABLE", "Connection closed by peer")
+# What JAX, gRPC, gloo and NCCL say when another process is gone.
+_SIGNS_OF_LOSS = ("Gloo", "coordination service", "UNAVAILABLE", "remote process exited")
+
+_HANDLERS: list[Callable] = []
 
 
 class Elsewhere(RuntimeError):
@@ -100,6 +106,7 @@ def join(
         )
         # Looking for devices waits for all processes as well.
         jax.devices()
+        _explain_aborts()
     except RuntimeError as error:
         raise ValueError(
             f"The processes cannot join ({reason(error)}). If the config file computes with JAX, let it "
@@ -227,6 +234,28 @@ def check_alike(facts: Callable[[], dict[str, Any]]) -> None:
 def is_lost(error: BaseException) -> bool:
     """Whether an error says that another process of the run is gone."""
     return is_joined() and any(sign in str(error) for sign in _SIGNS_OF_LOSS)
+
+
+def stop_lost(why: object) -> NoReturn:
+    """Ends this process at once where another one is gone, and says so."""
+    print(
+        f"error: Another process of this run has stopped ({why}). What is saved is complete: the same "
+        "command on all hosts goes on from the newest checkpoint.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(LOST)
+
+
+def _explain_aborts() -> None:
+    """Ends the process by `stop_lost` where JAX would abort it, which it does when another is gone.
+
+    Python's own handlers run too late for that: abort() ends the process when they return.
+    """
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: stop_lost("JAX's own words are above"))
+    # Must outlive this call.
+    _HANDLERS.append(handler)
+    ctypes.CDLL(None).signal(ctypes.c_int(signal.SIGABRT), handler)
 
 
 def leave(code: int) -> NoReturn:

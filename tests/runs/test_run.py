@@ -272,9 +272,9 @@ def long_config_file(tmp_path_factory):
         "    c.seeds = (0, 1)\n"
         "    c.data.dim, c.data.train_size, c.data.test_size = 24, 96, 64\n"
         "    c.encoder.embedding_dim = 8\n"
-        "    c.train.batch_size, c.train.steps = 16, 900\n"
+        "    c.train.batch_size, c.train.steps = 16, 560\n"
         "    c.log.every_steps, c.checkpoint.every_steps = 20, 50\n"
-        "    c.embed.steps = (500,)\n"
+        "    c.embed.steps = (300,)\n"
         "    return c\n"
     )
     return file
@@ -306,13 +306,12 @@ def test_kills_signals_and_the_same_command_again_give_the_same_bits(
     workdir = tmp_path / "run"
     command = (f"--config={long_config_file}", f"--workdir={workdir}", "--stage=train")
     saved = 0
-    # Right after the start, between checkpoints, near the end, and by signals that save first.
+    # Right after the start, between checkpoints, and by signals that save first.
     for number, step in (
         (signal.SIGKILL, 20),
-        (signal.SIGTERM, 120),
-        (signal.SIGKILL, 360),
-        (signal.SIGINT, 460),
-        (signal.SIGKILL, 660),
+        (signal.SIGTERM, 100),
+        (signal.SIGKILL, 240),
+        (signal.SIGINT, 380),
     ):
         process = start(*command, optimised=True)
         wait_for_steps(workdir, process, step)
