@@ -85,6 +85,11 @@ def default_config() -> config_dict.ConfigDict:
 
     A part (source, channel, encoder, objective, regulariser, optimizer, statistic) is a name that the
     comments list, or `my_module:name` of your own: docs/your_parts.md says how to write one.
+
+    Examples:
+        >>> config = default_config()
+        >>> config.encoder.embedding_dim = 64
+        >>> validate(config)
     """
     c = config_dict.ConfigDict()
     c.name = "run"
@@ -331,6 +336,11 @@ def default_config() -> config_dict.ConfigDict:
 def validate(config: config_dict.ConfigDict) -> None:
     """Checks what can be checked before any data are read.
 
+    Examples:
+        >>> config = default_config()
+        >>> config.loss.temperature = (0.1, 0.5)
+        >>> validate(config)  # raises nothing
+
     Raises:
         ValueError: naming the field, its value, and what it may be.
     """
@@ -427,7 +437,15 @@ def validate(config: config_dict.ConfigDict) -> None:
 
 
 def members(config: config_dict.ConfigDict) -> list[Member]:
-    """The runs trained side by side: every seed with every combination of the listed scalars."""
+    """The runs trained side by side: every seed with every combination of the listed scalars.
+
+    Examples:
+        >>> config = default_config()
+        >>> config.seeds = (0, 1)
+        >>> config.loss.temperature = (0.1, 0.5)
+        >>> [member.name for member in members(config)][:2]
+        ['seed0,loss.temperature=0.1', 'seed1,loss.temperature=0.1']
+    """
     varied = [n for n in HYPERPARAMETERS if isinstance(_field(config, n), Sequence)]
     result = []
     for values in itertools.product(*(_values(config, name) for name in varied)):
@@ -447,18 +465,32 @@ def members(config: config_dict.ConfigDict) -> list[Member]:
 
 
 def plain(config: config_dict.ConfigDict) -> dict[str, Any]:
-    """The configuration as plain data, as it is after a round trip through JSON."""
+    """The configuration as plain data, as it is after a round trip through JSON.
+
+    Examples:
+        >>> plain(default_config())["encoder"]["name"]
+        'linear'
+    """
     return json.loads(config.to_json())
 
 
 def own_parts(config: config_dict.ConfigDict) -> list[tuple[str, str]]:
-    """The fields that name parts of the user's own, each with the name `my_module:thing`."""
+    """The fields that name parts of the user's own, each with the name `my_module:thing`.
+
+    Examples:
+        >>> own_parts(default_config())
+        []
+    """
     named = [(field, name) for field in PARTS for name in _names(config, field)]
     return [(field, name) for field, name in named if registry.is_own(name)]
 
 
 def code(config: config_dict.ConfigDict) -> dict[str, str]:
     """A hash of the files of each part of the user's own, by "field my_module:thing".
+
+    Examples:
+        >>> code(default_config())
+        {}
 
     Raises:
         ValueError: where there is no such module.
@@ -467,13 +499,22 @@ def code(config: config_dict.ConfigDict) -> dict[str, str]:
 
 
 def resolved(config: config_dict.ConfigDict) -> dict[str, Any]:
-    """`plain`, with the user's own code under "code" where there is any."""
+    """`plain`, with the user's own code under "code" where there is any.
+
+    Examples:
+        >>> resolved(default_config())["encoder"]["name"]
+        'linear'
+    """
     hashes = code(config)
     return plain(config) | ({"code": hashes} if hashes else {})
 
 
 def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
     """The configuration that `plain` was made of, or that a run's config.json holds.
+
+    Examples:
+        >>> from_plain(plain(default_config())) == default_config()
+        True
 
     Raises:
         KeyError: where a section lacks a field that this version does not know.
@@ -501,7 +542,12 @@ def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a plain configuration that decides what training computes."""
+    """The part of a plain configuration that decides what training computes.
+
+    Examples:
+        >>> "train" in identity(plain(default_config()))
+        True
+    """
     kept = copy.deepcopy(dict(config))
     for name in _INCIDENTAL:
         *sections, field = name.split(".")
@@ -517,13 +563,25 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_hash(config: config_dict.ConfigDict) -> str:
-    """A short hash of `identity`, to recognise a run by."""
+    """A short hash of `identity`, to recognise a run by.
+
+    Examples:
+        >>> len(config_hash(default_config())) > 8
+        True
+    """
     canonical = json.dumps(identity(resolved(config)), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def difference(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted names of the fields in which two configurations differ, with both values."""
+    """The dotted names of the fields in which two configurations differ, with both values.
+
+    Examples:
+        >>> other = default_config()
+        >>> other.train.batch_size = 64
+        >>> difference(plain(default_config()), plain(other))
+        ['train.batch_size: 64 there, 256 now']
+    """
     lines = []
     for key in dict.fromkeys([*ours, *theirs]):
         one, other = ours.get(key), theirs.get(key)

@@ -96,6 +96,15 @@ def write(
     The set is built under a temporary name and renamed, so that a reader never sees half of it. A
     set of the same step is replaced.
 
+    Examples:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> z = np.zeros((4, 2), np.float32)
+        >>> members = [{"name": "seed0", "seed": 0}]
+        >>> arrays = {("seed0", "test", "clean"): z}
+        >>> write(root, 0, arrays=arrays, labels={}, members=members, metadata={}).name
+        '0'
+
     Args:
         root: the run's embeddings folder.
         step: optimiser steps taken so far; 0 is the untrained encoder.
@@ -144,6 +153,16 @@ def write(
 def read(path: Path | str) -> EmbeddingSet:
     """Opens one set and checks every file's header and length against the manifest.
 
+    Examples:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> z = np.zeros((4, 2), np.float32)
+        >>> members = [{"name": "seed0", "seed": 0}]
+        >>> arrays = {("seed0", "test", "clean"): z}
+        >>> _ = write(root, 0, arrays=arrays, labels={}, members=members, metadata={})
+        >>> read(root / "0").array("seed0", "test", "clean").shape
+        (4, 2)
+
     Raises:
         FileNotFoundError: where there is no manifest.
         ValueError: where the manifest cannot be read, or disagrees with the arrays.
@@ -177,7 +196,18 @@ def read(path: Path | str) -> EmbeddingSet:
 
 
 def find_steps(path: Path | str) -> list[Path]:
-    """The embedding sets of a run folder (or of its embeddings folder), by ascending step."""
+    """The embedding sets of a run folder (or of its embeddings folder), by ascending step.
+
+    Examples:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> z = np.zeros((4, 2), np.float32)
+        >>> members = [{"name": "seed0", "seed": 0}]
+        >>> arrays = {("seed0", "test", "clean"): z}
+        >>> _ = write(root, 20, arrays=arrays, labels={}, members=members, metadata={})
+        >>> [folder.name for folder in find_steps(root)]
+        ['20']
+    """
     path = Path(path)
     root = path / "embeddings" if (path / "embeddings").is_dir() else path
     if not root.is_dir():
@@ -187,7 +217,12 @@ def find_steps(path: Path | str) -> list[Path]:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Removes what a killed writer left behind in a run's embeddings folder."""
+    """Removes what a killed writer left behind in a run's embeddings folder.
+
+    Examples:
+        >>> import tempfile
+        >>> remove_leftovers(Path(tempfile.mkdtemp()))
+    """
     if root.is_dir():
         for leftover in root.glob(".*"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -30,17 +30,32 @@ _folders: list[Path] = []
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is of the form `my_module:thing`."""
+    """Whether a name is of the form `my_module:thing`.
+
+    Examples:
+        >>> is_own("my_parts:Net"), is_own("resnet")
+        (True, False)
+    """
     return _OWN.fullmatch(name) is not None and name.partition(":")[0] not in DATASETS
 
 
 def short_name(name: str) -> str:
-    """What to call a part in tables: `thing` for `my_module:thing`, other names as they are."""
+    """What to call a part in tables: `thing` for `my_module:thing`, other names as they are.
+
+    Examples:
+        >>> short_name("my_parts:Net"), short_name("resnet")
+        ('Net', 'resnet')
+    """
     return name.partition(":")[2] if is_own(name) else name
 
 
 def search_in(*folders: Path | str) -> None:
-    """Adds folders in which modules of the user's own are looked for. The first one wins."""
+    """Adds folders in which modules of the user's own are looked for. The first one wins.
+
+    Examples:
+        >>> import tempfile
+        >>> search_in(tempfile.mkdtemp())
+    """
     for folder in folders:
         resolved = Path(folder).resolve()
         if resolved not in _folders:
@@ -52,6 +67,10 @@ def search_in(*folders: Path | str) -> None:
 
 def find(field: str, name: str, known: Mapping[str, Any]) -> Any:
     """The part that a field of the configuration names.
+
+    Examples:
+        >>> find("encoder.name", "linear", {"linear": "the linear encoder"})
+        'the linear encoder'
 
     Args:
         field: the field, for errors, such as "encoder.name".
@@ -73,6 +92,10 @@ def find(field: str, name: str, known: Mapping[str, Any]) -> Any:
 
 def load(field: str, name: str) -> Any:
     """The thing that `my_module:thing` names.
+
+    Examples:
+        >>> load("channel.name", "math:sqrt")(4.0)
+        2.0
 
     Args:
         field: the field of the configuration, for errors.

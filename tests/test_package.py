@@ -1,6 +1,7 @@
 """The package as others install it: its metadata, its wheel, its command, and the pages of its API."""
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -165,3 +166,49 @@ def test_every_public_function_and_class_has_a_page():
     for page in (ROOT / "docs" / "api").glob("*.md"):
         documented |= set(re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE))
     assert not sorted({name for face in FACES for name in _public(face)} - documented)
+
+
+# They need a run's folder, a pretrained model, or a file of the user's own: the guides show them.
+NO_EXAMPLE = {
+    "infonce_jax.data.batches.make_host_index",
+    "infonce_jax.data.channels.clean",
+    "infonce_jax.data.channels.view_shape",
+    "infonce_jax.data.synthetic.law_parameters",
+    "infonce_jax.encoders.weights.carry_over",
+    "infonce_jax.encoders.weights.read_weights",
+    "infonce_jax.evaluation.registry.own_statistics",
+    "infonce_jax.evaluation.whitening.mean_mahalanobis",
+    "infonce_jax.pretrained.extract.extract",
+    "infonce_jax.pretrained.images.read_image",
+    "infonce_jax.pretrained.models.list_layers",
+    "infonce_jax.pretrained.models.load_encoder",
+    "infonce_jax.pretrained.rows.open_rows",
+    "infonce_jax.registry.code_hash",
+    "infonce_jax.registry.file_of",
+    "infonce_jax.registry.fit",
+    "infonce_jax.registry.folder_of",
+    "infonce_jax.registry.hashable",
+    "infonce_jax.report.embedding.write_embedding_figures",
+    "infonce_jax.report.embedding.write_embedding_report",
+    "infonce_jax.report.page.write_report",
+    "infonce_jax.report.runs.load_runs",
+    "infonce_jax.report.table.build_table",
+    "infonce_jax.report.text.format_terminal",
+    "infonce_jax.runs.rows.encode",
+    "infonce_jax.runs.stages.run",
+    "infonce_jax.runs.sweep.run_sweep",
+    "infonce_jax.training.blocks.encode_blocks",
+    "infonce_jax.training.blocks.encode_view_blocks",
+}
+
+
+def test_every_other_public_function_has_an_example():
+    names = sorted({name for face in FACES for name in _public(face)})
+    without = set()
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        value = getattr(importlib.import_module(module), attribute)
+        if not inspect.isclass(value) and ">>> " not in (inspect.getdoc(value) or ""):
+            without.add(name)
+    assert len(names) > 200
+    assert without == NO_EXAMPLE & without

@@ -101,6 +101,17 @@ def make_batch(config: config_dict.ConfigDict, data: Dataset) -> Callable:
 
     Where the data are streamed, the arrays are the batch already.
 
+    Examples:
+        >>> from infonce_jax import data
+        >>> from infonce_jax.config import default_config
+        >>> config = default_config()
+        >>> config.data.train_size, config.train.batch_size = 64, 16
+        >>> loaded = data.load(config)
+        >>> batch = make_batch(config, loaded)
+        >>> rows, labels = batch((loaded.train, None), jax.random.key(0), jnp.int32(0))
+        >>> rows.shape
+        (16, 512)
+
     Raises:
         ValueError: where the batch is larger than the training set.
     """

@@ -113,6 +113,11 @@ def find_channel(c: config_dict.ConfigDict) -> Callable:
     One of the user's own is `channel(key, x, strength, **kwargs) -> view` with kwargs from
     `config.channel.kwargs`; it is given `labels` where it has such a parameter.
 
+    Examples:
+        >>> from infonce_jax.config import default_config
+        >>> callable(find_channel(default_config().channel))
+        True
+
     Raises:
         ValueError: where there is none of this name, or its signature does not fit.
     """
@@ -152,6 +157,15 @@ def make_view(config: config_dict.ConfigDict, spec: DataSpec) -> Callable:
     """The channel, as `view(key, rows [n, ...], labels [n] | None, hyperparameters) -> rows [n, ...]`.
 
     Views are float32. Only the channel "same_component" reads the labels.
+
+    Examples:
+        >>> from infonce_jax import data
+        >>> from infonce_jax.config import default_config
+        >>> config = default_config()
+        >>> view = make_view(config, data.describe(config))
+        >>> hyper = {"channel.strength": jnp.float32(0.5)}
+        >>> view(jax.random.key(0), jnp.ones((2, 512)), None, hyper).shape
+        (2, 512)
 
     Raises:
         ValueError: for an unknown channel, or one that does not fit the data.

@@ -39,6 +39,11 @@ class Source(NamedTuple):
 def find_source(d: config_dict.ConfigDict) -> Source:
     """The source that the section `config.data` names.
 
+    Examples:
+        >>> from infonce_jax.config import default_config
+        >>> find_source(default_config().data)._fields
+        ('describe', 'load', 'law')
+
     Raises:
         ValueError: where there is none of this name, or its signature does not fit.
     """
@@ -57,6 +62,11 @@ def find_source(d: config_dict.ConfigDict) -> Source:
 
 def describe(config: config_dict.ConfigDict) -> DataSpec:
     """What the configured data look like, without reading the rows.
+
+    Examples:
+        >>> from infonce_jax.config import default_config
+        >>> describe(default_config()).sample_shape
+        (512,)
 
     Raises:
         ValueError: for an unknown source, or sizes that cannot be.
@@ -80,6 +90,13 @@ def describe(config: config_dict.ConfigDict) -> DataSpec:
 def load(config: config_dict.ConfigDict) -> Dataset:
     """Reads or draws the configured data. They depend on `config.data` alone, not on a run's seed.
 
+    Examples:
+        >>> from infonce_jax.config import default_config
+        >>> config = default_config()
+        >>> config.data.source, config.data.train_size, config.data.test_size = "mixture", 64, 16
+        >>> load(config).train.shape
+        (64, 512)
+
     Raises:
         ValueError: as `describe`, and for rows that are damaged or not finite.
         FileNotFoundError: where a file or a prepared dataset is missing.
@@ -93,7 +110,13 @@ def load(config: config_dict.ConfigDict) -> Dataset:
 
 
 def abstract(config: config_dict.ConfigDict) -> Dataset:
-    """The configured data as shapes alone, to compile a program without reading anything."""
+    """The configured data as shapes alone, to compile a program without reading anything.
+
+    Examples:
+        >>> from infonce_jax.config import default_config
+        >>> abstract(default_config()).train.dtype
+        dtype('float32')
+    """
     spec = describe(config)
     dtype = jnp.uint8 if spec.is_image else jnp.float32
 

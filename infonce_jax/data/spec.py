@@ -64,12 +64,22 @@ class Dataset(NamedTuple):
 def first_rows(
     rows: Shaped[np.ndarray | Images, "n ..."], count: int
 ) -> Shaped[np.ndarray | Images, "m ..."]:
-    """The first rows of a split, not decoded yet where they are streamed; all of them for 0."""
+    """The first rows of a split, not decoded yet where they are streamed; all of them for 0.
+
+    Examples:
+        >>> first_rows(np.arange(10), 3)
+        array([0, 1, 2])
+    """
     if not count or count >= len(rows):
         return rows
     return rows.first(count) if isinstance(rows, Images) else rows[:count]
 
 
 def to_float(rows: Num[Array | np.ndarray, "n ..."]) -> Float[Array | np.ndarray, "n ..."]:
-    """Samples as float32; uint8 images scaled to [0, 1]."""
+    """Samples as float32; uint8 images scaled to [0, 1].
+
+    Examples:
+        >>> float(to_float(np.array([255], np.uint8))[0])
+        1.0
+    """
     return rows.astype(jnp.float32) / 255 if rows.dtype == jnp.uint8 else rows.astype(jnp.float32)

@@ -119,6 +119,12 @@ def init(
 
     Each module has its own initialisers. `make_encoder` explains them at `initializer`.
 
+    Examples:
+        >>> from infonce_jax.encoders import make_encoder
+        >>> encoder = make_encoder("linear", embedding_dim=4)
+        >>> sorted(init(encoder, jax.random.key(0), jnp.ones((1, 8))))
+        ['batch_stats', 'params']
+
     Args:
         encoder: From `make_encoder`.
         key: The key of the parameters.
@@ -137,6 +143,14 @@ def apply(
     encoder: nn.Module, variables: Variables, x: Num[Array, "batch *sample"], *, train: bool
 ) -> tuple[Outputs, Variables]:
     """Encodes a batch.
+
+    Examples:
+        >>> from infonce_jax.encoders import make_encoder
+        >>> encoder = make_encoder("linear", embedding_dim=4)
+        >>> variables = init(encoder, jax.random.key(0), jnp.ones((1, 8)))
+        >>> outputs, batch_stats = apply(encoder, variables, jnp.ones((2, 8)), train=False)
+        >>> outputs.encoder.shape
+        (2, 4)
 
     Args:
         encoder: From `make_encoder`.

@@ -54,6 +54,12 @@ def make_encoder(
     features or the last hidden layer. The pooled features of a ResNet follow a ReLU. They are never
     negative and hence never Gaussian. Parameters are float32.
 
+    Examples:
+        >>> encoder = make_encoder("mlp", depth=2, width=64, embedding_dim=16)
+        >>> variables = encoder.init(jax.random.key(0), jnp.ones((1, 32)))
+        >>> encoder.apply(variables, jnp.ones((8, 32))).encoder.shape
+        (8, 16)
+
     Args:
         name: One of `ENCODERS`, or `my_module:name`.
         embedding_dim: Dimension d of the representation, or `None`.
@@ -174,6 +180,11 @@ def _own_backbone(name: str, kwargs: Mapping[str, Any], dtype: DTypeLike) -> nn.
 
 def make_classifier(num_classes: int, *, initializer: str = "normal") -> Dense:
     """Builds a linear classifier on representations.
+
+    Examples:
+        >>> layer = make_classifier(10)
+        >>> layer.init(jax.random.key(0), jnp.ones((1, 16)))["params"]["kernel"].shape
+        (16, 10)
 
     Args:
         num_classes: Number of logits.

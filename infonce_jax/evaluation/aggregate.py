@@ -16,6 +16,10 @@ def benjamini_hochberg(pvalue: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d
     min over j ≥ i of d p₍ⱼ₎ / j: rejecting where it is at most q keeps the expected share of false
     rejections within q (Benjamini & Hochberg 1995). NaN stays NaN and does not count.
 
+    Examples:
+        >>> evaluation.aggregate.benjamini_hochberg(np.array([0.01, 0.02, 0.03, 0.5])).round(3)
+        array([0.04, 0.04, 0.04, 0.5 ])
+
     Args:
         pvalue: one per coordinate, in [0, 1] or NaN.
 
@@ -27,6 +31,10 @@ def benjamini_hochberg(pvalue: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d
 
 def benjamini_yekutieli(pvalue: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
     """The same under any dependence between the tests, for a factor Σ 1/i (Benjamini & Yekutieli 2001).
+
+    Examples:
+        >>> evaluation.aggregate.benjamini_yekutieli(np.array([0.01, 0.02, 0.03, 0.5])).round(3)
+        array([0.083, 0.083, 0.083, 1.   ])
 
     Args:
         pvalue: one per coordinate, in [0, 1] or NaN.
@@ -89,6 +97,11 @@ def global_test(
     The coordinates of an embedding depend on one another, so that d tests are not d independent
     ones: draws of Gaussians with the sample's mean and covariance, of as many rows, show how the
     mean of A² over coordinates, the smallest p-value and the pass rate then vary.
+
+    Examples:
+        >>> z = np.random.default_rng(0).standard_t(4, size=(400, 4))
+        >>> float(evaluation.aggregate.global_test(z, draws=99).mean_pvalue)
+        0.01
 
     Args:
         x: embeddings, one per row, at least 8.

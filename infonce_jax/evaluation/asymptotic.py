@@ -37,6 +37,10 @@ def stephens_modified(statistic: Float[np.ndarray, " d"], n: int) -> Float[np.nd
 
     A coordinate passes at the 5% level if A*² < `AD_CRITICAL_5_PERCENT` = 0.752.
 
+    Examples:
+        >>> evaluation.stephens_modified(np.array([0.7]), 50).round(4)
+        array([0.7111])
+
     Args:
         statistic: A² as `anderson_darling` gives it.
         n: the number of rows it was computed from.

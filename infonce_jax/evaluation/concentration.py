@@ -19,6 +19,11 @@ def norm_cv(z: Float[np.ndarray, "n d"]) -> float:
     Small where the embeddings fill a thin shell; 1/√(2d), nearly, for N(0, σ²I_d). An anisotropic
     Gaussian has a larger one: compare with `norm_cv_gaussian`.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((5000, 128))
+        >>> round(evaluation.norm_cv(z), 3), round(1 / (2 * 128) ** 0.5, 3)
+        (0.061, 0.062)
+
     Args:
         z: embeddings before any normalisation, one per row; rows of zeros count with norm 0.
 
@@ -39,6 +44,11 @@ def participation_ratio(z: Float[np.ndarray, "n d"]) -> float:
 
     From 1 (all of it on a line) to d (isotropic); at most n − 1 from a sample of n rows. No
     eigenvalues are needed: tr C² = ‖C‖²_F.
+
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((5000, 4)) * np.array([1, 1, 0, 0])
+        >>> round(evaluation.participation_ratio(z), 2)
+        2.0
 
     Args:
         z: embeddings, one per row.
@@ -66,6 +76,10 @@ def norm_cv_gaussian(participation_ratio: float) -> float:
 
     ‖z‖² has mean tr C and variance 2 tr C² for z ~ N(0, C), so its CV is √(2/PR), and that of ‖z‖
     half of it to first order.
+
+    Examples:
+        >>> evaluation.norm_cv_gaussian(50.0)
+        0.1
 
     Args:
         participation_ratio: as `participation_ratio` gives it.

@@ -24,6 +24,12 @@ def gaussian_like(
     G (z − mean)/√(n − 1) with G [n, n] standard normal has that covariance at any rank; where n is
     larger than d, G R with R the triangular factor of z − mean has it for less.
 
+    Examples:
+        >>> z = np.random.default_rng(0).laplace(size=(2000, 3))
+        >>> control = evaluation.controls.gaussian_like(z)
+        >>> bool(evaluation.anderson_darling(control).pvalue.min() > 0.001)
+        True
+
     Args:
         z: embeddings, one per row, at least 2.
         seed: of the draw.
@@ -45,6 +51,11 @@ def permuted(z: Float[np.ndarray, "n d"], *, seed: int = 0) -> Float[np.ndarray,
     The univariate tests give the same; norms, spectrum and multivariate tests change by what is due
     to dependence between coordinates.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((100, 3))
+        >>> bool((np.sort(evaluation.controls.permuted(z), axis=0) == np.sort(z, axis=0)).all())
+        True
+
     Args:
         z: embeddings, one per row.
         seed: of the orders.
@@ -60,6 +71,11 @@ def random_projection(
 
     Linear maps of many coordinates are nearly Gaussian by the classical central limit theorem; what
     an encoder achieves is what it has over this.
+
+    Examples:
+        >>> inputs = np.random.default_rng(0).laplace(size=(100, 64))
+        >>> evaluation.controls.random_projection(inputs, 8).shape
+        (100, 8)
 
     Args:
         inputs: the inputs, one per row; images flattened.

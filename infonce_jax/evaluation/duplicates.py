@@ -21,6 +21,11 @@ def duplicate_coordinates(x: Float[np.ndarray, "n d"]) -> list[tuple[int, ...]]:
     and at most d of them on all rows. Near duplicates, whose difference is no rounding, are not among
     them: `whitening.fit` names those.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((500, 3))
+        >>> evaluation.duplicate_coordinates(np.column_stack([z, z[:, 0]]))
+        [(0, 3)]
+
     Args:
         x: embeddings, one per row, at least 8; a memory-mapped array is read a few rows at a time.
 

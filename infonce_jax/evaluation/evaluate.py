@@ -55,6 +55,12 @@ def evaluate_arrays(
     then gives the step in standard deviations. Where more than 1% of the rows repeat others, each is
     tested once, and rows `repeated_rows` and `distinct_rows` count them.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 16))
+        >>> rows = evaluation.evaluate_arrays(z, sample_sizes=(500, "all"), representations=("raw",))
+        >>> [(row["n"], round(row["value"], 2)) for row in rows if row["statistic"] == "ad_mean"]
+        [(500, 0.38), (2000, 0.39)]
+
     Args:
         z: embeddings, one per row, at least 8 of them.
         view1: one view of the same samples, for `alignment`; both or neither.

@@ -89,6 +89,13 @@ def load_embeddings(
     Several shards of more than 256 MiB are copied to a scratch file in the temporary folder (TMPDIR) and
     mapped; `open_rows` reads them without.
 
+    Examples:
+        >>> import os, tempfile
+        >>> file = os.path.join(tempfile.mkdtemp(), "embeddings.npz")
+        >>> np.savez(file, image=np.zeros((4, 3), np.float32), text=np.ones((4, 2), np.float32))
+        >>> {name.split("::")[1]: z.shape for name, z in evaluation.load_embeddings(file).items()}
+        {'image': (4, 3), 'text': (4, 2)}
+
     Args:
         path: the file, with `::key` behind it to choose one of its arrays.
         leave_out: names of columns that are no coordinates.

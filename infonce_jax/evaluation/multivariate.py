@@ -66,6 +66,12 @@ def multivariate(
     * `ksd`: (1/n) Σⱼₖ of Stein's kernel for N(0, I) made of (d + D²)^(−1/2).
     * `sliced_ad`, `sliced_ep`: the mean over random directions of A² or of Epps-Pulley's T.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_t(4, size=(400, 4))
+        >>> found = evaluation.multivariate.multivariate(z, ["mardia_kurtosis"], draws=99)
+        >>> float(found["mardia_kurtosis"].pvalue)
+        0.01
+
     Args:
         x: embeddings, one per row, more rows than coordinates.
         tests: keys of `TESTS`.
@@ -170,6 +176,11 @@ def sliced_test(
 
     The law of the mean of A² or T over fixed directions of a whitened sample differs from its limit
     by O(1/n), so that draws of `null_rows` rows stand for larger n; below, n itself is drawn.
+
+    Examples:
+        >>> z = np.random.default_rng(0).standard_t(4, size=(400, 4))
+        >>> float(evaluation.multivariate.sliced_test(z, draws=99).pvalue)
+        0.01
 
     Args:
         x: embeddings, one per row, more rows than coordinates.

@@ -133,6 +133,14 @@ def compare(
     n/20 leading principal components of each, which can only lose information. Normality, cosines,
     retrieval and uniformity are those of at most 5,000 rows, drawn at random.
 
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> shared = rng.standard_normal((500, 8))
+        >>> image, text = (shared + 0.5 * rng.standard_normal((500, 8)) for _ in range(2))
+        >>> found = evaluation.pair.compare(image, text)
+        >>> found.components, bool(found.information > 1)
+        ((8, 8), True)
+
     Args:
         first: embeddings of one modality, one per row.
         second: of the other, in the same order.
@@ -185,7 +193,14 @@ def compare(
 
 
 def format_pair(pair: Pair, names: tuple[str, str] = ("first", "second")) -> str:
-    """The comparison as text for a terminal."""
+    """The comparison as text for a terminal.
+
+    Examples:
+        >>> x, y = np.random.default_rng(0).standard_normal((2, 500, 8))
+        >>> text = evaluation.pair.format_pair(evaluation.pair.compare(x, y), names=("image", "text"))
+        >>> "image" in text.splitlines()[0]
+        True
+    """
     width = max(34, *(len(name) + 2 for name in names))
     lines = [f"{'':38}" + "".join(f"{name:>{width}}" for name in names)]
     for label, key, form in _LAW_LINES:

@@ -26,6 +26,17 @@ Row = dict[str, Any]
 def summarise(rows: Iterable[Row]) -> list[Row]:
     """Mean and standard error over seeds, for every other combination of the rows' columns.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2, 500, 8))
+        >>> rows = []
+        >>> for seed in (0, 1):
+        ...     rows += evaluation.evaluate_arrays(
+        ...         z[seed], sample_sizes=("all",), representations=("raw",), identity={"seed": seed}
+        ...     )
+        >>> summary = evaluation.summarise(rows)
+        >>> len(rows), len(summary)
+        (136, 68)
+
     Args:
         rows: as `evaluate_paths` returns them.
 
@@ -47,6 +58,13 @@ def write(
 
     All three are complete under temporary names before any takes its place. NaN is `nan` in CSV and
     null in JSON; what does not apply is empty in CSV and null in JSON.
+
+    Examples:
+        >>> import tempfile
+        >>> z = np.random.default_rng(0).standard_normal((500, 4))
+        >>> rows = evaluation.evaluate_arrays(z, sample_sizes=("all",), representations=("raw",))
+        >>> [file.name for file in evaluation.write(rows, tempfile.mkdtemp())]
+        ['evaluation.csv', 'evaluation_summary.csv', 'evaluation.json']
 
     Args:
         rows: as `evaluate_paths` returns them.

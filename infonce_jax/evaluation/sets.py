@@ -48,6 +48,14 @@ def evaluate_paths(
 ) -> list[Row]:
     """Evaluates files, embedding folders and runs; see `evaluate_arrays` and `open_embeddings`.
 
+    Examples:
+        >>> import os, tempfile
+        >>> file = os.path.join(tempfile.mkdtemp(), "embeddings.npy")
+        >>> np.save(file, np.random.default_rng(0).standard_normal((500, 8)))
+        >>> rows = evaluation.evaluate_paths([file], sample_sizes=("all",), representations=("raw",))
+        >>> rows[0]["n"], rows[0]["dim"]
+        (500, 8)
+
     Args:
         paths: what to evaluate; a run folder stands for all its steps.
         sample_sizes: as for `evaluate_arrays`.

@@ -69,6 +69,11 @@ def sphere(
 
     Large values reject.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((300, 4)) + 0.5
+        >>> float(evaluation.sphere.sphere(z, ["rayleigh"], draws=99)["rayleigh"].pvalue)
+        0.01
+
     Args:
         z: embeddings, one per row, at least 8 that are not zero, in at least 2 dimensions.
         tests: keys of `TESTS`.
@@ -129,6 +134,11 @@ def cosine_law(z: Float[np.ndarray, "n d"], *, seed: int = 0) -> SphereResult:
     The cosine of two independent uniform directions has density ∝ (1 − t²)^((d−3)/2). The rows are
     paired at random, each used once, so that the n/2 cosines are independent and the p-value exact.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 16))
+        >>> bool(evaluation.sphere.cosine_law(z).pvalue > 0.01)
+        True
+
     Args:
         z: embeddings, one per row, at least 16 that are not zero.
         seed: of the pairing.
@@ -155,7 +165,12 @@ def cosine_law(z: Float[np.ndarray, "n d"], *, seed: int = 0) -> SphereResult:
 
 
 def cosine_cdf(t: Float[np.ndarray, "..."], dim: int) -> Float[np.ndarray, "..."]:
-    """P(U·V ≤ t) for independent directions, uniform on S^(dim−1); also that of one coordinate of U."""
+    """P(U·V ≤ t) for independent directions, uniform on S^(dim−1); also that of one coordinate of U.
+
+    Examples:
+        >>> evaluation.sphere.cosine_cdf(np.array([0.0, 0.5]), 3)
+        array([0.5 , 0.75])
+    """
     t = np.clip(np.asarray(t, dtype=np.float64), -1.0, 1.0)
     half = (dim - 1) / 2
     # Near 0, where 1 − t² would round, from the complement.
@@ -168,6 +183,10 @@ def uniform_potential(dim: int, alpha: float) -> float:
     """Φ(σ) = log E exp(α U·V) = log[Γ(d/2) (2/α)^(d/2−1) I_(d/2−1)(α)] for uniform directions.
 
     Summed as the logarithm of ₀F₁(d/2; α²/4), which neither under- nor overflows.
+
+    Examples:
+        >>> round(evaluation.sphere.uniform_potential(64, 5.0), 4)
+        0.1947
 
     Args:
         dim: dimension d, at least 2.

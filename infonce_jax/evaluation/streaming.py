@@ -96,6 +96,13 @@ def init(dim: int, *, bins: int = BINS) -> Stream:
 
     Memory: 8 d (d + `bins`) bytes.
 
+    Examples:
+        >>> stream = evaluation.streaming.init(8)
+        >>> rows = np.random.default_rng(0).standard_normal((500, 8))
+        >>> stream = evaluation.streaming.update(stream, rows)
+        >>> evaluation.streaming.report(stream).n
+        500
+
     Args:
         dim: coordinates of a row.
         bins: intervals of each coordinate's grid. With 2,048 they are 0.0097 standard deviations wide at
@@ -124,6 +131,13 @@ def update(stream: Stream, rows: Num[np.ndarray, "n d"]) -> Stream:
 
     The first batch fixes the grids by its means and standard deviations, so it should have some tens
     of rows.
+
+    Examples:
+        >>> stream = evaluation.streaming.init(8)
+        >>> for batch in np.random.default_rng(0).standard_normal((4, 500, 8)):
+        ...     stream = evaluation.streaming.update(stream, batch)
+        >>> evaluation.streaming.report(stream).n
+        2000
 
     Args:
         stream: as `init`, `update` or `merge` gave it; it is not changed.
@@ -169,6 +183,14 @@ def merge(first: Stream, second: Stream) -> Stream:
     Sums are those over all rows but for rounding. Where the grids differ, the second's histogram is
     taken over to the first's, its rows spread evenly within each interval.
 
+    Examples:
+        >>> parts = [
+        ...     evaluation.streaming.update(evaluation.streaming.init(8), batch)
+        ...     for batch in np.random.default_rng(0).standard_normal((2, 500, 8))
+        ... ]
+        >>> evaluation.streaming.report(evaluation.streaming.merge(*parts)).n
+        1000
+
     Raises:
         ValueError: for different dimensions or numbers of intervals.
     """
@@ -198,6 +220,14 @@ def report(stream: Stream) -> Report:
     most 0.02, and by much less on average (`benchmarks.evaluation streaming`). A Gaussian coordinate's
     own A² scatters by 0.25. Rounding to float16 or bfloat16 does not show. A coordinate that takes one
     value in many rows, such as the zeros of a ReLU, is far from Gaussian, and its A² is off by up to 3%.
+
+    Examples:
+        >>> stream = evaluation.streaming.init(8)
+        >>> rows = np.random.default_rng(0).standard_normal((5000, 8))
+        >>> stream = evaluation.streaming.update(stream, rows)
+        >>> found = evaluation.streaming.report(stream)
+        >>> found.n, bool(0.2 < found.ad_mean < 0.7)
+        (5000, True)
 
     Args:
         stream: of at least 8 rows.
@@ -245,7 +275,16 @@ def report(stream: Stream) -> Report:
 
 
 def to_arrays(stream: Stream) -> dict[str, np.ndarray]:
-    """The stream as plain arrays by name, to save or to send to another process."""
+    """The stream as plain arrays by name, to save or to send to another process.
+
+    Examples:
+        >>> stream = evaluation.streaming.init(8)
+        >>> rows = np.random.default_rng(0).standard_normal((500, 8))
+        >>> stream = evaluation.streaming.update(stream, rows)
+        >>> arrays = evaluation.streaming.to_arrays(stream)  # to send or to save
+        >>> evaluation.streaming.report(evaluation.streaming.from_arrays(arrays)).n
+        500
+    """
     flat = {f"sums_{name}": value for name, value in stream.sums._asdict().items()}
     flat |= {name: value for name, value in stream._asdict().items() if name != "sums"}
     return {name: np.asarray(value) for name, value in flat.items()}
@@ -253,6 +292,14 @@ def to_arrays(stream: Stream) -> dict[str, np.ndarray]:
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> Stream:
     """The stream that `to_arrays` gave.
+
+    Examples:
+        >>> stream = evaluation.streaming.init(8)
+        >>> rows = np.random.default_rng(0).standard_normal((500, 8))
+        >>> stream = evaluation.streaming.update(stream, rows)
+        >>> again = evaluation.streaming.from_arrays(evaluation.streaming.to_arrays(stream))
+        >>> evaluation.streaming.report(again).n
+        500
 
     Raises:
         ValueError: for arrays that are not those of a stream.

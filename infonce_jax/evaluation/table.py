@@ -29,6 +29,13 @@ def format_table(summary: Iterable[dict[str, Any]]) -> str:
     standard errors, where there are several seeds. What was left out and why, duplicate coordinates
     and the tests with a known mean are told below the table where there are any.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((500, 8))
+        >>> rows = evaluation.evaluate_arrays(z, sample_sizes=("all",), representations=("raw",))
+        >>> table = evaluation.format_table(evaluation.summarise(rows))
+        >>> "norm CV" in table or "CV" in table
+        True
+
     Args:
         summary: as `infonce_jax.evaluation.summarise` returns it.
     """

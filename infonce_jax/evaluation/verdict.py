@@ -117,6 +117,13 @@ def verdicts(summary: Iterable[Mapping[str, Any]]) -> list[Verdict]:
     Directions and norms are undecided where departures that count as close could not be told from
     larger ones with 80% power.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 16)) + 3  # off centre: a cone
+        >>> rows = evaluation.evaluate_arrays(z, sample_sizes=("all",), representations=("raw",))
+        >>> verdict = evaluation.verdicts(evaluation.summarise(rows))[0]
+        >>> verdict.coordinates.answer, verdict.directions.answer
+        ('holds', 'fails')
+
     Args:
         summary: as `infonce_jax.evaluation.summarise` returns it.
     """

@@ -95,6 +95,12 @@ def fit(
 
     Memory: 2 `folds` + 1 matrices [d, d] in float64 and a block of rows, whatever n is.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 4)) * np.array([3.0, 1.0, 1.0, 1.0])
+        >>> model = evaluation.whitening.fit(z)
+        >>> evaluation.whitening.apply(model, z).std(axis=0).round(1)
+        array([1., 1., 1., 1.])
+
     Args:
         x: embeddings, one per row, at least 8: an array, or rows in files (`load.open_rows`).
         kind: "pca" or "zca".
@@ -142,6 +148,11 @@ def fit_and_judge(
     """Fits on a random part of the rows, and judges on the others, in one pass over both.
 
     The model remembers which rows it was fitted on (`split.known`).
+
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 4)) * np.array([3.0, 1.0, 1.0, 1.0])
+        >>> bool(abs(evaluation.whitening.fit_and_judge(z).held_out - 1) < 0.1)
+        True
 
     Args:
         x: embeddings, one per row, at least 8 for either part.
@@ -196,6 +207,12 @@ def mean_mahalanobis(whitening: Whitening, rows: Sums) -> float:
 def apply(whitening: Whitening, x: Rows) -> Float[np.ndarray, "n k"]:
     """The whitened rows: (x − mean) V diag(variances)^(−1/2), for "zca" times Vᵀ.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 4)) + 5
+        >>> model = evaluation.whitening.fit(z)
+        >>> evaluation.whitening.apply(model, z).mean(axis=0).round(3) + 0
+        array([0., 0., 0., 0.])
+
     Args:
         whitening: from `fit`.
         x: embeddings of the same dimension, one per row.
@@ -217,7 +234,14 @@ def apply(whitening: Whitening, x: Rows) -> Float[np.ndarray, "n k"]:
 def whitened_blocks(
     whitening: Whitening, x: Rows
 ) -> Iterator[tuple[slice, Float[np.ndarray, "m k"]]]:
-    """`apply`, a few rows at a time: yields (rows, whitened rows)."""
+    """`apply`, a few rows at a time: yields (rows, whitened rows).
+
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 4))
+        >>> model = evaluation.whitening.fit(z)
+        >>> sum(len(block) for _, block in evaluation.whitening.whitened_blocks(model, z))
+        2000
+    """
     matrix = whitening.components / np.sqrt(whitening.variances)
     if whitening.kind == "zca":
         matrix = matrix @ whitening.components.T
@@ -229,6 +253,12 @@ def mahalanobis(
     whitening: Whitening, x: Rows, progress: Progress = None
 ) -> Float[np.ndarray, " n"]:
     """The squared Mahalanobis distance of each row to the mean; χ² with k degrees if the model holds.
+
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 4))
+        >>> model = evaluation.whitening.fit(z)
+        >>> round(float(evaluation.whitening.mahalanobis(model, z).mean()), 1)
+        4.0
 
     Args:
         whitening: from `fit`.
@@ -255,6 +285,14 @@ def log_likelihood(whitening: Whitening, x: Rows) -> Float[np.ndarray, " n"]:
     With all d directions kept it is the density of x; with k < d, that of its projection on the
     directions kept.
 
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 4))
+        >>> model = evaluation.whitening.fit(z)
+        >>> rows = np.array([[0.0] * 4, [9.0] * 4])
+        >>> typical, unusual = evaluation.whitening.log_likelihood(model, rows)
+        >>> bool(typical > unusual)
+        True
+
     Args:
         whitening: from `fit`.
         x: embeddings of the same dimension, one per row.
@@ -269,12 +307,27 @@ def log_likelihood(whitening: Whitening, x: Rows) -> Float[np.ndarray, " n"]:
 def log_likelihood_of(
     whitening: Whitening, distance: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """`log_likelihood` of rows whose squared Mahalanobis distance is known."""
+    """`log_likelihood` of rows whose squared Mahalanobis distance is known.
+
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((2000, 4))
+        >>> model = evaluation.whitening.fit(z)
+        >>> distance = evaluation.whitening.mahalanobis(model, z)
+        >>> found = evaluation.whitening.log_likelihood_of(model, distance)
+        >>> bool(np.allclose(found, evaluation.whitening.log_likelihood(model, z)))
+        True
+    """
     return -0.5 * (_log_constant(whitening) + distance)
 
 
 def entropy(whitening: Whitening) -> float:
     """The model's differential entropy ½ (k log 2πe + Σ log variances), in nats.
+
+    Examples:
+        >>> z = np.random.default_rng(0).standard_normal((5000, 4))
+        >>> model = evaluation.whitening.fit(z)
+        >>> round(evaluation.whitening.entropy(model), 1), round(float(2 * np.log(2 * np.pi * np.e)), 1)
+        (5.7, 5.7)
 
     Args:
         whitening: from `fit`.
@@ -285,6 +338,10 @@ def entropy(whitening: Whitening) -> float:
 
 def auroc(inside: Num[np.ndarray, " n"], outside: Num[np.ndarray, " m"]) -> float:
     """The probability that a score from `outside` exceeds one from `inside`, ties counting half.
+
+    Examples:
+        >>> evaluation.whitening.auroc(np.array([1.0, 2.0]), np.array([1.5, 4.0]))
+        0.75
 
     Args:
         inside: scores of embeddings like those fitted on, such as their `mahalanobis`.
@@ -329,6 +386,12 @@ def mutual_information(
     For jointly Gaussian views I = −½ Σ log(1 − ρₖ²) exactly; for others with Gaussian margins it is a
     lower bound.
 
+    Examples:
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 5000, 1))
+        >>> found = evaluation.whitening.mutual_information(x, 0.8 * x + 0.6 * noise)
+        >>> round(float(found[0]), 1), round(float(-0.5 * np.log(1 - 0.8**2)), 1)
+        (0.5, 0.5)
+
     Args:
         view1: one view of each of n samples.
         view2: the other, in the same order.
@@ -365,6 +428,14 @@ def mutual_information(
 def save(whitening: Whitening, path: Path | str) -> None:
     """Writes the model to one .npz file, whole or not at all.
 
+    Examples:
+        >>> import os, tempfile
+        >>> model = evaluation.whitening.fit(np.random.default_rng(0).standard_normal((500, 4)))
+        >>> file = os.path.join(tempfile.mkdtemp(), "white.npz")
+        >>> evaluation.whitening.save(model, file)
+        >>> evaluation.whitening.load(file).kind
+        'pca'
+
     Args:
         whitening: from `fit`.
         path: the file, its name as given.
@@ -388,6 +459,14 @@ def save(whitening: Whitening, path: Path | str) -> None:
 
 def load(path: Path | str) -> Whitening:
     """Reads a model that `save` wrote.
+
+    Examples:
+        >>> import os, tempfile
+        >>> model = evaluation.whitening.fit(np.random.default_rng(0).standard_normal((500, 4)))
+        >>> file = os.path.join(tempfile.mkdtemp(), "white.npz")
+        >>> evaluation.whitening.save(model, file)
+        >>> bool((evaluation.whitening.load(file).mean == model.mean).all())
+        True
 
     Raises:
         FileNotFoundError: where there is no such file.

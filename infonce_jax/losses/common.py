@@ -56,6 +56,11 @@ def safe_normalize(z: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch di
     direction to underflow or overflow of the square. Computed in float32 (or float64) and returned
     in the dtype of `z`.
 
+    Examples:
+        >>> infonce_jax.safe_normalize(jnp.array([[3.0, 4.0], [0.0, 0.0]]))
+        Array([[0.6, 0.8],
+               [0. , 0. ]], dtype=float32)
+
     Raises:
         TypeError: where `z` is no array, or not floating point.
     """

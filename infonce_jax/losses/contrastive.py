@@ -159,6 +159,13 @@ def nt_xent_terms(
     """NT-Xent with its alignment and its uniformity potential.
 
     Takes what `nt_xent` takes; `loss = -alignment / τ + uniformity + log(2·batch - 1)`.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> terms = infonce_jax.nt_xent_terms(z, z, temperature=0.5)
+        >>> whole = -terms.alignment / 0.5 + terms.uniformity + jnp.log(2 * 64 - 1)
+        >>> bool(jnp.isclose(terms.loss, whole, atol=1e-5))
+        True
     """
     check_pair(z1, z2)
     n = z1.shape[0]
@@ -207,6 +214,11 @@ def dcl(
     `positives`, and at least two examples; a single row that `where` leaves has ℓ_i = 0. It has no
     lower bound, and its gradient does not vanish as pairs align.
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> bool(infonce_jax.dcl(z, z, temperature=0.5) < infonce_jax.nt_xent(z, z, temperature=0.5))
+        True
+
     References:
         Yeh, Hong, Hsu, Liu, Chen, LeCun, [Decoupled Contrastive
         Learning](https://arxiv.org/abs/2110.06848), 2021, eq. 6.
@@ -252,6 +264,12 @@ def debiased_infonce(
 
     With β = 0 it is the debiased loss, with τ⁺ = 0 as well NT-Xent. Gradients pass through the
     weights. Similarity is the cosine, on which the floor N exp(-1/τ) rests.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> loss = infonce_jax.debiased_infonce(z, z, temperature=0.5, positive_prior=0.1)
+        >>> bool(loss < infonce_jax.nt_xent(z, z, temperature=0.5))
+        True
 
     Args:
         z1: representations of the first view; at least two examples.

@@ -41,6 +41,11 @@ def view_prediction(
 
     For two views, both global, this is a quarter of the mean of (z1 - z2)².
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> float(infonce_jax.view_prediction(jnp.stack([z, z])))
+        0.0
+
     Args:
         z: the views' representations, the global views first.
         n_global: how many of the views are global; all by default. Static.
@@ -134,6 +139,12 @@ def visreg(
     a·(z - μ) / (σ + ε) for unit vectors a. No gradient passes through this σ. The scale term keeps
     its gradient as the rows collapse, where that of SIGReg vanishes. The published loss is
     (1 - λ)·`view_prediction` + λ·R.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (2, 256, 8))
+        >>> one, other = (infonce_jax.visreg(x, key=jax.random.key(1)) for x in (z, 0.1 * z))
+        >>> bool(one < other)
+        True
 
     Args:
         z: representations, not normalised: one view, or several of equal size.

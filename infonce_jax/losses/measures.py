@@ -61,6 +61,11 @@ def rankme(
 
         exp(-Σ_k p_k log p_k),   p_k = σ_k / Σ σ + ε
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (1000, 8)) * (jnp.arange(8) < 4)
+        >>> round(float(infonce_jax.rankme(z)), 1)
+        4.0
+
     Args:
         z: representations, as they are; the paper takes 25,600 of them.
         epsilon: ε > 0, the paper's for float32.
@@ -100,6 +105,12 @@ def lidar(
     λ being the eigenvalues of Σ_w^(-1/2) Σ_b Σ_w^(-1/2): Σ_b is the covariance of the samples' means
     (with 1/(samples - 1)), and Σ_w that of the views about them (with 1/(samples · (views - 1))) plus
     δ I. At most min(dim, samples - 1), up to ε.
+
+    Examples:
+        >>> centres = jax.random.normal(jax.random.key(0), (200, 1, 4))
+        >>> views = centres + 0.1 * jax.random.normal(jax.random.key(1), (200, 8, 4))
+        >>> round(float(infonce_jax.lidar(views)), 1)
+        4.0
 
     Args:
         z: representations of several views of each sample, at least two of both; the paper takes
@@ -147,6 +158,11 @@ def isoscore(z: Float[ArrayLike, "batch dim"], *, axis_name: Axes = None) -> Flo
     The paper defines it by the distance of the normalised principal variances from (1, …, 1) and
     several rescalings; r, the participation ratio, is what these come to. 0 for equal rows.
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (5000, 8))
+        >>> bool(infonce_jax.isoscore(z) > infonce_jax.isoscore(z * jnp.arange(8)))
+        True
+
     Args:
         z: representations, at least two rows of at least two dimensions.
 
@@ -183,6 +199,11 @@ def cka(
     rows against dimensions it is far from 0 for independent representations; `unbiased` takes the
     unbiased estimate of HSIC, for which it is about 0 there and may be below. 0 where all rows of
     one representation are equal.
+
+    Examples:
+        >>> x = jax.random.normal(jax.random.key(0), (256, 8))
+        >>> round(float(infonce_jax.cka(x, 3 * x[:, ::-1])), 4)
+        1.0
 
     Args:
         x: one representation.

@@ -43,6 +43,11 @@ def alignment(
 ) -> Float[Array, "..."]:
     """Wang and Isola's alignment, E ‖u - v‖^α of positive pairs on the unit sphere.
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> float(infonce_jax.alignment(z, z))
+        0.0
+
     Args:
         z1: representations of the first view.
         z2: representations of the second view.
@@ -76,6 +81,12 @@ def uniformity(
     tile: tuple[int, int] | None = None,
 ) -> Float[Array, ""]:
     """Wang and Isola's uniformity, log E exp(-t ‖u - v‖²) over distinct rows on the unit sphere.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 32))
+        >>> cone = z.at[:, 0].add(10.0)
+        >>> bool(infonce_jax.uniformity(z) < infonce_jax.uniformity(cone))
+        True
 
     Args:
         z: representations, at least two rows. Rows of zeros, which have no direction, count as one
@@ -126,6 +137,11 @@ def negative_cosine(
     SimSiam's loss is the mean of `negative_cosine(p1, z2)` and `negative_cosine(p2, z1)`; BYOL's
     is 2 + 2 times it, for targets of its slow network.
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> round(float(infonce_jax.negative_cosine(z, 2 * z)), 4)
+        -1.0
+
     Args:
         prediction: the predictor's output for one view.
         target: the other view's projection, through which no gradient passes.
@@ -155,6 +171,11 @@ def barlow_twins(
         L = Σ_k (1 - C_kk)² + λ Σ_{k≠l} C_kl²,   C = Ẑ1ᵀ Ẑ2 / batch,
 
     with Ẑ centred and divided by sqrt(variance + ε) along the batch, as batch normalisation does.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 16))
+        >>> bool(infonce_jax.barlow_twins(z, z) < infonce_jax.barlow_twins(z, z[::-1]))
+        True
 
     Args:
         z1: representations of the first view.
@@ -194,6 +215,11 @@ def vicreg(
         v(z) = mean_k max(0, 1 - sqrt(Var z_k + ε)),   c(z) = Σ_{k≠l} Cov(z)_kl² / dim,
 
     with unbiased variances and covariances, and the factor ½ of the authors' code.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 16))
+        >>> bool(infonce_jax.vicreg(z, z) < infonce_jax.vicreg(0.1 * z, 0.1 * z))  # a collapse costs
+        True
 
     Args:
         z1: representations of the first view; at least two rows.

@@ -38,6 +38,10 @@ class Queue(NamedTuple):
 def make_queue(key: Array, size: int, dim: int, dtype: Any = jnp.float32) -> Queue:
     """A queue of random unit vectors, as MoCo starts from.
 
+    Examples:
+        >>> infonce_jax.make_queue(jax.random.key(0), 256, 8).keys.shape
+        (256, 8)
+
     Args:
         key: of `jax.random.key`.
         size: number of keys it holds.

@@ -96,6 +96,11 @@ def knn_entropy(
     dimension. Distances below the resolution of the dtype (duplicated rows) are held at
     it, which keeps value and gradient finite.
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 4))
+        >>> bool(infonce_jax.knn_entropy(2 * z) > infonce_jax.knn_entropy(z))
+        True
+
     Args:
         z: representations, more than `k` rows.
         k: which neighbour. A larger k lowers the variance and raises the bias.
@@ -142,6 +147,11 @@ def kernel_entropy(
     Smooth in every row, while `knn_entropy` jumps between neighbours. The kernel widens the
     distribution: a bias upwards, which grows with the dimension. Variances below the resolution of
     the dtype are held at it.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 4))
+        >>> bool(infonce_jax.kernel_entropy(2 * z) > infonce_jax.kernel_entropy(z))
+        True
 
     Args:
         z: representations, at least two rows.
@@ -199,6 +209,12 @@ def norm_entropy_regulariser(
     Up to a constant R is KL(ρ ‖ γ_λ) with γ_λ ∝ exp(-λ‖z‖²), so its minimiser is the isotropic
     Gaussian of variance 1 / (2λ) per coordinate. Add β·R to InfoNCE; `theory.vanishing_beta` gives
     a sufficient β.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 4))
+        >>> value = infonce_jax.norm_entropy_regulariser(z, norm_weight=0.5)
+        >>> bool(value < infonce_jax.norm_entropy_regulariser(5 * z, norm_weight=0.5))
+        True
 
     Args:
         z: unnormalised representations.

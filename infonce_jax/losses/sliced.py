@@ -41,6 +41,11 @@ def random_directions(
 ) -> Float[Array, "dim count"]:
     """Unit vectors drawn uniformly from the sphere, one a column.
 
+    Examples:
+        >>> directions = infonce_jax.random_directions(jax.random.key(0), 8, 100)
+        >>> directions.shape
+        (8, 100)
+
     Args:
         key: of `jax.random`. A new key for every step is usual; the same key on all devices.
         dim: of the representations.
@@ -231,6 +236,13 @@ def sliced_wasserstein(
     over unit vectors a, F_a being the empirical distribution of a·z. The integral is exact. Where
     projections are equal, which has no derivative, each row is drawn to a quantile of its own.
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 8))
+        >>> key = jax.random.key(1)
+        >>> normal = infonce_jax.sliced_wasserstein(z, key=key)
+        >>> bool(normal < infonce_jax.sliced_wasserstein(z**3, key=key))
+        True
+
     Args:
         z: representations, not normalised: one view, or several of equal size.
         axis_name: each device sorts its share of the directions, of the rows of all devices.
@@ -289,6 +301,13 @@ def sliced_cramer_von_mises(
     over unit vectors a, x_(i) being the i-th smallest of a·z. Its gradient vanishes for rows far
     out, where `sliced_anderson_darling` grows with the square of their distance.
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 8))
+        >>> key = jax.random.key(1)
+        >>> normal = infonce_jax.sliced_cramer_von_mises(z, key=key)
+        >>> bool(normal < infonce_jax.sliced_cramer_von_mises(z**3, key=key))
+        True
+
     Args:
         z: representations, not normalised: one view, or several of equal size.
 
@@ -323,6 +342,13 @@ def sliced_anderson_darling(
 
     over unit vectors a, x_(i) being the i-th smallest of a·z. Mean and variance are those of
     N(0, 1) and not estimated from the rows, so that location and scale are asked for too.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 8))
+        >>> key = jax.random.key(1)
+        >>> normal = infonce_jax.sliced_anderson_darling(z, key=key)
+        >>> bool(normal < infonce_jax.sliced_anderson_darling(z**3, key=key))
+        True
 
     Args:
         z: representations, not normalised: one view, or several of equal size.

@@ -36,6 +36,11 @@ def koleo(
     Up to constants the Kozachenko-Leonenko entropy on the sphere. `knn_entropy` is that of the rows
     as they are.
 
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> bool(infonce_jax.koleo(z) < infonce_jax.koleo(z.at[:, 0].add(10.0)))
+        True
+
     Args:
         z: representations, at least two rows.
         epsilon: ε > 0, which keeps equal rows finite; they get a zero gradient.
@@ -88,6 +93,11 @@ def w_mse(
     with μ and Σ = L Lᵀ (Cholesky) the mean and covariance (with 1/(n - 1)) of a view, and v = w / ‖w‖.
     The covariance is (1 - ε) Σ + ε I. If it is singular to working precision, just so much of the
     identity is added that it is not; value and gradient stay finite, and say little.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (256, 8))
+        >>> float(infonce_jax.w_mse(z, z)) < 1e-4
+        True
 
     Args:
         z1: representations of the first view; more rows than dimensions, twice as many as usual.
@@ -159,6 +169,11 @@ def spectral_contrastive(
 
     The sum over pairs is that of products of the two second-moment matrices: O(batch · dim²), and
     no [batch, batch] array.
+
+    Examples:
+        >>> z = jax.random.normal(jax.random.key(0), (64, 8))
+        >>> infonce_jax.spectral_contrastive(z, z).shape
+        ()
 
     Args:
         z1: representations of the first view, not normalised; at least two rows.

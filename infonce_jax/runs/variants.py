@@ -65,6 +65,10 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def zipped(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """The first values of all fields together, then the second ones, and so on.
 
+    Examples:
+        >>> zipped({"encoder.width": (8, 32), "seeds": (0, 1)})
+        [{'encoder.width': 8, 'seeds': 0}, {'encoder.width': 32, 'seeds': 1}]
+
     Raises:
         ValueError: where the axes differ in length.
     """
@@ -78,6 +82,11 @@ def product(*sweeps: Iterable[Fields]) -> list[dict[str, Any]]:
     """Every point of each sweep with every point of the others; later ones win where both set a field.
 
     A sweep is what `grid`, `zipped`, `product` or `chain` returns, or a list of fields.
+
+    Examples:
+        >>> dims, batches = grid({"encoder.width": (8, 32)}), grid({"train.batch_size": (16, 64, 256)})
+        >>> len(product(dims, batches))
+        6
     """
     return [
         {name: value for fields in points for name, value in fields.items()}
@@ -86,7 +95,12 @@ def product(*sweeps: Iterable[Fields]) -> list[dict[str, Any]]:
 
 
 def chain(*sweeps: Iterable[Fields]) -> list[dict[str, Any]]:
-    """The points of one sweep after those of another; a point that comes twice is kept once."""
+    """The points of one sweep after those of another; a point that comes twice is kept once.
+
+    Examples:
+        >>> len(chain(grid({"encoder.embedding_dim": (8, 32)}), [{"encoder.embedding_dim": 512}]))
+        3
+    """
     points = []
     for point in itertools.chain(*sweeps):
         if dict(point) not in points:

@@ -96,6 +96,10 @@ def make_method(
 def check_parts(config: config_dict.ConfigDict) -> None:
     """Checks that there are the parts that a configuration names, and that they can be called.
 
+    Examples:
+        >>> from infonce_jax.config import default_config
+        >>> check_parts(default_config())  # raises nothing
+
     Raises:
         ValueError: naming the field, its value, and what it may be.
     """
@@ -108,12 +112,30 @@ def check_parts(config: config_dict.ConfigDict) -> None:
 
 
 def steps_per_epoch(config: config_dict.ConfigDict, spec: DataSpec) -> int:
-    """Optimiser steps of one epoch; rows that do not fill a batch are left out of it."""
+    """Optimiser steps of one epoch; rows that do not fill a batch are left out of it.
+
+    Examples:
+        >>> from infonce_jax import data
+        >>> from infonce_jax.config import default_config
+        >>> config = default_config()
+        >>> config.data.train_size, config.train.batch_size = 1000, 64
+        >>> steps_per_epoch(config, data.describe(config))
+        15
+    """
     return max(spec.train_size // config.train.batch_size, 1)
 
 
 def total_steps(config: config_dict.ConfigDict, spec: DataSpec) -> int:
-    """Optimiser steps of the whole run."""
+    """Optimiser steps of the whole run.
+
+    Examples:
+        >>> from infonce_jax import data
+        >>> from infonce_jax.config import default_config
+        >>> config = default_config()
+        >>> config.data.train_size, config.train.batch_size, config.train.epochs = 1000, 100, 2.0
+        >>> total_steps(config, data.describe(config))
+        20
+    """
     return config.train.steps or max(1, round(config.train.epochs * steps_per_epoch(config, spec)))
 
 

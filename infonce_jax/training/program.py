@@ -56,6 +56,18 @@ def make_program(
     devices is still one batch: negatives and the statistics of BatchNorm come from all of it, so the
     result does not depend on how many devices there are, up to rounding.
 
+    Examples:
+        >>> from infonce_jax import data
+        >>> from infonce_jax.config import default_config, members
+        >>> config = default_config()
+        >>> config.seeds = (0, 1)
+        >>> config.data.dim, config.data.train_size, config.data.test_size = 8, 64, 16
+        >>> config.encoder.embedding_dim, config.train.batch_size = 4, 16
+        >>> program = make_program(config, data.load(config), members(config))
+        >>> state, failed = program.advance(program.init(), 3)
+        >>> int(failed)  # no step failed
+        -1
+
     Args:
         config: a validated configuration.
         data: from `data.load`; arrays may be abstract where only shapes are wanted.
