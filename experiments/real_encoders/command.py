@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             except ModuleNotFoundError as error:
                 print(
                     f"{known.name}: left out, {error.name} is not installed; see "
-                    f"experiments/real_encoders/requirements.txt",
+                    f"docs/real_encoders.md",
                     file=sys.stderr,
                 )
             except KeyError:

@@ -223,9 +223,12 @@ def format_pair(pair: Pair, names: tuple[str, str] = ("first", "second")) -> str
             f"{pair.first.rows} rows are too few for all"
         )
     )
+    dims = pair.first.dim + pair.second.dim
+    enough = pair.first.rows >= 2 * _ROWS_PER_COORDINATE * dims
+    shrunk = "" if enough else ", too small: few rows for each coordinate, covariances shrunk"
     lines += [
         f"joint log-likelihood               {pair.joint_log_likelihood:.4f} nats, held out",
-        f"  above the sum of the two         {parts:.4f} nats",
+        f"  above the sum of the two         {parts:.4f} nats{shrunk}",
         f"mutual information (CCA)           {pair.information:.4f} nats, held out{used}",
         f"                                   {pair.information_in_sample:.4f} nats, in sample",
     ]
