@@ -7,7 +7,7 @@ After appendix E.1, whose grid it is: a linear encoder of Laplace(0, 1) data in 
 to 256 dimensions, batches of 8 to 128, views and optimiser as in configs/paper/table1_synthetic.py,
 τ = 0.1. 28 runs of 300 steps and one seed. With --config.scale=full 150 epochs and three seeds.
 
-No numbers are printed beside the paper's figures. Expect CV 0.15 to 0.06, mostly without training.
+No numbers are printed beside the paper's figures. Expect CV 0.13 to 0.06, mostly without training.
 """
 
 from infonce_jax.config import default_config
