@@ -1,6 +1,6 @@
 """Is an embedding Gaussian, concentrated, uniform? NumPy in, NumPy out, and a command line.
 
-    python -m infonce_jax.evaluation evaluate PATH… --output DIR
+    infonce-jax evaluate PATH… --output DIR
 
 This face has the univariate tests and the functions that run everything. Modules of their own are
 `multivariate`, `sphere`, `shape` (effect sizes), `aggregate` (false discovery rates, global test),

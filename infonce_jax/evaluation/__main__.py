@@ -1,4 +1,4 @@
-"""Command line: `python -m infonce_jax.evaluation evaluate|compare|whiten|score|apply …`.
+"""Command line: `infonce-jax evaluate|compare|whiten|score|apply …`.
 
 Exit codes: 0 done; with --strict, 1 where a part of a verdict fails, and 3 where none fails but one is
 undecided (too few rows to tell) or untested; 2 with one paragraph on stderr, where something is wrong

@@ -475,7 +475,7 @@ def load(path: Path | str) -> Whitening:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is not a file. Make one with `python -m infonce_jax.evaluation whiten`."
+            f"{path} is not a file. Make one with `infonce-jax whiten`."
         )
     try:
         if not zipfile.is_zipfile(path):
@@ -491,7 +491,7 @@ def load(path: Path | str) -> Whitening:
     except (KeyError, OSError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is not a whitening, or it is damaged ({error}). Make it again with "
-            f"`python -m infonce_jax.evaluation whiten`."
+            f"`infonce-jax whiten`."
         ) from None
     named = tuple((int(i), int(j), float(r)) for i, j, r in facts["near_duplicates"])
     return Whitening(*arrays, facts["kind"], facts["shrinkage"], facts["n"], named, split)

@@ -1,7 +1,7 @@
 """From a pretrained model's name and a folder of images or a file of texts to an embeddings folder.
 
-    python -m infonce_jax.pretrained openai/clip-vit-large-patch14 photos --output clip
-    python -m infonce_jax.evaluation evaluate clip --output report --report
+    infonce-jax pretrained openai/clip-vit-large-patch14 photos --output clip
+    infonce-jax evaluate clip --output report --report
 
 The models are those of transformers, and of timm through transformers; both and torch are the optional
 extra `[pretrained]`. Only `infonce_jax.pretrained.models` imports them.

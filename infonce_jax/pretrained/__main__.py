@@ -1,4 +1,4 @@
-"""Command line: `python -m infonce_jax.pretrained MODEL DATA --output DIR`.
+"""Command line: `infonce-jax pretrained MODEL DATA --output DIR`.
 
 Exit codes: 0 done; 2 with one paragraph on stderr, where something is wrong with the arguments, the
 model or the data; 130 after Ctrl-C: the same command goes on where it stopped.
@@ -92,11 +92,11 @@ def _summarise(written: Path) -> None:
     for entry in stored.manifest["arrays"]:
         print(f"{written / entry['file']}: {entry['shape'][0]:,} × {entry['shape'][1]:,}")
     files = {(e["member"], e["split"]): written / e["file"] for e in stored.manifest["arrays"]}
-    print(f"\nnext: python -m infonce_jax.evaluation evaluate {written} --output report --report")
+    print(f"\nnext: infonce-jax evaluate {written} --output report --report")
     for split in stored.splits:
         if ("image", split) in files and ("text", split) in files:
             print(
-                f"      python -m infonce_jax.evaluation evaluate --pair {files['image', split]} "
+                f"      infonce-jax evaluate --pair {files['image', split]} "
                 f"{files['text', split]}"
             )
 
