@@ -474,9 +474,7 @@ def load(path: Path | str) -> Whitening:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is not a file. Make one with `infonce-jax whiten`."
-        )
+        raise FileNotFoundError(f"{path} is not a file. Make one with `infonce-jax whiten`.")
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("no .npz file")

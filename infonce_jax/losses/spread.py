@@ -54,7 +54,7 @@ def koleo(
     check_pair(z, z, ("z", "z"))
     check_positive("epsilon", epsilon, "1e-8 is usual")
     u = safe_normalize(widen(jnp.asarray(z)))
-    n = global_size(len(u), axis_name)
+    n = global_size(u.shape[0], axis_name)
     if n < 2:
         raise ValueError(f"z has shape {z.shape}; a nearest other row needs at least two rows.")
     others = gather(u, axis_name)
@@ -69,7 +69,7 @@ def koleo(
         return jnp.argmax(jnp.where(jnp.arange(n) == index, -jnp.inf, closeness))
 
     block = whole_number("block", block)
-    neighbour = lax.map(nearest, (held, global_index(len(u), axis_name)), batch_size=block)
+    neighbour = lax.map(nearest, (held, global_index(u.shape[0], axis_name)), batch_size=block)
     square = jnp.sum((u - others[neighbour]) ** 2, axis=1)
     equal = square == 0
     distance = jnp.where(equal, 0, jnp.sqrt(jnp.where(equal, 1, square)))
@@ -186,7 +186,7 @@ def spectral_contrastive(
         Spectral Contrastive Loss](https://arxiv.org/abs/2106.04156), 2021, eq. 6.
     """
     check_pair(z1, z2)
-    n = global_size(len(z1), axis_name)
+    n = global_size(z1.shape[0], axis_name)
     if n < 2:
         raise ValueError(f"z1 has shape {z1.shape}; negatives need at least two rows.")
     rows = [widen(jnp.asarray(z)) for z in (z1, z2)]

@@ -96,8 +96,7 @@ def _summarise(written: Path) -> None:
     for split in stored.splits:
         if ("image", split) in files and ("text", split) in files:
             print(
-                f"      infonce-jax evaluate --pair {files['image', split]} "
-                f"{files['text', split]}"
+                f"      infonce-jax evaluate --pair {files['image', split]} {files['text', split]}"
             )
 
 

@@ -474,7 +474,10 @@ def test_bad_command_lines_are_one_paragraph_and_exit_code_2(
         (["evaluate", z, "--output", out, "--sample_sizes", 9999], "fewer than every"),
         (["evaluate", z, "--output", out, "--representation", "w"], "choose from"),
         (["evaluate", z, "--output", out, "--seed", -1], "non-negative"),
-        (["evaluate", z, "--output", out, "--pair", tmp_path / "short.npy"], "(500, 6)"),
+        (
+            ["evaluate", z, "--output", out, "--pair", tmp_path / "short.npy"],
+            "short.npy 500: row i of both must be of the same sample",
+        ),
         (["evaluate", z, "--output", out, "--pair", tmp_path / "two.npz"], "path::key"),
         (["evaluate", run, "--output", out, "--pair", z], "--pair"),
         (["judge", z], "judge"),
