@@ -25,7 +25,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-DEFAULT_CONFIG = "configs/paper/table1_synthetic.py"
+# Found from any folder.
+DEFAULT_CONFIG = str(Path(__file__).resolve().parent / "configs/paper/table1_synthetic.py")
 STAGES = ("train", "embed", "evaluate", "report")
 
 _CONFIG = config_flags.DEFINE_config_file(

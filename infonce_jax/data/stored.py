@@ -110,7 +110,8 @@ def open_stored(d: config_dict.ConfigDict) -> Opened:
     if not 1 <= d.test_size < n:
         raise ValueError(
             f"config.data.test_size is {d.test_size}, but config.data.source = {d.source!r} has {n} "
-            f"images and no test split; hold out at least 1 and at most {n - 1}."
+            f"images and no test split; hold out at least 1 and at most {n - 1}, for example "
+            f"--config.data.test_size={max(1, n // 10)}."
         )
     train, test = _held_out(n, d.test_size, d.seed)
     return opened._replace(train=take(opened.train, train), test=take(opened.train, test))
