@@ -20,7 +20,6 @@ from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
-from jax._src.clusters import ClusterEnv
 from jax.experimental import multihost_utils
 from jaxtyping import Int
 
@@ -72,6 +71,8 @@ def join(
         # JAX has no public way to ask how many processes there are. A single one must not join: two
         # such runs of one job would want the same port.
         try:
+            from jax._src.clusters import ClusterEnv
+
             coordinator, count, index, _ = ClusterEnv.auto_detect_unset_distributed_params(
                 None, None, None, None, None, round(timeout_s)
             )
