@@ -48,13 +48,11 @@ def read_images(
     Raises:
         ValueError: where the dataset has another format, is damaged, or has other shapes or labels.
     """
-    stored_format = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat")
-    if stored_format != "array_record":
-        raise ValueError(
-            f"The dataset in {folder} is stored as {stored_format}, which TFDS cannot read without "
-            f"TensorFlow. As array_record, in another directory, {remedy}, and set "
-            "config.data.data_dir to that directory."
-        )
+    _check_format(
+        folder,
+        f"As array_record, in another directory, {remedy}, and set config.data.data_dir to that "
+        "directory.",
+    )
     import tensorflow_datasets as tfds
 
     try:
@@ -97,12 +95,7 @@ def open_images(folder: Path, split: str) -> StoredImages:
     Raises:
         ValueError: where the dataset has another format, no such split, or no images.
     """
-    stored_format = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat")
-    if stored_format != "array_record":
-        raise ValueError(
-            f"The dataset in {folder} is stored as {stored_format}, which TFDS cannot read without "
-            f"TensorFlow. Prepare it again with file_format='array_record'."
-        )
+    _check_format(folder, "Prepare it again with file_format='array_record'.")
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
@@ -115,10 +108,7 @@ def open_images(folder: Path, split: str) -> StoredImages:
     source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     labels, names = None, []
     if "label" in features:
-        labels = np.empty(len(source), np.int32)
-        for start in range(0, len(source), _READ_CHUNK):
-            rows = range(start, min(start + _READ_CHUNK, len(source)))
-            labels[rows.start : rows.stop] = [e["label"] for e in source.__getitems__(list(rows))]
+        labels = _labels(source, "label")
         names = list(features["label"].names or [])
     return StoredImages(len(source), lambda i: io.BytesIO(source[i]["image"]), labels, names)
 
@@ -135,14 +125,11 @@ def open_records(folder: Path, image_field: str = "", label_field: str = "") -> 
     Raises:
         ValueError: where the dataset has another format, no such feature, or cannot be read.
     """
-    info = (folder / "dataset_info.json").read_text()
-    stored_format = json.loads(info).get("fileFormat")
-    if stored_format != "array_record":
-        raise ValueError(
-            f"The dataset in {folder} is stored as {stored_format}, which TFDS cannot read without "
-            "TensorFlow. Prepare it once more with file_format='array_record', in another directory, "
-            "and set config.data.data_dir to that directory."
-        )
+    _check_format(
+        folder,
+        "Prepare it once more with file_format='array_record', in another directory, and set "
+        "config.data.data_dir to that directory.",
+    )
     import tensorflow_datasets as tfds
 
     try:
@@ -173,14 +160,11 @@ def open_records(folder: Path, image_field: str = "", label_field: str = "") -> 
         return read
 
     def labels(split):
-        rows, parts = source(split), []
+        rows = source(split)
         try:
-            for start in range(0, len(rows), _READ_CHUNK):
-                some = list(range(start, min(start + _READ_CHUNK, len(rows))))
-                parts.append([row[label] for row in rows.__getitems__(some)])
+            return _labels(rows, label)
         except Exception as error:
             raise _unreadable(folder, error) from error
-        return np.concatenate([np.asarray(part, np.int32) for part in parts])
 
     shape = features[image].shape[:2]
     files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -272,6 +256,24 @@ def _feature(folder: Path, field: str, wanted: str, features: Any, kind: type) -
             "config.data.image_field to one of them."
         )
     return "label" if "label" in found else next(iter(found), None)
+
+
+def _check_format(folder: Path, remedy: str) -> None:
+    stored_format = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat")
+    if stored_format != "array_record":
+        raise ValueError(
+            f"The dataset in {folder} is stored as {stored_format}, which TFDS cannot read without "
+            f"TensorFlow. {remedy}"
+        )
+
+
+def _labels(source: Sequence, label: str) -> Int32[np.ndarray, " n"]:
+    """The labels of all rows, read in chunks; images are not decoded."""
+    labels = np.empty(len(source), np.int32)
+    for start in range(0, len(source), _READ_CHUNK):
+        rows = range(start, min(start + _READ_CHUNK, len(source)))
+        labels[rows.start : rows.stop] = [row[label] for row in source.__getitems__(list(rows))]
+    return labels
 
 
 def _unreadable(folder: Path, error: Exception) -> ValueError:
