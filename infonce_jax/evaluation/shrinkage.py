@@ -62,7 +62,7 @@ def estimate(found: Sequence[Sums], eps: float, options: Options) -> Estimate:
     if not np.trace(covariance) > (eps * np.linalg.norm(mean)) ** 2:
         raise ValueError(f"the {n} rows are all equal: there is no covariance to whiten with.")
     named = _near_duplicates(covariance, duplicates)
-    s = _ledoit_wolf(rows) if shrinkage == "ledoit_wolf" else float(shrinkage)
+    s = ledoit_wolf(rows) if shrinkage == "ledoit_wolf" else float(shrinkage)
     variances, components = shrunk(covariance, s, floor)
     if s > 0 and folds and n >= 4 * folds:
         pairs = [streamed.total(found[i : i + 2]) for i in range(0, len(found), 2)]
@@ -73,7 +73,12 @@ def estimate(found: Sequence[Sums], eps: float, options: Options) -> Estimate:
     return Estimate(mean, components, variances, s, n, named)
 
 
-def _ledoit_wolf(rows: Sums) -> float:
+def ledoit_wolf(rows: Sums) -> float:
+    """The share s of μ I in (1 − s) S + s μ I that minimises the expected squared error.
+
+    References:
+        Ledoit & Wolf, *A well-conditioned estimator for large-dimensional covariance matrices*, 2004.
+    """
     covariance = rows.covariance
     square = float(np.sum(covariance**2))
     spread = square - float(np.trace(covariance)) ** 2 / len(covariance)
@@ -99,7 +104,7 @@ def _held_out_scale(groups: Sequence[Sums], shrinkage: float | str, floor: float
         if not group.n:
             continue
         covariance = rest.covariance
-        s = _ledoit_wolf(rest) if shrinkage == "ledoit_wolf" else float(shrinkage)
+        s = ledoit_wolf(rest) if shrinkage == "ledoit_wolf" else float(shrinkage)
         mu = float(np.trace(covariance)) / len(covariance)
         off = group.mean - rest.mean
         square = group.covariance + np.outer(off, off)

@@ -1,0 +1,161 @@
+"""Measures the runs of configs/study/, and keeps what was measured beside each run."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from experiments.pages import Absent
+from experiments.study import corruptions, measure
+from infonce_jax import data, training
+from infonce_jax.config import from_plain
+from infonce_jax.data import Dataset
+from infonce_jax.files import write_json
+from infonce_jax.runs import encode
+
+FAMILIES = {
+    "cifar10_mlp": "MLP on CIFAR-10",
+    "cifar10_resnet": "ResNet on CIFAR-10",
+    "mixture": "linear, mixture",
+}
+_FILE = "study.json"
+_CORRUPTED_ROWS = 2000
+_OUTLIERS = 2000
+
+
+class Point(NamedTuple):
+    """One run of the study: an encoder of one seed.
+
+    Attributes:
+        family: data and architecture.
+        objective: what it was trained with, the name of the run; "untrained" for none.
+        weight: of the regulariser, 0 where there is none.
+        seed: of the run.
+        values: its measures, by name.
+    """
+
+    family: str
+    objective: str
+    weight: float
+    seed: int
+    values: dict[str, float]
+
+
+def read_points(runs: Path) -> list[Point]:
+    """All finished runs, measured; those that were measured before are read.
+
+    Raises:
+        Absent: where there are none.
+    """
+    points = []
+    for family in FAMILIES:
+        for folder in sorted(path.parent for path in (runs / family).glob("*/config.json")):
+            points += _measured(family, folder)
+    if not points:
+        raise Absent(f"{runs} holds no finished runs; the commands are in configs/study/.")
+    return points
+
+
+def _measured(family: str, folder: Path) -> list[Point]:
+    """The points of one run folder; none where it is not finished."""
+    config = json.loads((folder / "config.json").read_text())
+    steps = [int(path.name) for path in (folder / "embeddings").glob("[0-9]*")]
+    last = max(steps, default=0)
+    if not last or last != _total_steps(config):
+        return []
+    file = folder / _FILE
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    if found.get("step") != last or found.get("code") != _code():
+        # The untrained encoders are the same ones in all runs.
+        wanted = {folder.name: last} | ({"untrained": 0} if folder.name == "infonce" else {})
+        found = {"step": last, "code": _code(), "members": {}}
+        for name, step in wanted.items():
+            print(f"measuring {family}/{name}", flush=True)
+            encoded = _encode(folder, step)
+            found["members"][name] = {member: measure.measure(own) for member, own in encoded}
+        write_json(file, found)
+    members = {member["name"]: member for member in config["members"]}
+    points = []
+    for name, by_member in found["members"].items():
+        for member, values in by_member.items():
+            varied = members[member]["hyperparameters"]
+            weight = varied.get("loss.beta", 0.0)
+            points.append(Point(family, name, weight, members[member]["seed"], values))
+    return points
+
+
+def _total_steps(config: dict) -> int:
+    restored = from_plain(config)
+    spec = data.describe(restored)
+    return training.total_steps(restored, spec)
+
+
+def _encode(folder: Path, step: int) -> Iterator[tuple[str, measure.Encoded]]:
+    """Each member's representations, all encoded in one call, which restores and compiles."""
+    config = from_plain(json.loads((folder / "config.json").read_text()))
+    images = data.load(config)
+    test, labels, unknown, corrupted = _test_rows(images, config.data.held_out_class)
+    sets = {"train": images.train, "test": test, **unknown, **corrupted}
+    ends = np.cumsum([len(rows) for rows in sets.values()])[:-1]
+    encoded = encode(folder, np.concatenate(list(sets.values())), step=step)
+    for member, z in encoded.items():
+        parts = dict(zip(sets, np.split(z, ends), strict=True))
+        yield (
+            member,
+            measure.Encoded(
+                parts["train"],
+                images.train_labels,
+                parts["test"],
+                labels,
+                {name: parts[name] for name in unknown},
+                {key: parts[key] for key in corrupted},
+            ),
+        )
+
+
+def _test_rows(images: Dataset, held_out: int) -> tuple:
+    """Test rows of known classes with their labels, rows of no such class, and corrupted rows."""
+    if not images.spec.is_image:
+        return images.test, images.test_labels, {}, {}
+    known = images.test_labels != held_out
+    test = images.test[known]
+    side = images.spec.sample_shape[0]
+    noise = np.random.default_rng(0).integers(0, 256, (_OUTLIERS, side, side, 3), np.uint8)
+    unknown = {
+        "held-out class": images.test[~known],
+        "uniform noise": noise,
+        "textures": textures(_OUTLIERS),
+    }
+    corrupted = {
+        (name, strength): corrupt(test[:_CORRUPTED_ROWS], strength)
+        for name, corrupt in corruptions.CORRUPTIONS.items()
+        for strength in corruptions.STRENGTHS
+    }
+    return test, images.test_labels[known], unknown, corrupted
+
+
+def textures(count: int, seed: int = 0) -> UInt8[np.ndarray, "count 32 32 3"]:
+    """Images without objects: sums of eight gratings of random direction, wavelength and colour.
+
+    Args:
+        count: how many.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:32, :32].reshape(2, 1, 1, 32, 32)
+    angle, phase = rng.uniform(0, 2 * np.pi, (2, count, 8, 1, 1))
+    frequency = 2 * np.pi / np.exp(rng.uniform(np.log(3), np.log(32), (count, 8, 1, 1)))
+    waves = np.cos(frequency * (np.cos(angle) * x + np.sin(angle) * y) + phase)
+    mixed = np.einsum("nkyx,nkc->nyxc", waves, rng.standard_normal((count, 8, 3)))
+    mixed += rng.standard_normal((count, 1, 1, 3))
+    return np.round(255 / (1 + np.exp(-mixed))).astype(np.uint8)
+
+
+def _code() -> str:
+    """A hash of the code that measures, so that a change of it measures anew."""
+    files = [Path(module.__file__) for module in (measure, corruptions)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
