@@ -8,6 +8,7 @@ from scipy.stats import rankdata
 
 from experiments.pages import Interval, interval
 
+DRAWS = 1000
 Values = Float[np.ndarray, " n"]
 
 
@@ -33,7 +34,6 @@ def over_groups(
     columns: Sequence[Values],
     groups: Sequence[object],
     *,
-    draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
     """A statistic of runs, with a 95% bootstrap interval over groups of them.
@@ -44,8 +44,7 @@ def over_groups(
         statistic: a function of the columns.
         columns: of one value for each run.
         groups: the setting of each run.
-        draws: of the bootstrap.
-        seed: of the draws.
+        seed: of the bootstrap's draws.
 
     Returns:
         The value, and the interval's ends.
@@ -55,7 +54,7 @@ def over_groups(
     members = [np.flatnonzero(index == k) for k in range(len(names))]
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(draws):
+    for _ in range(DRAWS):
         rows = np.concatenate([members[k] for k in rng.integers(len(names), size=len(names))])
         found.append(statistic(*(column[rows] for column in columns)))
     low, high = np.nanquantile(found, [0.025, 0.975])
