@@ -1,5 +1,4 @@
-"""Experiments beyond the paper's, from our own runs: other objectives, scaling, and
-what Gaussianity is good for.
+"""Experiments beyond the paper's, from our own runs: other objectives, and scaling.
 
     python -m experiments.beyond --runs runs/beyond --output docs/beyond
 
@@ -9,7 +8,6 @@ Intervals are 95% ones over seeds, from Student's t.
 
 from collections.abc import Sequence
 
-from experiments.beyond.downstream import draw_downstream
 from experiments.beyond.objectives import draw_objectives
 from experiments.beyond.scaling import draw_scaling
 from experiments.pages import draw_page
@@ -17,7 +15,6 @@ from experiments.pages import draw_page
 EXHIBITS = {
     "objectives": draw_objectives,
     "scaling": draw_scaling,
-    "downstream": draw_downstream,
 }
 
 

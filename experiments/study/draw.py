@@ -13,6 +13,7 @@ from infonce_jax.report import canvas
 from infonce_jax.report.table import GAUSSIAN_AD
 
 NAMES = {
+    "random projection": "random projection of the inputs",
     "untrained": "untrained",
     "infonce": "InfoNCE",
     "infonce_norm_entropy": "InfoNCE + norm-entropy",
@@ -29,6 +30,7 @@ NAMES = {
 }
 # Colour by what the objective asks for; the house's colours where they have a meaning.
 _GROUPS = {
+    "random projection": (canvas.INK, ("random projection",)),
     "untrained": (canvas.UNTRAINED, ("untrained",)),
     "InfoNCE, NT-Xent": (canvas.TRAINED, ("infonce", "nt_xent")),
     "InfoNCE + norm-entropy": (canvas.BETWEEN, ("infonce_norm_entropy",)),

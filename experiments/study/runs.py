@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+from ml_collections import ConfigDict
 
 from experiments.pages import Absent
 from experiments.study import corruptions, measure
 from infonce_jax import data, training
-from infonce_jax.config import from_plain
+from infonce_jax.config import from_plain, members
 from infonce_jax.data import Dataset
+from infonce_jax.evaluation.controls import random_projection
 from infonce_jax.files import write_json
 from infonce_jax.runs import encode
 
@@ -32,7 +34,8 @@ class Point(NamedTuple):
 
     Attributes:
         family: data and architecture.
-        objective: what it was trained with, the name of the run; "untrained" for none.
+        objective: what it was trained with, the name of the run; "untrained" or "random projection"
+            for the controls.
         weight: of the regulariser, 0 where there is none.
         seed: of the run.
         values: its measures, by name.
@@ -70,21 +73,23 @@ def _measured(family: str, folder: Path) -> list[Point]:
     file = folder / _FILE
     found = json.loads(file.read_text()) if file.is_file() else {}
     if found.get("step") != last or found.get("code") != _code():
-        # The untrained encoders are the same ones in all runs.
-        wanted = {folder.name: last} | ({"untrained": 0} if folder.name == "infonce" else {})
+        wanted: dict[str, int | None] = {folder.name: last}
+        if folder.name == "infonce":
+            # The controls, which are the same for all runs.
+            wanted |= {"untrained": 0, "random projection": None}
         found = {"step": last, "code": _code(), "members": {}}
         for name, step in wanted.items():
             print(f"measuring {family}/{name}", flush=True)
             encoded = _encode(folder, step)
             found["members"][name] = {member: measure.measure(own) for member, own in encoded}
         write_json(file, found)
-    members = {member["name"]: member for member in config["members"]}
+    of_member = {member["name"]: member for member in config["members"]}
     points = []
     for name, by_member in found["members"].items():
         for member, values in by_member.items():
-            varied = members[member]["hyperparameters"]
+            varied = of_member[member]["hyperparameters"]
             weight = varied.get("loss.beta", 0.0)
-            points.append(Point(family, name, weight, members[member]["seed"], values))
+            points.append(Point(family, name, weight, of_member[member]["seed"], values))
     return points
 
 
@@ -94,14 +99,19 @@ def _total_steps(config: dict) -> int:
     return training.total_steps(restored, spec)
 
 
-def _encode(folder: Path, step: int) -> Iterator[tuple[str, measure.Encoded]]:
-    """Each member's representations, all encoded in one call, which restores and compiles."""
+def _encode(folder: Path, step: int | None) -> Iterator[tuple[str, measure.Encoded]]:
+    """Each member's representations at a step; without one, random projections of the inputs."""
     config = from_plain(json.loads((folder / "config.json").read_text()))
     images = data.load(config)
     test, labels, unknown, corrupted = _test_rows(images, config.data.held_out_class)
     sets = {"train": images.train, "test": test, **unknown, **corrupted}
     ends = np.cumsum([len(rows) for rows in sets.values()])[:-1]
-    encoded = encode(folder, np.concatenate(list(sets.values())), step=step)
+    rows = np.concatenate(list(sets.values()))
+    if step is None:
+        encoded = _projected(rows, config)
+    else:
+        # In one call, which restores the run and compiles its encoder.
+        encoded = encode(folder, rows, step=step)
     for member, z in encoded.items():
         parts = dict(zip(sets, np.split(z, ends), strict=True))
         yield (
@@ -115,6 +125,14 @@ def _encode(folder: Path, step: int) -> Iterator[tuple[str, measure.Encoded]]:
                 {key: parts[key] for key in corrupted},
             ),
         )
+
+
+def _projected(rows: np.ndarray, config: ConfigDict) -> dict[str, np.ndarray]:
+    """Random projections to the encoder's dimension, one for each member."""
+    scale = np.float32(1 / 255) if rows.dtype == np.uint8 else np.float32(1)
+    flat = rows.reshape(len(rows), -1) * scale
+    dim = config.encoder.embedding_dim
+    return {m.name: random_projection(flat, dim, seed=m.seed) for m in members(config)}
 
 
 def _test_rows(images: Dataset, held_out: int) -> tuple:

@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import beyond, pages, paper
-from experiments.beyond import downstream
+from experiments import beyond, pages, paper, study
 from experiments.paper import EXHIBITS, pushforward, search
 from infonce_jax import embeddings
 from infonce_jax import runs as runs_lib
-from infonce_jax.data import cifar10, loader
 from infonce_jax.evaluation import norm_cv
 from infonce_jax.report import canvas
 from infonce_jax.report.table import GAUSSIAN_AD
@@ -22,7 +20,7 @@ from tests.overlapping import overlaps
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
-@pytest.mark.parametrize("module", [paper, beyond])
+@pytest.mark.parametrize("module", [paper, beyond, study])
 def test_the_page_shows_every_exhibit(module):
     topic = module.__name__.rsplit(".", 1)[-1]
     # The summary of all exhibits stands in RESULTS.md.
@@ -38,17 +36,6 @@ def test_interval_is_students():
     mean, half_width = pages.interval(values)
     low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (mean - half_width, mean + half_width) == pytest.approx((low, high))
-
-
-def test_textures_are_varied_images_of_the_seed():
-    images = downstream.textures(40)
-    assert images.shape == (40, 32, 32, 3) and images.dtype == np.uint8
-    np.testing.assert_array_equal(images[:5], downstream.textures(40)[:5])
-    assert (images != downstream.textures(40, seed=1)).mean() > 0.9
-    # Neither constant nor noise: neighbouring pixels are alike.
-    spread = images.std(axis=(1, 2, 3))
-    step = np.abs(np.diff(images.astype(float), axis=2)).mean()
-    assert spread.min() > 10 and step < 0.5 * np.abs(images - images.mean()).mean()
 
 
 def test_objectives_and_scaling_are_drawn_from_finished_sweeps(tiny_config, tmp_path):
@@ -152,48 +139,11 @@ def test_the_pushforward_correlates_what_views_share(tiny_config, tmp_path):
     assert simulated == pytest.approx(pushforward.expected(64, 16, 0.1), abs=0.05)
 
 
-def test_downstream_tasks_have_a_row_for_every_encoder(tiny_config, tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    labels = np.arange(600) % 10
-    # A colour for each class under much noise: a task that can be solved in part.
-    images = 128 + 40 * rng.standard_normal((10, 1, 1, 3))[labels]
-    images = np.clip(images + 60 * rng.standard_normal((600, 32, 32, 3)), 0, 255).astype(np.uint8)
-    small = cifar10.Cifar10(images[:400], labels[:400], images[400:], labels[400:])
-    monkeypatch.setattr(cifar10, "load_cifar10", lambda *_, **__: small)
-    monkeypatch.setattr(loader, "CIFAR10_SIZES", (400, 200))
-    tiny_config.data.source, tiny_config.data.held_out_class = "cifar10", 3
-    tiny_config.channel.name = "simclr"
-    tiny_config.embed.steps = ()
-    tiny_config.evaluate.sample_sizes = (200,)
-    fields = {
-        "contrastive": {"loss.beta": (0.0, 1.0)},
-        "supervised": {"objective": "supervised"},
-    }
-    configs = {
-        name: variant_config(tiny_config, name, values, {}) for name, values in fields.items()
-    }
-    folder = tmp_path / "downstream"
-    runs_lib.run_sweep(tiny_config, configs, folder, stages=("train", "embed", "evaluate"))
-    drawn = downstream.draw_downstream(tmp_path, outliers=50)
-    head, _, *rows = (
-        [cell.strip() for cell in line.strip("| ").split("|")] for line in drawn.table.splitlines()
-    )
-    assert [row[0] for row in rows] == [
-        "random projection of the pixels", "untrained", "InfoNCE, β / β₀ = 0", "InfoNCE, β / β₀ = 1",
-        "supervised",
-    ]  # fmt: skip
-    probe, noise = head.index("linear probe"), head.index("AUROC, uniform noise")
-    for row in rows:
-        assert 30 < float(row[probe].split(" ± ")[0]) <= 100
-        assert float(row[noise].split(" ± ")[0]) > 0.5
-        assert all("±" in cell for cell in row[1:])
-
-
 def test_what_has_no_runs_is_named(tmp_path, capsys):
     arguments = ["--runs", str(tmp_path), "--output", str(tmp_path), "--page", str(tmp_path / "p")]
     assert beyond.main(arguments) == 0
     assert paper.main(arguments) == 0
     error = capsys.readouterr().err
-    for name in ("objectives", "scaling", "downstream", "laplace", "pushforward", "binary"):
+    for name in ("objectives", "scaling", "laplace", "pushforward", "binary"):
         assert f"{tmp_path / name} holds no run" in error
     assert not list(tmp_path.glob("*.svg"))

@@ -114,6 +114,17 @@ def test_measures_see_what_was_put_in(monkeypatch):
     assert found["ad"] > 1 and found["effective_rank"] < 16
 
 
+def test_textures_are_varied_images_of_the_seed():
+    images = study_runs.textures(40)
+    assert images.shape == (40, 32, 32, 3) and images.dtype == np.uint8
+    np.testing.assert_array_equal(images[:5], study_runs.textures(40)[:5])
+    assert (images != study_runs.textures(40, seed=1)).mean() > 0.9
+    # Neither constant nor noise: neighbouring pixels are alike.
+    spread = images.std(axis=(1, 2, 3))
+    step = np.abs(np.diff(images.astype(float), axis=2)).mean()
+    assert spread.min() > 10 and step < 0.5 * np.abs(images - images.mean()).mean()
+
+
 def test_a_run_on_images_is_measured_on_unknown_and_corrupted_ones(images):
     labels = np.arange(len(images)) % 4
     spec = DataSpec((32, 32, 3), True, 80, 40, 4)
@@ -149,12 +160,18 @@ def test_the_page_is_drawn_from_finished_runs(tiny_config, tmp_path, monkeypatch
     monkeypatch.setattr(statistics, "DRAWS", 50)
     assert study.main([*arguments, "--only", *names, "accuracy"]) == 0
     text = page.read_text()
-    for label in ("untrained", "InfoNCE", "InfoNCE + KoLeo, 0.1", "InfoNCE + KoLeo, 1"):
+    for label in (
+        "random projection of the inputs",
+        "untrained",
+        "InfoNCE",
+        "InfoNCE + KoLeo, 0.1",
+        "InfoNCE + KoLeo, 1",
+    ):
         assert f"| {label} " in text
     # What was measured is read, and not measured again.
     draw._read.cache_clear()
     monkeypatch.setattr(study_runs, "_encode", lambda *_: pytest.fail("measured again"))
-    assert len(study_runs.read_points(tmp_path)) == 2 * 4
+    assert len(study_runs.read_points(tmp_path)) == 2 * 5
     # A run that was stopped half-way is left out, and one of the study is asked for where none is.
     config = tmp_path / "mixture" / "infonce" / "config.json"
     config.write_text(config.read_text().replace('"steps": 12', '"steps": 13'))
