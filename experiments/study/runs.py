@@ -107,11 +107,8 @@ def _encode(folder: Path, step: int | None) -> Iterator[tuple[str, measure.Encod
     sets = {"train": images.train, "test": test, **unknown, **corrupted}
     ends = np.cumsum([len(rows) for rows in sets.values()])[:-1]
     rows = np.concatenate(list(sets.values()))
-    if step is None:
-        encoded = _projected(rows, config)
-    else:
-        # In one call, which restores the run and compiles its encoder.
-        encoded = encode(folder, rows, step=step)
+    # All rows in one call, which restores the run and compiles its encoder.
+    encoded = _projected(rows, config) if step is None else encode(folder, rows, step=step)
     for member, z in encoded.items():
         parts = dict(zip(sets, np.split(z, ends), strict=True))
         yield (
