@@ -47,6 +47,7 @@ def get_config():
     config.train.epochs = 100.0
     config.train.compute_dtype = "bfloat16"
     config.checkpoint.every_steps = 975
+    config.evaluate.groups = (20, 250)
     config.report.title = "CIFAR-10, ResNet-18"
     config.report.paper = "cifar10"
     config.report.full_epochs = 100.0

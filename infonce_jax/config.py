@@ -316,6 +316,9 @@ def default_config() -> config_dict.ConfigDict:
     c.evaluate = a = config_dict.ConfigDict()
     a.sample_sizes = (250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
     a.seed = 0
+    # Number and size of the groups of the paper's protocol, (20, 250), whose averages then stand below
+    # the table; () for none. Test sets with fewer rows are evaluated without.
+    a.groups = ()
     # Statistics of yours, ("my_module:name", ...), and their keyword arguments by name: {"name": {...}}.
     a.statistics = ()
     a.kwargs = config_dict.ConfigDict()
@@ -428,6 +431,12 @@ def validate(config: config_dict.ConfigDict) -> None:
         raise ValueError(
             "config.embed.train_split is set but config.data.fresh draws new rows at every step, so "
             "there is no training set to embed; switch one of them off."
+        )
+    groups = tuple(config.evaluate.groups)
+    if groups and (len(groups) != 2 or groups[0] < 1 or groups[1] < 8):
+        raise ValueError(
+            f"config.evaluate.groups is {groups}; give the number of groups and the rows of each, at "
+            "least 8, for example (20, 250), or () for none."
         )
     if any(n < 8 for n in config.evaluate.sample_sizes):
         raise ValueError(

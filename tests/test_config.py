@@ -71,6 +71,7 @@ def test_a_misspelt_field_fails_with_a_suggestion(tiny_config):
         ("train.compute_dtype", "float16", "float32, bfloat16"),
         ("embed.output", "head", "encoder.head is 'none'"),
         ("evaluate.sample_sizes", (4,), "at least 8"),
+        ("evaluate.groups", (20,), "give the number of groups and the rows of each"),
         ("log.every_steps", 0, "at least 1"),
     ],
 )

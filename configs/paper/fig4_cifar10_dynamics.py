@@ -45,6 +45,7 @@ def get_config():
     config.checkpoint.every_steps = 195
     config.embed.epochs = (1, 2, 5)
     config.evaluate.sample_sizes = (500, 1000, 2000, 10_000)
+    config.evaluate.groups = (20, 250)
     config.report.title = "Norms and normality over the epochs"
     config.report.full_epochs = 100.0
     return config

@@ -36,6 +36,7 @@ def get_config():
     config.optimizer.schedule = "constant"
     config.log.every_steps = 100
     config.evaluate.sample_sizes = (1000, 10_000)
+    config.evaluate.groups = (20, 250)
     config.report.title = "InfoNCE on synthetic inputs"
     return config
 

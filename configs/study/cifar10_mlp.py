@@ -23,6 +23,7 @@ def get_config():
     config.embed.epochs = ()
     config.evaluate.sample_sizes = (1000, 10_000)
     config.report.title = "What Gaussianity buys: MLP on CIFAR-10"
+    config.report.source = "cifar10"
     return config
 
 

@@ -22,6 +22,7 @@ def get_config():
     config.checkpoint.every_steps = 175
     config.evaluate.sample_sizes = (1000, 10_000)
     config.report.title = "What Gaussianity buys: ResNet on CIFAR-10"
+    config.report.source = "cifar10"
     config.report.paper = ""
     return config
 

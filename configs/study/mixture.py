@@ -26,6 +26,7 @@ def get_config():
     config.train.batch_size = 256
     config.train.epochs = 10.0
     config.report.title = "What Gaussianity buys: a mixture"
+    config.report.source = "mixture"
     config.report.full_epochs = 100.0
     return config
 

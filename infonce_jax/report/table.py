@@ -42,6 +42,8 @@ class Column(NamedTuple):
         values: statistic to our value at `n`.
         by_size: every evaluated n to {statistic: value}, ascending.
         paper: statistic to the paper's value, or None where it reports none.
+        grouped: the averages over groups of rows, the paper's protocol, by name; empty where these were
+            not computed.
     """
 
     step: int
@@ -52,6 +54,7 @@ class Column(NamedTuple):
     values: dict[str, Value]
     by_size: dict[int, dict[str, Value]]
     paper: dict[str, float] | None
+    grouped: dict[str, Value]
 
 
 class Group(NamedTuple):
@@ -161,10 +164,22 @@ def _group(run: Run, setting: Setting, n: int, representation: str, *, alone: bo
     steps = pick_steps(run)
     columns = []
     for step in steps:
-        sizes = sorted(k.n for k in run.values if k[:4] == (key, step, split, representation))
+        found = {
+            k.n: dict(values)
+            for k, values in sorted(run.values.items(), key=lambda item: item[0].n)
+            if k[:4] == (key, step, split, representation)
+        }
+        # The rows of the groups are a size of their own, at which there may be nothing else.
+        grouped = {
+            name: values.pop(name)
+            for values in found.values()
+            for name in list(values)
+            if name.startswith("group_")
+        }
+        by_size = {size: values for size, values in found.items() if values}
+        sizes = list(by_size)
         below = [size for size in sizes if size <= n]
         chosen = (below[-1] if below else sizes[0]) if sizes else None
-        by_size = {s: run.values[Key(key, step, split, representation, s)] for s in sizes}
         columns.append(
             Column(
                 step=step,
@@ -179,6 +194,7 @@ def _group(run: Run, setting: Setting, n: int, representation: str, *, alone: bo
                 )
                 if representation == "raw"  # the paper's Table 1 is on unnormalised representations
                 else None,
+                grouped=grouped,
             )
         )
     if all(column.n is None for column in columns):

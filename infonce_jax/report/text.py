@@ -204,8 +204,18 @@ def notes(table: Table) -> Iterator[str]:
         f"An exact Gaussian has AD average {GAUSSIAN_AD}, DP average p 0.5, and 95% of its coordinates "
         "pass either test."
     )
-    if any(c.paper for c in columns):
-        yield "The paper does not state its n, on which AD and DP depend."
+    by_groups = [line for group in groups if (line := _by_groups(group))]
+    if by_groups:
+        yield (
+            "The paper's protocol, which averages each test over groups of rows: "
+            f"{'; '.join(by_groups)}. An exact Gaussian has AD average {GAUSSIAN_AD} and passes in 100% "
+            "of its coordinates, and so does much that is not Gaussian."
+        )
+    elif any(c.paper for c in columns):
+        yield (
+            "The paper does not state the n of its tests, on which AD and DP depend. Its rows of 100% "
+            "fit averages over 20 groups of 250 rows: config.evaluate.groups=(20, 250)."
+        )
     stated = {stated_for_other_data(group.run.config) for group in groups} - {None}
     if stated:
         yield (
@@ -221,6 +231,20 @@ def notes(table: Table) -> Iterator[str]:
             f"η₂ + (1-η₂)‖m‖²: {'; '.join(reached)}. Rows that are seen often can be memorised and "
             "exceed it."
         )
+
+
+def _by_groups(group: Group) -> str | None:
+    """ "Laplace, 20 groups of 250: AD average 0.388 untrained, 0.385 at the end, 100% pass", or None."""
+    columns = [column for column in ends(group) if column.grouped]
+    if not columns:
+        return None
+    last = {name: value.mean for name, value in columns[-1].grouped.items()}
+    values = ", ".join(f"{c.grouped['group_ad_mean'].mean:.3f} {c.label}" for c in columns)
+    return (
+        f"{group.title}, {last['group_count']:.0f} groups of {last['group_size']:.0f}: AD average "
+        f"{values} ({percent(last['group_ad_pass'])} of coordinates pass); DP average p "
+        f"{last['group_dp_mean_p']:.2f} ({percent(last['group_dp_pass'])})"
+    )
 
 
 def _alignment_reached(group: Group) -> str | None:

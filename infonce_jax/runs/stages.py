@@ -127,11 +127,19 @@ def evaluate(config: config_dict.ConfigDict, workdir: Path) -> None:
         "seed": config.evaluate.seed,
         # The paper's two; the evaluation's own command has all seven.
         "tests": ("ad", "dp"),
+        "groups": _groups(config),
     }
     names = config.evaluate.statistics
     statistics = evaluation.own_statistics(names, config.evaluate.kwargs.to_dict())
     rows = evaluation.evaluate_paths([workdir], **settings, statistics=statistics)
     evaluation.write(rows, workdir, {"run": config.name, **settings, "statistics": names})
+
+
+def _groups(config: config_dict.ConfigDict) -> tuple[int, int] | None:
+    """The groups of the paper's protocol, where the test set has rows for them."""
+    groups = tuple(config.evaluate.groups)
+    rows = min(data.describe(config).test_size, config.embed.max_rows or math.inf)
+    return groups if groups and math.prod(groups) <= rows else None
 
 
 def write_report(config: config_dict.ConfigDict, workdir: Path) -> None:

@@ -23,6 +23,7 @@ def write_run(
     views: bool = True,
     untrained: str = "gaussian",
     sample_sizes: tuple[int, ...] = (100, 250, 500, 1000, 10_000),
+    groups: tuple[int, int] | None = None,
 ) -> Path:
     """A run whose trained embeddings are Gaussian and whose untrained ones are of the kind named."""
     epochs = epochs or {0: 0.0, 100: 20.0}
@@ -69,7 +70,7 @@ def write_run(
             members=members,
             metadata={"run": source, "epoch": epoch},
         )
-    rows = evaluation.evaluate_paths([folder], sample_sizes=sample_sizes)
+    rows = evaluation.evaluate_paths([folder], sample_sizes=sample_sizes, groups=groups)
     evaluation.write(rows, folder)
     _write_metrics(folder, epochs, len(members))
     record = {

@@ -66,6 +66,25 @@ def test_terminal_shows_ours_and_the_papers_number_under_it(runs):
     assert max(map(len, lines)) <= 100
 
 
+def test_the_papers_protocol_stands_below_the_table_and_is_no_sample_size_of_it(tmp_path):
+    run = write_run(tmp_path / "run", sample_sizes=(500, 1000), groups=(4, 100))
+    table = build_table([run])
+    column = table.groups[0].columns[-1]
+    rows = json.loads((run / "evaluation.json").read_text())["rows"]
+    expected = [
+        row["value"]
+        for row in rows
+        if (row["statistic"], row["representation"], row["step"]) == ("group_ad_mean", "raw", 100)
+    ]
+    assert column.grouped["group_ad_mean"].mean == pytest.approx(sum(expected) / 3)
+    assert list(column.by_size) == [500, 1000]
+    line = next(line for line in text_lib.notes(table) if line.startswith("The paper's protocol"))
+    assert "4 groups of 100" in line and f"{sum(expected) / 3:.3f} epoch 20" in line
+    # Without it the reader learns how to get it.
+    plain = build_table([write_run(tmp_path / "plain", sample_sizes=(1000,))])
+    assert any("config.evaluate.groups=(20, 250)" in line for line in text_lib.notes(plain))
+
+
 def test_alignment_is_set_against_its_bound_where_that_is_logged(runs, tmp_path):
     run = write_run(tmp_path / "bounded")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
