@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ def open_folder(root: str, cache_dir: str | None = None, workers: int = 0) -> Op
 
     Raises:
         FileNotFoundError: where there is no such folder, or no image in it.
+        PermissionError: for a folder that may not be read.
         ValueError: where images lie both in class folders and beside them, or the test set has a class
             that the training set lacks.
     """
@@ -69,9 +71,21 @@ def open_folder(root: str, cache_dir: str | None = None, workers: int = 0) -> Op
 
 
 def _list(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    visible = (p for p in files if not any(n.startswith(".") for n in p.relative_to(folder).parts))
-    return sorted(path for path in visible if path.is_file())
+    def refuse(error):
+        raise PermissionError(
+            f"{error.filename} cannot be read ({error.strerror}). Change its permissions, or move it "
+            f"out of {folder}."
+        ) from error
+
+    found = []
+    # Not Path.rglob, which passes over folders that it may not read.
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(parent, name)
+            if not name.startswith(".") and path.suffix.lower() in SUFFIXES and path.is_file():
+                found.append(path)
+    return sorted(found)
 
 
 def _classes(folder: Path, paths: list[Path]) -> tuple[str, ...] | None:

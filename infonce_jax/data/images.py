@@ -6,13 +6,13 @@ like an array of decoded images, and decodes those that it is indexed with.
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 # What a whole file of each format ends with, and how many bytes may follow.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
@@ -77,6 +77,45 @@ class Records(NamedTuple):
     fingerprint: str
 
 
+def choose_field(
+    where: str, what: str, wanted: str, there: Mapping[str, Any], kind: type
+) -> str | None:
+    """The field of a dataset's records that holds the image or the label.
+
+    Examples:
+        >>> choose_field("the dataset", "label", "", {"id": 1, "fine": "a", "label": "b"}, str)
+        'label'
+
+    Args:
+        where: the dataset, for errors.
+        what: "image" or "label".
+        wanted: `config.data.image_field` or `.label_field`. "" is for the field that is called "image"
+            or "label", or else for the only image or the first label.
+        there: all fields by name.
+        kind: the class of the values in `there` that are images or labels.
+
+    Returns:
+        Its name, or None where there is no label.
+
+    Raises:
+        ValueError: where there is no such field, no image, or several of them.
+    """
+    if wanted and wanted not in there:
+        raise ValueError(
+            f"config.data.{what}_field is {wanted!r}, but {where} has the fields {', '.join(there)}."
+        )
+    found = [name for name, field in there.items() if isinstance(field, kind)]
+    chosen = wanted or (what if what in found else next(iter(found), None))
+    if what == "image" and chosen is None:
+        raise ValueError(f"{where} has no image among its fields ({', '.join(there)}).")
+    if what == "image" and chosen not in (wanted, what) and len(found) > 1:
+        raise ValueError(
+            f"{where} has several images ({', '.join(found)}); set config.data.image_field to one of "
+            "them."
+        )
+    return chosen
+
+
 def take(split: Split, index: Int[np.ndarray, "n"]) -> Split:
     """Some of the images of a split."""
     labels = None if split.labels is None else split.labels[index]
@@ -124,9 +163,11 @@ def check(encoded: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(encoded)) as image:
             kind, (width, height) = image.format, image.size
     except Exception as error:
-        raise OSError(
-            "it is not an image of a known format" if encoded else "it is empty"
-        ) from error
+        if isinstance(error, UnidentifiedImageError):
+            raise OSError(
+                "it is not an image of a known format" if encoded else "it is empty"
+            ) from error
+        raise OSError(f"{type(error).__name__}: {error}") from error
     end = _ENDS.get(kind)
     if end is None or end not in encoded[-_SLACK:]:
         decode(encoded)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int32
 
 from infonce_jax.data import cache, hf, tfds
 from infonce_jax.data.images import Opened, Records, Split
@@ -94,7 +95,7 @@ def _opened(
     labels = dict.fromkeys(names)
     if records.labels is not None:
         for name in names:
-            labels[name] = _labels(records, name, cache_dir)
+            labels[name] = _labels(source, records, name, cache_dir)
     opened = [_split(source, records, name, labels[name]) for name in names]
     return Opened(
         opened[0],
@@ -117,12 +118,20 @@ def _chosen(source: str, there: Sequence[str], splits: tuple[str, str]) -> tuple
     return train, "" if test == train else test
 
 
-def _labels(records: Records, split: str, cache_dir: str | None) -> np.ndarray | None:
+def _labels(
+    source: str, records: Records, split: str, cache_dir: str | None
+) -> Int32[np.ndarray, "n"] | None:
     """The labels of a split, from the cache where they have been read before; None for none."""
     entry = cache.folder_of(cache_dir) / f"labels-{records.fingerprint}-{split}"
     stored = cache.read(entry, ("labels",), "labels")
     if stored is None:
-        stored = {"labels": np.asarray(records.labels(split), np.int32)}
+        found = np.asarray(records.labels(split))
+        if found.dtype.kind not in "iu":
+            raise ValueError(
+                f"config.data.source is {source!r}, whose labels are not whole numbers. Set "
+                "config.data.label_field to a field of whole numbers."
+            )
+        stored = {"labels": found.astype(np.int32)}
         cache.write(entry, stored, "labels")
     # Negative labels stand for none: the unlabelled images of STL-10 have -1.
     return None if np.any(stored["labels"] < 0) else stored["labels"]
