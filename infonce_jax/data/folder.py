@@ -17,12 +17,12 @@ TEST_NAMES = ("test", "val", "validation")
 def open_folder(root: str, cache_dir: str | None = None, workers: int = 0) -> Opened:
     """Lists the images of a folder and checks that each is whole, without decoding them.
 
-    The folder holds train/ and test/ (or val/, validation/), or images to divide. In each of these every
-    subfolder is a class, named by it; images that lie in the folder itself have no class.
+    The folder holds train/ and test/ (or val/, validation/), or it holds images of which some are to be
+    held out. Subfolders are classes; images without a subfolder have no class.
 
     Args:
         root: the folder.
-        cache_dir: where the result of the check is kept, as for CIFAR-10.
+        cache_dir: where the result of the check is cached, as for CIFAR-10.
         workers: threads that read; 0 for one per core.
 
     Raises:
@@ -113,7 +113,7 @@ def _split(folder: Path, paths: list[Path], classes: tuple[str, ...] | None) -> 
 def _checked(
     paths: tuple[Path, ...], fingerprint: str, cache_dir: str | None, workers: int
 ) -> tuple[frozenset[Path], np.ndarray, tuple[str, ...]]:
-    """The images that are whole, the different shapes that they have, and what is wrong with others."""
+    """The images that are whole, the shapes that occur, and what is wrong with the other images."""
     entry = cache.folder_of(cache_dir) / f"folder-{fingerprint}"
     stored = cache.read(entry, ("shapes", "reasons"), "list of images")
     if stored is None:

@@ -34,7 +34,7 @@ class Split(NamedTuple):
     count: int
     read: Callable[[int], bytes]
     name: Callable[[int], str]
-    labels: Int32[np.ndarray, "n"] | None
+    labels: Int32[np.ndarray, " n"] | None
 
 
 class Opened(NamedTuple):
@@ -45,7 +45,7 @@ class Opened(NamedTuple):
         test: the test images, or None where the dataset has no such split.
         classes: names of the classes, or None.
         shape: height and width that all images have, or None where they differ or it is not known.
-        fingerprint: changes with the dataset; cached arrays go by it.
+        fingerprint: changes when the dataset changes; the caches are named by it.
         broken: names of the images that cannot be read and are left out, with the reasons.
     """
 
@@ -66,12 +66,12 @@ class Records(NamedTuple):
         labels: `(split) -> [n]`, or None where records have no label.
         classes: names of the classes, or None.
         shape: height and width that all images have, or None where that is not stated.
-        fingerprint: changes with the dataset.
+        fingerprint: changes when the dataset changes.
     """
 
     counts: dict[str, int]
     reader: Callable[[str], Callable[[int], bytes]]
-    labels: Callable[[str], Int[np.ndarray, "n"]] | None
+    labels: Callable[[str], Int[np.ndarray, " n"]] | None
     classes: tuple[str, ...] | None
     shape: tuple[int, int] | None
     fingerprint: str
@@ -116,7 +116,7 @@ def choose_field(
     return chosen
 
 
-def take(split: Split, index: Int[np.ndarray, "n"]) -> Split:
+def take(split: Split, index: Int[np.ndarray, " n"]) -> Split:
     """Some of the images of a split."""
     labels = None if split.labels is None else split.labels[index]
     return Split(len(index), lambda i: split.read(index[i]), lambda i: split.name(index[i]), labels)
@@ -125,8 +125,8 @@ def take(split: Split, index: Int[np.ndarray, "n"]) -> Split:
 def decode(encoded: bytes, size: int = 0) -> UInt8[np.ndarray, "height width 3"]:
     """Decodes an image to RGB, cut to its central square and resized to `size` pixels a side.
 
-    Resizing is bilinear with antialiasing. A JPEG that is more than twice as large is decoded at a
-    half, a quarter or an eighth of its size first, which is as much faster.
+    Resizing is bilinear with antialiasing. A JPEG of more than twice the size is first decoded at a
+    half, a quarter or an eighth of its own size, which is faster.
 
     Args:
         encoded: the file's bytes.
@@ -192,8 +192,7 @@ def threads(workers: int) -> int:
 class Images:
     """Images of one size that are decoded when they are indexed.
 
-    It has the shape, type and length of the array of all of them. A class because it has to look like
-    an array to what embeds it.
+    It has the shape, type and length of an array of all images, so that it can be embedded like one.
     """
 
     dtype = np.dtype(np.uint8)
@@ -223,7 +222,7 @@ class Images:
         return Images(take(self.split, np.arange(count)), self.shape[1:], self.size, self.workers)
 
     def __getitem__(
-        self, key: slice | Int[np.ndarray, "n"] | Bool[np.ndarray, "n"] | Sequence[int]
+        self, key: slice | Int[np.ndarray, " n"] | Bool[np.ndarray, " n"] | Sequence[int]
     ) -> UInt8[np.ndarray, "n height width 3"]:
         """Decodes the images of a slice or of an array of indices."""
         index = np.arange(len(self))[key]
@@ -235,7 +234,7 @@ class Images:
     def decode_into(
         self,
         target: UInt8[np.ndarray, "n height width 3"],
-        index: Int[np.ndarray, "n"],
+        index: Int[np.ndarray, " n"],
         pool: ThreadPoolExecutor,
     ) -> None:
         """Decodes the images of `index` into an array, in the threads of `pool`.

@@ -26,10 +26,9 @@ def open_tfds(
     Args:
         name: such as "cifar100" or "imagenet2012:5.1.0", as TFDS names its folders.
         data_dir: TFDS's data directory, "" for its default.
-        cache_dir: where the labels are kept, as for CIFAR-10.
-        splits: to train on and to test on; "" for the second means test, or validation, or none.
-        fields: the features that hold image and label; "" for the only image, and for "label" or else
-            the first class label.
+        cache_dir: where the labels are cached, as for CIFAR-10.
+        splits: to train on and to test on; "" for the second is "test", "validation", "val", or none.
+        fields: the features that hold image and label, as for `choose_field`.
 
     Raises:
         FileNotFoundError: where the dataset is not prepared.
@@ -50,7 +49,7 @@ def open_hf(
 
     Args:
         name: of a dataset on the hub, or the folder of one that `save_to_disk` has written.
-        cache_dir: where the labels are kept.
+        cache_dir: where the labels are cached.
         splits: as for `open_tfds`.
         fields: as for `open_tfds`.
 
@@ -120,8 +119,8 @@ def _chosen(source: str, there: Sequence[str], splits: tuple[str, str]) -> tuple
 
 def _labels(
     source: str, records: Records, split: str, cache_dir: str | None
-) -> Int32[np.ndarray, "n"] | None:
-    """The labels of a split, from the cache where they have been read before; None for none."""
+) -> Int32[np.ndarray, " n"] | None:
+    """The labels of a split, or None if it has none. They are cached when they are first read."""
     entry = cache.folder_of(cache_dir) / f"labels-{records.fingerprint}-{split}"
     stored = cache.read(entry, ("labels",), "labels")
     if stored is None:
@@ -133,7 +132,7 @@ def _labels(
             )
         stored = {"labels": found.astype(np.int32)}
         cache.write(entry, stored, "labels")
-    # Negative labels stand for none: the unlabelled images of STL-10 have -1.
+    # A negative label means that there is none: the unlabelled images of STL-10 have -1.
     return None if np.any(stored["labels"] < 0) else stored["labels"]
 
 

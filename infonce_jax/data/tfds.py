@@ -31,7 +31,7 @@ def is_prepared(folder: Path) -> bool:
 
 def read_images(
     folder: Path, split: str, shape: tuple[int, int, int], num_classes: int, *, remedy: str
-) -> tuple[Images, Int32[np.ndarray, "n"]]:
+) -> tuple[Images, Int32[np.ndarray, " n"]]:
     """Decodes one split of a prepared dataset with the features "image" and "label".
 
     Args:
@@ -138,7 +138,7 @@ def write_images(
     data_dir: Path,
     name: str,
     version: str,
-    splits: Mapping[str, tuple[Images, Integer[np.ndarray, "n"]]],
+    splits: Mapping[str, tuple[Images, Integer[np.ndarray, " n"]]],
     *,
     labels: Sequence[str],
     description: str,
@@ -225,7 +225,7 @@ def _unreadable(folder: Path, error: Exception) -> ValueError:
 
 def _decode(
     source: Sequence, shape: tuple[int, int, int], num_classes: int
-) -> tuple[Images, Int32[np.ndarray, "n"]]:
+) -> tuple[Images, Int32[np.ndarray, " n"]]:
     images = np.empty((len(source), *shape), np.uint8)
     labels = np.empty(len(source), np.int32)
     for start in range(0, len(source), _READ_CHUNK):
