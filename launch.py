@@ -111,23 +111,26 @@ def main(argv: list[str]) -> None:
     if found is None:
         stages.run(config, workdir, stages=asked, command=command)
     else:
-        configs = {
-            name: variants.variant_config(config, name, fields, overrides)
-            for name, fields in found.items()
-        }
         only = submit = None
         if _SUBMITIT.value:
             submit = _submission(workdir)
         else:
-            only = shares.share(configs, *_share_of_sweep())
+            only = shares.share(found, *_share_of_sweep())
         if _DRY_RUN.value:
-            for text in sweep.dry_run(configs, workdir, only):
+            for text in sweep.dry_run(config, found, workdir, only, overrides):
                 if processes.is_first():
                     print(text, end="\n\n", flush=True)
             return
         _keep_compiled_programs(workdir)
         sweep.run_sweep(
-            config, configs, workdir, stages=asked, only=only, submit=submit, command=command
+            config,
+            found,
+            workdir,
+            stages=asked,
+            overrides=overrides,
+            only=only,
+            submit=submit,
+            command=command,
         )
     if processes.is_first():
         print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)

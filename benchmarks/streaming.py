@@ -1,6 +1,7 @@
 """Images per second and memory of the streamed path, beside a plain PyTorch DataLoader.
 
-python -m benchmarks.streaming --images=50000
+python -m benchmarks.streaming --images=10000
+python -m benchmarks.streaming --images=50000 --files=2000 --sizes 256 --only streamed --repeats=1
 
 The work is the same for both: read a JPEG of 256 x 256 pixels, decode it with Pillow, and give batches
 of uint8 arrays in a random order that changes every epoch. The DataLoader copies what PyTorch's
@@ -111,7 +112,7 @@ def theirs(folder: Path, size: int, batch: int, images: int, workers: int):
 
 
 def measure(name: str, batches, batch: int) -> dict:
-    """Images per second after the first batches, and memory at a tenth and at the end."""
+    """Images per second after the first batches, and memory along the way."""
     start = time.perf_counter()
     times, memory = [], []
     for _ in batches:
@@ -120,12 +121,13 @@ def measure(name: str, batches, batch: int) -> dict:
             memory.append(resident_mb())
     warm = min(10, len(times) // 4)
     rate = (len(times) - 1 - warm) * batch / (times[-1] - times[warm])
-    tenth = memory[len(memory) // 10] if memory else float("nan")
-    last = memory[-1] if memory else float("nan")
+    # Every tenth batch; fewer than ten batches say nothing about memory.
+    places = {"after 10 batches": 0, "a tenth": 0.1, "half": 0.5, "the end": 1}
+    found = {what: memory[int(at * (len(memory) - 1))] for what, at in places.items() if memory}
     return {
         "name": name,
         "images_per_s": rate,
-        "memory_mb": (tenth, last),
+        "memory_mb": found | ({"most": max(memory)} if memory else {}),
         "images": len(times) * batch,
     }
 
@@ -134,10 +136,10 @@ def run(name: str, folder: Path, size: int, batch: int, images: int, workers: in
     """One measurement, in a process of its own so that neither's memory counts for the other."""
     function = {"streamed": ours, "DataLoader": theirs}[name]
     found = measure(name, function(folder, size, batch, images, workers), batch)
-    first, last = found["memory_mb"]
+    memory = ", ".join(f"{what} {mb:,.0f}" for what, mb in found["memory_mb"].items())
     print(
         f"{name:>10}  {size} px  {found['images']:,} images  {found['images_per_s']:7.0f} images/s  "
-        f"memory {first:,.0f} -> {last:,.0f} MB",
+        f"memory in MB: {memory}",
         flush=True,
     )
 
@@ -145,6 +147,7 @@ def run(name: str, folder: Path, size: int, batch: int, images: int, workers: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--files", type=int, help="default: as many as images")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 64])
@@ -156,7 +159,9 @@ def main() -> None:
         folder = arguments.folder or Path(scratch) / "images"
         if not folder.exists():
             folder.mkdir(parents=True)
-            write_images(folder, max(arguments.images, 2 * arguments.batch) + 100)
+            # A hundred of them are held out.
+            count = max(arguments.files or arguments.images, 2 * arguments.batch) + 100
+            write_images(folder, count, distinct=arguments.files or 500)
         context = multiprocessing.get_context("spawn")
         for size in arguments.sizes:
             for repeat in range(arguments.repeats):

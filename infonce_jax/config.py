@@ -1,8 +1,8 @@
-"""Every setting of a run, its default, and what makes a combination impossible.
+"""Every setting of a run with its default, and the checks of the values.
 
 A file in configs/ calls `default_config()` and changes what its experiment needs. Scalars marked
-with `_each` may be given as a list: every value is then trained side by side with every other and
-with every seed, in one program.
+with `_each` may be given as a list. All values, with all seeds, are then trained side by side in one
+program.
 """
 
 import copy
@@ -16,14 +16,15 @@ from ml_collections import config_dict
 
 from infonce_jax import registry
 
-# What changes how a run is watched, kept, read or spread over devices, but not what it computes.
+# Fields that do not change what training computes: how it is logged, saved, evaluated and spread over
+# devices.
 _INCIDENTAL = (
     *("name", "scale", "checkpoint", "evaluate", "log", "report"),
     *("data.cache_dir", "data.data_dir", "data.max_memory_gb", "data.prefetch", "data.workers"),
     "train.devices",
 )
 
-# The scalars that may be lists: arguments of the compiled program, not part of it.
+# The scalars that may be lists. They are arguments of the compiled program: new values compile nothing.
 HYPERPARAMETERS = (
     "channel.strength",
     "channel.crop_area_min",
@@ -43,7 +44,7 @@ HYPERPARAMETERS = (
 
 EMBEDDINGS = ("encoder", "head")
 
-# The fields that name a part, which may be one of the user's own, and those that hold its arguments.
+# The fields that name a part, of the package or of the user's own, and the fields with its arguments.
 PARTS = (
     *("data.source", "channel.name", "encoder.name", "encoder_b.name", "objective"),
     "loss.regulariser",
@@ -62,7 +63,7 @@ class Member(NamedTuple):
         name: folder-safe, for example "seed0" or "seed0,loss.temperature=0.1".
         seed: decides initial parameters, batches and views.
         hyperparameters: the value of every entry of `HYPERPARAMETERS`.
-        varied: those of them that the configuration gives as a list.
+        varied: the hyperparameters that the configuration gives as a list.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Member(NamedTuple):
     varied: dict[str, float]
 
     def record(self) -> dict[str, Any]:
-        """What config.json and manifests say of it; there "hyperparameters" are the varied ones."""
+        """The member as config.json and manifests hold it: of the hyperparameters the varied ones."""
         return {"name": self.name, "seed": self.seed, "hyperparameters": self.varied}
 
 
@@ -97,9 +98,9 @@ def default_config() -> config_dict.ConfigDict:
     c.scale = "quick"
     # One run per seed, trained side by side.
     c.seeds = (0, 1, 2, 3, 4)
-    # infonce; for comparison nt_xent, dcl, siglip, sup_con (needs labels), barlow_twins, vicreg, w_mse,
-    # spectral_contrastive, prediction (alignment alone: it collapses without a regulariser); or
-    # supervised: cross-entropy of a linear classifier on the embedding. Or my_module:name.
+    # infonce, nt_xent, dcl, siglip, sup_con (needs labels), barlow_twins, vicreg, w_mse,
+    # spectral_contrastive; prediction (alignment alone, which collapses without a regulariser);
+    # supervised (cross-entropy of a linear classifier on the embedding); or my_module:name.
     c.objective = "infonce"
 
     c.data = d = config_dict.ConfigDict()
@@ -114,47 +115,51 @@ def default_config() -> config_dict.ConfigDict:
     d.dim = 512
     d.train_size = 10_240
     d.test_size = 10_000
-    # Draw new rows at every step instead of going through train_size fixed ones.
+    # Draw new rows at every step instead of passing over train_size fixed ones.
     d.fresh = False
-    # Of the Laplace source; its variance is twice the square, 1 by default.
+    # Scale b of the Laplace source. The variance is 2 b², by default 1.
     d.laplace_scale = 0.5**0.5
+    # Gaussian components, each of unit covariance, with means drawn from N(0, separation² I).
     d.mixture_components = 10
     d.mixture_separation = 3.0
     # Expected number of ones in a row of the binary source.
     d.binary_active = 8.0
-    # Law of the number of ones. bernoulli: independent bits. Otherwise the number is drawn first, with
-    # the mean above, and then which bits are one, all choices equally likely: fixed, uniform (0 to twice
-    # the mean), exponential, or lognormal with this standard deviation of the logarithm.
+    # Law of the number of ones. With bernoulli the bits are independent. With the others the number is
+    # drawn first, with mean binary_active, and then that many places at random: fixed, uniform (from 0
+    # to twice the mean), exponential, lognormal (binary_counts_log_std is the standard deviation of
+    # its logarithm).
     d.binary_counts = "bernoulli"
     d.binary_counts_log_std = 1.0
-    # Exponent of the bits' unequal frequencies, i^-skew for bit i; 0 for equal ones.
+    # Bit i is one with a frequency proportional to i^-binary_skew; 0 makes all equally frequent.
     d.binary_skew = 0.0
-    # Clustered binary rows: this many prototypes, drawn once by the law above, each row one of them with
-    # every bit flipped with probability binary_flips. 0 for rows that are independent of each other.
+    # Clusters: so many prototypes are drawn once by the law above. A row is one of them, with every bit
+    # flipped with probability binary_flips. 0 for independent rows.
     d.binary_prototypes = 0
     d.binary_flips = 0.0
-    # CIFAR-10 and tfds: folder of the prepared datasets ("" for the default of tensorflow_datasets).
-    # All images: where decoded ones are kept ("" for ~/.cache/infonce_jax).
+    # cifar10, tfds: folder of the prepared datasets; "" for the default of tensorflow_datasets.
+    # All images: folder where decoded images are kept; "" for ~/.cache/infonce_jax.
     d.data_dir = ""
     d.cache_dir = ""
-    # CIFAR-10: a class (0 to 9) that training never sees, to be told apart as foreign; -1 for none. The
-    # test set keeps it.
+    # cifar10: a class (0 to 9) that is left out of the training set and kept in the test set, to see
+    # whether it is recognised as new; -1 for none.
     d.held_out_class = -1
-    # Array: .npy or .npz (arrays "x" and, optionally, "labels", and "y" for pairs) of rows [n, dim] or
-    # uint8 images [n, height, width, 3]. The last test_size rows of a shuffle by data.seed are held
-    # out, unless test_path names a second file.
+    # array: a .npy file of rows [n, dim] or uint8 images [n, height, width, 3]; or a .npz file with
+    # these as "x", with "labels" if there are any, and with "y" for pairs. test_path names a file of
+    # test rows; without one, test_size rows are held out, chosen by data.seed.
     d.path = ""
     d.test_path = ""
-    # tfds, folder, hf: side in pixels to which images are cut and resized; 0 leaves them as they are, if
-    # all have one size.
+    # tfds, folder, hf: images are cut to a square and resized to this side in pixels. 0 keeps their
+    # size, which must then be the same for all.
     d.image_size = 0
-    # They are held in memory if all of them, decoded, take no more than this, and streamed otherwise:
-    # read and decoded batch by batch, `prefetch` batches ahead, in `workers` threads (0: one per core).
+    # tfds, folder, hf: images stay in memory if all of them, decoded, take at most max_memory_gb.
+    # Otherwise they are streamed: read and decoded batch by batch, `prefetch` batches ahead, in
+    # `workers` threads (0: one per core).
     d.max_memory_gb = 4.0
     d.prefetch = 2
     d.workers = 0
-    # tfds, hf: splits to train and to test on ("" for test or validation; test_size rows are held out if
-    # there is neither), and the fields of image and label where the names do not tell.
+    # tfds, hf: splits to train and to test on. "" for test_split is the split "test" or "validation" or,
+    # without one, test_size rows held out from the training split.
+    # image_field and label_field name the fields to use; "" for "image" and "label", or the only ones.
     d.train_split = "train"
     d.test_split = ""
     d.image_field = ""
@@ -166,15 +171,15 @@ def default_config() -> config_dict.ConfigDict:
     v.name = "gaussian_noise"
     # Keyword arguments of a channel of yours.
     v.kwargs = config_dict.ConfigDict()
-    # Standard deviation of the noise, share A that mixing keeps (A x + √(1-A²) ε), or probability per
-    # coordinate. Not used by simclr, same_component and identity.
+    # gaussian_noise: the noise's standard deviation. mixing: A in A x + √(1-A²) ε. erasure, bit_flip,
+    # bit_add: a probability per coordinate. The other channels do not use it.
     v.strength = _each(0.5)
-    # What follows any channel, in this order: Gaussian noise of this standard deviation, coordinates set
-    # to zero with this probability, and a factor exp(N(0, s²)) for each row. 0 switches one off.
+    # After any channel, in this order: add Gaussian noise (its standard deviation), set coordinates to
+    # zero (the probability), multiply each row by exp(N(0, s²)) (s). 0 switches a step off.
     v.noise_std = _each(0.0)
     v.erasure_prob = _each(0.0)
     v.row_scale_std = _each(0.0)
-    # SimCLR's views. Side in pixels to which crops, and images that are embedded, are resized; 0 keeps
+    # simclr: side in pixels to which crops are resized, and whole images when they are embedded; 0 for
     # the images' own.
     v.view_size = 0
     # Smallest share of the image that a crop keeps; 1 switches cropping off.
@@ -189,22 +194,23 @@ def default_config() -> config_dict.ConfigDict:
     c.encoder = e = config_dict.ConfigDict()
     # linear, mlp, resnet18, resnet34, resnet50, vit, or my_module:name, a Flax module.
     e.name = "linear"
-    # Keyword arguments of an encoder of yours. Of the fields below it uses embedding_dim and the head's.
+    # Keyword arguments of an encoder of yours, which uses embedding_dim and the head's fields as well,
+    # and no other field below.
     e.kwargs = config_dict.ConfigDict()
     # Dimension of the embedding; 0 leaves the pooled features of a ResNet or ViT as they are.
     e.embedding_dim = 128
     # Hidden width of the mlp, channels of the first stage of a ResNet, token width of the vit;
     # 0 for the usual one (512, 64, 192).
     e.width = 0
-    # Layers of the mlp with the last one counted, or blocks of the vit; 0 for the usual (2, 6).
+    # Layers of the mlp, the last one included, or blocks of the vit; 0 for the usual (2, 6).
     e.depth = 0
     e.activation = "relu"
     # Initial parameters: normal (LeCun for dense layers, He for convolutions, no bias), or pytorch
     # (uniform in ±1/√inputs, biases too).
     e.initializer = "normal"
-    # Weights that the backbone of a ResNet or ViT starts from: a safetensors file of torchvision, timm
-    # or transformers, or a folder with model.safetensors; "" for random ones. The layer to the
-    # embedding and the head start at random in any case.
+    # Weights that a ResNet or ViT starts from: a safetensors file of torchvision, timm or transformers,
+    # or a folder with model.safetensors; "" for random ones. The layer to the embedding and the head
+    # are always random.
     e.init_from = ""
     # batch, group or none.
     e.norm = "batch"
@@ -217,41 +223,42 @@ def default_config() -> config_dict.ConfigDict:
     e.patch_size = 4
     e.num_heads = 3
     e.pool = "token"
-    # Projection head on top of the embedding, to which the loss is then applied: none, linear, mlp.
+    # Projection head after the embedding: none, linear, mlp. The loss is applied to its output.
     e.head = "none"
     e.head_hidden = 512
     e.head_dim = 128
     e.head_norm = "none"
 
-    # Data that are pairs (arrays "x" and "y"): the encoder of the second halves. "" for none.
+    # For pairs (arrays "x" and "y"): the encoder of y, with the same fields. "" for none.
     c.encoder_b = config_dict.ConfigDict(e.to_dict() | {"name": ""})
 
     c.loss = s = config_dict.ConfigDict()
     s.temperature = _each(0.5)
-    # Learn the temperature, starting from the value above and never below the minimum.
+    # Learn the temperature. It starts at the value above and stays above temperature_min.
     s.learn_temperature = False
     s.temperature_min = 0.01
-    # InfoNCE in both directions; the others are symmetric by themselves.
+    # infonce: average the losses of both directions. The other objectives are symmetric anyway.
     s.symmetric = True
     s.normalize = True
     # Keyword arguments of an objective of yours.
     s.kwargs = config_dict.ConfigDict()
     # The bias that SigLIP's paper starts from.
     s.siglip_bias = -10.0
-    # What is added to the objective, with the weight β: norm_entropy, which is -H(ρ) + λE‖z‖², sigreg,
-    # sigreg_unbiased, visreg, sliced_wasserstein or koleo. LeJEPA with λ is objective = prediction,
-    # regulariser = sigreg, beta = λ / (1 - λ). Or my_module:name, with these keyword arguments.
+    # What is added to the objective with weight beta: norm_entropy, -H(ρ) + λ E‖z‖² with
+    # λ = norm_weight; sigreg, sigreg_unbiased, visreg, sliced_wasserstein, koleo; or my_module:name,
+    # with keyword arguments regulariser_kwargs. LeJEPA with λ is objective = prediction,
+    # regulariser = sigreg and beta = λ / (1 - λ).
     s.regulariser = "norm_entropy"
     s.regulariser_kwargs = config_dict.ConfigDict()
     # Random directions of sigreg, visreg and sliced_wasserstein, drawn anew at every step.
     s.directions = 256
-    # With beta_unit "vanishing" β counts multiples of the theory's β₀ = 2(1-η₂)/(τ·dim).
+    # beta_unit "absolute" takes beta as it is; "vanishing" takes it in units of β₀ = 2(1-η₂)/(τ·dim).
     s.beta = _each(0.0)
     s.beta_unit = "absolute"
     s.beta_schedule = "constant"
     s.norm_weight = _each(0.5)
     s.entropy = "gaussian"
-    # Mildness η₂ of the channel for β₀; 0 gives the β₀ that suffices for every channel.
+    # Mildness η₂ of the channel, for β₀; 0 gives the β₀ that is enough for any channel.
     s.eta2 = 0.0
     s.label_smoothing = _each(0.0)
 
@@ -274,14 +281,14 @@ def default_config() -> config_dict.ConfigDict:
     # Optimiser steps; 0 to count epochs instead.
     t.steps = 0
     t.epochs = 10.0
-    # Encode this many views at a time, with exact gradients and less memory; 0 for all at once.
+    # Encode this many views at a time: the same gradients with less memory. 0 for all at once.
     t.microbatch = 0
-    # Average the weights, average ← d·average + (1 - d)·weights after every step, and embed with the
-    # average; 0 for no average.
+    # Embed with an average of the weights: average ← d·average + (1 - d)·weights after every step.
+    # 0 for no average.
     t.average_decay = 0.0
     # float32 or bfloat16. Parameters and losses are float32 either way.
     t.compute_dtype = "float32"
-    # How many local devices to use, for members first and then for the batch; 0 for all.
+    # How many devices of each process to use; 0 for all. They share the members first, then the batch.
     t.devices = 0
 
     c.checkpoint = k = config_dict.ConfigDict()
@@ -292,21 +299,22 @@ def default_config() -> config_dict.ConfigDict:
     k.keep_every_steps = 0
 
     c.embed = m = config_dict.ConfigDict()
-    # When to write an embedding set, beside step 0 and the last step, which always have one.
+    # When to write an embedding set, in addition to step 0 and the last step.
     m.epochs = ()
     m.steps = ()
-    # What is evaluated: the output of the encoder or of the head.
+    # Which output to embed and evaluate: the encoder's or the head's.
     m.output = "encoder"
     # Embed the training set as well as the test set.
     m.train_split = False
-    # Embed the first rows of each set alone; 0 for all.
+    # Embed only so many rows of each set, the first ones; 0 for all.
     m.max_rows = 0
     m.batch_size = 1000
 
     c.log = g = config_dict.ConfigDict()
     g.every_steps = 50
-    # Metrics of held-out rows at logging steps: some of knn, probe (accuracies; they need labels),
-    # rankme, effective_rank, ad, cv; and of how many test rows (and training rows, for accuracies).
+    # Metrics of held-out rows at logging steps: some of rankme, effective_rank, ad, cv, and of the
+    # accuracies knn and probe, which need labels. They are computed from held_out_rows test rows;
+    # the accuracies use as many training rows.
     g.held_out = ()
     g.held_out_rows = 512
     g.tensorboard = False
@@ -327,10 +335,10 @@ def default_config() -> config_dict.ConfigDict:
     r.title = ""
     # The paper's row to show beside ours: laplace, mixture, binary, cifar10, or "" for none.
     r.paper = ""
-    # The data.source that title and paper are stated for ("" for that of the paper's row, if any).
-    # With other data the report shows neither.
+    # The data.source that title and paper belong to; "" for the source of the paper's row, if there is
+    # one. With other data the report shows neither.
     r.source = ""
-    # Epochs of the whole experiment; a run of fewer is called a trial. 0 where none are stated.
+    # Epochs of the whole experiment. A shorter run is called a trial in its report. 0 for no such note.
     r.full_epochs = 0.0
     r.sample_size = 1000
     return c.lock()
@@ -484,7 +492,7 @@ def plain(config: config_dict.ConfigDict) -> dict[str, Any]:
 
 
 def own_parts(config: config_dict.ConfigDict) -> list[tuple[str, str]]:
-    """The fields that name parts of the user's own, each with the name `my_module:thing`.
+    """The fields that name parts of the user's own, each with its value `my_module:thing`.
 
     Examples:
         >>> own_parts(default_config())
@@ -519,14 +527,14 @@ def resolved(config: config_dict.ConfigDict) -> dict[str, Any]:
 
 
 def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
-    """The configuration that `plain` was made of, or that a run's config.json holds.
+    """The configuration from what `plain` returned, or from the content of a run's config.json.
 
     Examples:
         >>> from_plain(plain(default_config())) == default_config()
         True
 
     Raises:
-        KeyError: where a section lacks a field that this version does not know.
+        KeyError: for a field that this version does not know.
     """
 
     def known(tree, default):
@@ -543,7 +551,7 @@ def from_plain(content: Mapping[str, Any]) -> config_dict.ConfigDict:
     sections = {key: value for key, value in content.items() if key in config}
     for name in KWARGS:
         section, key = name.split(".")
-        # Locked as the rest: what the defaults do not have must be let in.
+        # Locked like the rest, but these sections take any field.
         with config[section][key].unlocked():
             config[section][key].update(sections.get(section, {}).get(key, {}))
     config.update(known(sections, config))
@@ -564,7 +572,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         for key in sections:
             section = section.get(key, {})
         section.pop(field, None)
-    # Statistics are of the evaluation, which can be repeated at any time.
+    # Statistics belong to the evaluation, which can be repeated at any time.
     kept["code"] = {
         key: value for key, value in kept.get("code", {}).items() if not key.startswith("evaluate.")
     }

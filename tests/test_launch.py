@@ -1,9 +1,11 @@
 """launch.py as a user sees it: what it prints, what it refuses, and with which exit code."""
 
 import json
+import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 SWEEP = "--config=configs/paper/table1_synthetic.py"
 
@@ -165,3 +167,90 @@ def test_a_non_finite_loss_ends_with_exit_code_2(tiny_config_file, launch, tmp_p
     assert done.returncode == 2
     assert "not finite at step" in done.stderr
     assert "config.optimizer.learning_rate = 1e+30" in done.stderr
+
+
+PARTS = """\
+def channel(key, x): return x
+def pairwise(z1, z2): return z1 @ z2.T
+def statistic(): return 0.0
+number = 3
+"""
+
+# As where the permissions do not let a user read a folder: they do not hold for root.
+LOCK = """\
+import os
+scan = os.scandir
+def refuse(path="."):
+    if str(path).endswith("locked"):
+        raise PermissionError(13, "Permission denied", str(path))
+    return scan(path)
+os.scandir = refuse
+"""
+
+
+@pytest.fixture(scope="module")
+def at_fault(tmp_path_factory):
+    """A folder of data that cannot be read, and of parts that do not fit."""
+    root = tmp_path_factory.mktemp("at_fault")
+    (root / "fault_parts.py").write_text(PARTS)
+    (root / "broken_parts.py").write_text("1 / 0\n")
+    (root / "file.txt").write_text("no folder")
+    (root / "empty").mkdir()
+    (root / "pictures" / "locked").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(root / "pictures" / "locked" / "a.png")
+    (root / "pictures" / "locked").chmod(0)
+    for name, described in (("records", '{"fileFormat": "tfrecord"}'), ("damaged", "{")):
+        folder = root / "tfds" / name / "1.0.0"
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text(described)
+        (folder / "features.json").write_text("{}")
+    (root / "tfds" / "unprepared" / "1.0.0").mkdir(parents=True)
+    yield root
+    (root / "pictures" / "locked").chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.source", "nowhere", "config.data.source is 'nowhere'; it must be one of binary,"),
+        ("data.source", "tfds:nothing", "holds no prepared dataset (prepared in {root}/tfds: "),
+        ("data.source", "tfds:unprepared", "Prepare it with tensorflow_datasets"),
+        ("data.source", "tfds:records", "is stored as tfrecord, which TFDS cannot read without"),
+        ("data.source", "tfds:damaged", "{root}/tfds/damaged/1.0.0 cannot be read (JSONDecodeErro"),
+        ("data.source", "hf:some/name", "which needs the library datasets: run `pip install"),
+        ("data.source", "folder:{root}/nowhere", "{root}/nowhere is not a folder"),
+        ("data.source", "folder:{root}/file.txt", "{root}/file.txt is not a folder"),
+        ("data.source", "folder:{root}/empty", "{root}/empty holds no images"),
+        ("data.source", "folder:{root}/pictures", "{root}/pictures/locked cannot be read"),
+        ("data.source", "nothing_parts:f", "there is no module 'nothing_parts'"),
+        ("data.source", "broken_parts:f", "broken_parts.py, line 1: ZeroDivisionError"),
+        ("data.source", "fault_parts:channel", "channel(key, x) does not fit"),
+        ("channel.name", "fault_parts:channel", "it is called with (key, x, strength)"),
+        ("encoder.name", "fault_parts:Net", "defines no 'Net'; it defines channel, pairwise"),
+        ("encoder.name", "fault_parts:number", "which is a int; it must be a function"),
+        ("objective", "fault_parts:statistic", "statistic() does not fit"),
+        ("objective", "fault_parts:pairwise", "one number"),
+        ("loss.regulariser", "fault_parts:statistic", "statistic() does not fit"),
+        ("optimizer.name", "fault_parts:number", "which is a int"),
+        ("evaluate.statistics", "('fault_parts:statistic',)", "statistic() does not fit"),
+    ],
+)
+def test_bad_data_and_parts_are_one_paragraph_and_exit_code_2(
+    at_fault, tiny_config_file, start, tmp_path, field, value, message
+):
+    config_file = at_fault / "tiny.py"
+    config_file.write_text(tiny_config_file.read_text())
+    done = start(
+        f"--config={config_file}",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.{field}={value.format(root=at_fault)}",
+        f"--config.data.data_dir={at_fault / 'tfds'}",
+        f"--config.data.cache_dir={tmp_path / 'cache'}",
+        "--config.loss.beta=0.5",
+        before=LOCK if os.geteuid() == 0 else "",
+    ).wait()
+    assert done.returncode == 2, done.stdout
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "Traceback" not in done.stderr, done.stderr
+    assert message.format(root=at_fault) in errors[0]
+    assert not (tmp_path / "run" / "embeddings").exists()

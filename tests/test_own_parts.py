@@ -9,8 +9,9 @@ import pytest
 from infonce_jax import data, registry, training
 from infonce_jax.config import default_config, members
 from infonce_jax.runs import encode
-from infonce_jax.runs.folder import check
+from infonce_jax.runs.folder import check, claim
 from tests import own_parts
+from tests.conftest import make_tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,24 @@ def test_changed_code_is_refused_and_a_changed_statistic_is_not(mine, run, launc
     assert refused.returncode == 2
     assert "another version of config.data.source = 'my_parts:rings'" in refused.stderr
     assert "has changed" in refused.stderr and "Restore it" in refused.stderr
+
+
+def test_code_that_was_at_fault_may_be_mended_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_folders", [])
+    registry.search_in(tmp_path)
+    (tmp_path / "mended_parts.py").write_text("def loss(z1): return 0.0\n")
+    config = make_tiny_config()
+    config.objective = "mended_parts:loss"
+    claim(config, tmp_path / "run")
+    with pytest.raises(ValueError, match="does not fit"):
+        check(config)
+    (tmp_path / "mended_parts.py").write_text("def loss(z1, z2): return 0.0\n")
+    claim(config, tmp_path / "run")
+    (tmp_path / "run" / "embeddings" / "0").mkdir(parents=True)
+    (tmp_path / "run" / "embeddings" / "0" / "manifest.json").write_text("{}")
+    (tmp_path / "mended_parts.py").write_text("def loss(z1, z2): return 1.0\n")
+    with pytest.raises(ValueError, match="has changed"):
+        claim(config, tmp_path / "run")
 
 
 def test_a_sweep_uses_them_and_flags_set_their_arguments(mine, launch):

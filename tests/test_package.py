@@ -196,7 +196,6 @@ NO_EXAMPLE = {
     "infonce_jax.report.text.format_terminal",
     "infonce_jax.runs.rows.encode",
     "infonce_jax.runs.stages.run",
-    "infonce_jax.runs.sweep.run_sweep",
     "infonce_jax.training.blocks.encode_blocks",
     "infonce_jax.training.blocks.encode_view_blocks",
 }

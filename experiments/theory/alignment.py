@@ -69,6 +69,8 @@ def draw_alignment(runs: Path) -> Drawn:
         axes.set_title(run.title, loc="left", fontsize="medium", pad=3)
         canvas.log_ticks(axes.xaxis, [float(s) for s in at[:, 0]])
         axes.tick_params(labelbottom=True)
+    for axes in grid:
+        axes.set_ylabel("alignment")
     grid[len(names) - 1].set_xlabel("strength of the channel", labelpad=1)
     if crops:
         axes, at = grid[-1], [crop.area_min for crop in crops]

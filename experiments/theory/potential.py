@@ -23,7 +23,8 @@ def draw_phi(_: Path) -> Drawn:
         at = np.array([0.5, 2.0, 8.0, 32.0])
         values = [evaluation.uniformity_potential(u, a) for a in at]
         axes.plot(at, values, "o", color=colour, markersize=3)
-    axes.set(xscale="log", yscale="log", xlabel="inverse temperature α", ylabel="Φ(σ) in nats")
+    axes.set(xscale="log", yscale="log", xlabel="inverse temperature α", ylabel="Φ(σ) (nats)")
+    canvas.log_ticks(axes.xaxis, [1, 10, 100])
     axes.set_ylim(4e-5, 150)
     canvas.legend_above(axes, columns=3)
     return Drawn("phi", figure, "")
@@ -47,6 +48,7 @@ def draw_batch(_: Path) -> Drawn:
             axes.plot(n, value.mean(), "o", color=colour, markersize=3)
     limit = float(theory.phi_sigma(dim, alpha))
     axes.axhline(limit, color=canvas.INK, linewidth=0.8, dashes=(4, 2), label="Φ(σ)")
-    axes.set(xscale="log", xlabel="batch N", ylabel="E batch potential")
+    axes.set(xscale="log", xlabel="batch N", ylabel="expected potential (nats)")
+    canvas.log_ticks(axes.xaxis, [2, 10, 100, 1000])
     canvas.legend_above(axes, columns=3)
     return Drawn("batch", figure, "")

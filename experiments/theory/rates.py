@@ -54,7 +54,7 @@ def draw_rates(runs: Path) -> Drawn:
         axes.plot(x, line, color=canvas.INK, linewidth=0.9, dashes=(4, 2))
         axes.set(xscale="log", yscale="log")
         axes.set_title(
-            f"{name}: slope {fitted:.2f} ± {error:.2f}, predicted {of_line:.2f}"
+            f"{name}: slope {_signed(fitted)} ± {error:.2f}, predicted {_signed(of_line)}"
             f"{_off(fitted, error, of_line)}",
             loc="left",
             fontsize=7.5,
@@ -156,7 +156,7 @@ def draw_fluctuation(runs: Path) -> Drawn:
         of_line = slope_of_line(sizes, line)
         rows.append([name, f"{fitted:.2f} ± {error:.2f}", f"{of_line:.2f}", limit])
         digits = max(2, -int(np.floor(np.log10(error))))
-        slope = f"{fitted:.{digits}f} ± {error:.{digits}f}, line {of_line:.2f}"
+        slope = f"{_signed(fitted, digits)} ± {error:.{digits}f}, line {_signed(of_line)}"
         label = f"{name.replace(' of the', ',')}: {slope}{_off(fitted, error, of_line)}"
         axes.plot(sizes, y.mean(axis=1), marker, color=colour, markersize=3.5, label=label)
         axes.plot(sizes, line, color=colour, linewidth=1)
@@ -164,6 +164,11 @@ def draw_fluctuation(runs: Path) -> Drawn:
     canvas.log_ticks(axes.xaxis, [int(n) for n in sizes])
     canvas.legend_above(axes, columns=1)
     return Drawn("fluctuation", figure, markdown(rows) + "\n" + markdown(values_at))
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    """A number with a minus sign, as matplotlib writes those of the ticks."""
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _off(fitted: float, error: float, of_line: float) -> str:

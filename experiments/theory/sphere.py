@@ -38,6 +38,7 @@ def draw_sphere(_: Path) -> Drawn:
         at = np.array(simulated)
         axes.plot(at[:, 0], at[:, 1 + column], "o", color=colour, markersize=3)
     axes.set(xscale="log", yscale="log", xlabel="dimension d", ylabel="distance to N(0, 1)")
+    canvas.log_ticks(axes.xaxis, [2, 10, 100, 1000, 10_000])
     canvas.legend_above(axes, columns=2)
     rows = [["d", "total variation", "Kolmogorov", "n for AD", "n for DP"]]
     for dim in (8, 16, 32, 64, 128, 256, 512):
@@ -73,6 +74,7 @@ def draw_power(_: Path) -> Drawn:
     axes.plot([], [], "o", color=canvas.INK, markersize=3, label="simulated")
     axes.axhline(0.05, color=canvas.REFERENCE, linewidth=0.8, dashes=(1, 1.5), label="level 5%")
     axes.set(xscale="log", xlabel="sample size n", ylabel="share rejected, d = 16", ylim=(0, 1.04))
+    canvas.log_ticks(axes.xaxis, [100, 300, 1000, 3000])
     canvas.legend_above(axes, columns=2)
     return Drawn("power", figure, "")
 
@@ -107,6 +109,7 @@ def draw_radius(_: Path) -> Drawn:
             pr = values.sum() ** 2 / (values**2).sum()
             axes.plot(pr, norm.std() / norm.mean(), "o", color=colour, markersize=3)
     axes.set(xscale="log", yscale="log", xlabel="participation ratio", ylabel="CV of the norm")
+    canvas.log_ticks(axes.xaxis, [1, 10, 100, 1000])
     canvas.log_ticks(axes.yaxis, [0.03, 0.1, 0.3])
     canvas.legend_above(axes, columns=2)
     return Drawn("radius", figure, "")

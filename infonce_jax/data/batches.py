@@ -48,10 +48,10 @@ def shuffled_index(
 
 def batch_index(
     key: Key[Array, ""], step: Int[Array, ""], batch_size: int, n: int
-) -> Int[Array, "batch"]:
-    """The rows of a batch: epochs without replacement, each in an order of its own.
+) -> Int[Array, " batch"]:
+    """The rows of a batch. An epoch takes rows without replacement; every epoch has its own order.
 
-    An epoch is n // batch_size steps; the rows left over differ from epoch to epoch.
+    An epoch is n // batch_size steps. Which rows are left over differs from epoch to epoch.
 
     Args:
         key: the run's key for batches.
@@ -66,12 +66,12 @@ def batch_index(
 
 
 def make_host_index(
-    keys: Key[Array, "seeds"], batch_size: int, n: int
+    keys: Key[Array, " seeds"], batch_size: int, n: int
 ) -> Callable[[int], Int[np.ndarray, "seeds batch"]]:
     """`batch_index` of several keys on the host, as `(step) -> [seeds, batch]`.
 
-    Training keeps the devices busy, so that a prefetching thread could not ask them for the next rows
-    in time. The integers are the same to the bit.
+    For the thread that reads ahead: the devices are busy with training and would answer too late. The
+    result is the same to the bit.
     """
     steps_per_epoch = n // batch_size
 
@@ -141,12 +141,12 @@ def make_batch(config: config_dict.ConfigDict, data: Dataset) -> Callable:
     return drawn if config.data.fresh else gathered
 
 
-def _round_keys(key: Key[Array, ""]) -> UInt32[Array, "rounds"]:
+def _round_keys(key: Key[Array, ""]) -> UInt32[Array, " rounds"]:
     return jax.random.bits(key, (_ROUNDS,), jnp.uint32)
 
 
 def _encrypt(
-    round_keys: UInt32[Array | np.ndarray, "rounds"],
+    round_keys: UInt32[Array | np.ndarray, " rounds"],
     n: int,
     x: UInt32[Array | np.ndarray, "*shape"],
 ) -> UInt32[Array | np.ndarray, "*shape"]:

@@ -1,4 +1,4 @@
-"""Arrays that took long to make, kept in a folder with their checksums."""
+"""A cache of arrays that take long to make: a folder for each entry, with checksums."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def folder_of(cache_dir: str | os.PathLike | None) -> Path:
 
 
 def read(entry: Path, names: Sequence[str], what: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a cache entry; `None` if it is missing or does not match its checksums.
+    """The arrays of a cache entry, or `None` if it is missing or does not match its checksums.
 
     Args:
         entry: the folder.
@@ -45,7 +45,7 @@ def read(entry: Path, names: Sequence[str], what: str) -> dict[str, np.ndarray] 
 
 
 def write(entry: Path, arrays: Mapping[str, np.ndarray], what: str) -> None:
-    """Writes a cache entry; a warning says so where the folder cannot be written."""
+    """Writes a cache entry. Warns if the folder cannot be written."""
     checksums = {}
     try:
         with replacing_folder(entry) as scratch:

@@ -73,7 +73,7 @@ def row_scale(
 
 
 def same_component(
-    key: Key[Array, ""], labels: Int[Array, "n"], means: Float[Array, "components dim"]
+    key: Key[Array, ""], labels: Int[Array, " n"], means: Float[Array, "components dim"]
 ) -> Float[Array, "n dim"]:
     """Draws each view anew from the component of the mixture that its row comes from.
 
@@ -99,7 +99,7 @@ CHANNELS: dict[str, Callable] = {
     "mixing": mixing,
 }
 
-# What may follow a channel, in this order, by the field of `config.channel` that holds its strength.
+# The steps after a channel, in their order, by the field of `config.channel` with their strength.
 _STEPS: dict[str, Callable] = {
     "noise_std": gaussian_noise,
     "erasure_prob": erasure,
@@ -129,7 +129,7 @@ def find_channel(c: config_dict.ConfigDict) -> Callable:
 
 
 def view_shape(config: config_dict.ConfigDict, spec: DataSpec) -> tuple[int, ...]:
-    """The shape of one view, which is also that of a sample as the encoder is given it.
+    """The shape of one view. The encoder gets samples of this shape, also without a channel.
 
     Raises:
         ValueError: where `channel.view_size` is set and the channel cannot resize.
@@ -148,7 +148,7 @@ def view_shape(config: config_dict.ConfigDict, spec: DataSpec) -> tuple[int, ...
 def clean(
     config: config_dict.ConfigDict, rows: Num[Array | np.ndarray, "n ..."]
 ) -> Float[Array | np.ndarray, "n ..."]:
-    """Samples as the encoder is given them without a channel: as float32, and resized as views are."""
+    """Samples without a channel, as the encoder gets them: float32, and resized like views."""
     x = to_float(rows)
     return resized(jnp.asarray(x), config.channel.view_size) if config.channel.view_size else x
 
@@ -213,7 +213,7 @@ def _view_of(channel: Callable) -> Callable:
     def view(
         key: Key[Array, ""],
         rows: Shaped[Array | np.ndarray, "n ..."],
-        labels: Int[Array, "n"] | None,
+        labels: Int[Array, " n"] | None,
         hyper: Mapping[str, Array],
     ) -> Float[Array, "n ..."]:
         del labels
@@ -241,7 +241,7 @@ def _own_view(config: config_dict.ConfigDict, channel: Callable, spec: DataSpec)
     def view(
         key: Key[Array, ""],
         rows: Shaped[Array | np.ndarray, "n ..."],
-        labels: Int[Array, "n"] | None,
+        labels: Int[Array, " n"] | None,
         hyper: Mapping[str, Array],
     ) -> Float[Array, "n ..."]:
         given = {"labels": labels} if takes_labels else {}
@@ -263,7 +263,7 @@ def _same_component_view(config: config_dict.ConfigDict) -> Callable:
     def view(
         key: Key[Array, ""],
         rows: Shaped[Array | np.ndarray, "n ..."],
-        labels: Int[Array, "n"] | None,
+        labels: Int[Array, " n"] | None,
         hyper: Mapping[str, Array],
     ) -> Float[Array, "n ..."]:
         del rows, hyper
@@ -281,7 +281,7 @@ def _followed_by(channel: Callable, steps: Mapping[str, Callable]) -> Callable:
     def view(
         key: Key[Array, ""],
         rows: Shaped[Array | np.ndarray, "n ..."],
-        labels: Int[Array, "n"] | None,
+        labels: Int[Array, " n"] | None,
         hyper: Mapping[str, Array],
     ) -> Float[Array, "n ..."]:
         key, *step_keys = jax.random.split(key, 1 + len(steps))
@@ -297,7 +297,7 @@ def _simclr_view(config: config_dict.ConfigDict) -> Callable:
     def view(
         key: Key[Array, ""],
         rows: Shaped[Array | np.ndarray, "n ..."],
-        labels: Int[Array, "n"] | None,
+        labels: Int[Array, " n"] | None,
         hyper: Mapping[str, Array],
     ) -> Float[Array, "n ..."]:
         del labels

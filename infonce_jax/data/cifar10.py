@@ -65,9 +65,9 @@ class Cifar10(NamedTuple):
     """
 
     train_images: UInt8[np.ndarray, "n_train 32 32 3"]
-    train_labels: Int32[np.ndarray, "n_train"]
+    train_labels: Int32[np.ndarray, " n_train"]
     test_images: UInt8[np.ndarray, "n_test 32 32 3"]
-    test_labels: Int32[np.ndarray, "n_test"]
+    test_labels: Int32[np.ndarray, " n_test"]
 
 
 def load_cifar10(

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,17 @@ TEST_NAMES = ("test", "val", "validation")
 def open_folder(root: str, cache_dir: str | None = None, workers: int = 0) -> Opened:
     """Lists the images of a folder and checks that each is whole, without decoding them.
 
-    The folder holds train/ and test/ (or val/, validation/), or images to divide. In each of these every
-    subfolder is a class, named by it; images that lie in the folder itself have no class.
+    The folder holds train/ and test/ (or val/, validation/), or it holds images of which some are to be
+    held out. Subfolders are classes; images without a subfolder have no class.
 
     Args:
         root: the folder.
-        cache_dir: where the result of the check is kept, as for CIFAR-10.
+        cache_dir: where the result of the check is cached, as for CIFAR-10.
         workers: threads that read; 0 for one per core.
 
     Raises:
         FileNotFoundError: where there is no such folder, or no image in it.
+        PermissionError: for a folder that may not be read.
         ValueError: where images lie both in class folders and beside them, or the test set has a class
             that the training set lacks.
     """
@@ -69,9 +71,21 @@ def open_folder(root: str, cache_dir: str | None = None, workers: int = 0) -> Op
 
 
 def _list(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    visible = (p for p in files if not any(n.startswith(".") for n in p.relative_to(folder).parts))
-    return sorted(path for path in visible if path.is_file())
+    def refuse(error):
+        raise PermissionError(
+            f"{error.filename} cannot be read ({error.strerror}). Change its permissions, or move it "
+            f"out of {folder}."
+        ) from error
+
+    found = []
+    # Not Path.rglob, which passes over folders that it may not read.
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(parent, name)
+            if not name.startswith(".") and path.suffix.lower() in SUFFIXES and path.is_file():
+                found.append(path)
+    return sorted(found)
 
 
 def _classes(folder: Path, paths: list[Path]) -> tuple[str, ...] | None:
@@ -99,7 +113,7 @@ def _split(folder: Path, paths: list[Path], classes: tuple[str, ...] | None) -> 
 def _checked(
     paths: tuple[Path, ...], fingerprint: str, cache_dir: str | None, workers: int
 ) -> tuple[frozenset[Path], np.ndarray, tuple[str, ...]]:
-    """The images that are whole, the different shapes that they have, and what is wrong with others."""
+    """The images that are whole, the shapes that occur, and what is wrong with the other images."""
     entry = cache.folder_of(cache_dir) / f"folder-{fingerprint}"
     stored = cache.read(entry, ("shapes", "reasons"), "list of images")
     if stored is None:

@@ -2,11 +2,10 @@
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from infonce_jax.data.images import Records
+from infonce_jax.data.images import Records, choose_field
 
 
 @functools.lru_cache(maxsize=2)
@@ -15,8 +14,8 @@ def open_records(name: str, image_field: str = "", label_field: str = "") -> Rec
 
     Args:
         name: of a dataset, or the folder of one that `save_to_disk` has written.
-        image_field: the column of the images, "" for the only one.
-        label_field: the column of the labels, "" for "label" or else the first class label.
+        image_field: the column of the images, as for `choose_field`.
+        label_field: the column of the labels, as for `choose_field`.
 
     Raises:
         ValueError: where `datasets` is not installed, or it has no such dataset or column.
@@ -42,13 +41,8 @@ def open_records(name: str, image_field: str = "", label_field: str = "") -> Rec
     if isinstance(loaded, datasets.Dataset):
         loaded = {"train": loaded}
     features = next(iter(loaded.values())).features
-    image = _column(name, "image_field", image_field, features, datasets.Image)
-    if image is None:
-        raise ValueError(
-            f"config.data.source is 'hf:{name}', which has no column of images (it has: "
-            f"{', '.join(features)})."
-        )
-    label = _column(name, "label_field", label_field, features, datasets.ClassLabel)
+    image = choose_field(f"'hf:{name}'", "image", image_field, features, datasets.Image)
+    label = choose_field(f"'hf:{name}'", "label", label_field, features, datasets.ClassLabel)
     splits = {
         split: rows.cast_column(image, datasets.Image(decode=False))
         for split, rows in loaded.items()
@@ -64,30 +58,13 @@ def open_records(name: str, image_field: str = "", label_field: str = "") -> Rec
         return read
 
     def labels(split) -> np.ndarray:
-        return np.array(splits[split][label], np.int32)
+        return np.array(splits[split][label])
 
     return Records(
         {split: len(rows) for split, rows in splits.items()},
         reader,
         None if label is None else labels,
-        None if label is None else tuple(getattr(features[label], "names", None) or ()) or None,
+        tuple(getattr(features.get(label), "names", None) or ()) or None,
         None,
         "-".join(str(getattr(rows, "_fingerprint", len(rows))) for rows in loaded.values()),
     )
-
-
-def _column(name: str, field: str, wanted: str, features: Any, kind: type) -> str | None:
-    if wanted:
-        if wanted not in features:
-            raise ValueError(
-                f"config.data.{field} is {wanted!r}, but 'hf:{name}' has the columns "
-                f"{', '.join(features)}."
-            )
-        return wanted
-    found = [column for column, feature in features.items() if isinstance(feature, kind)]
-    if field == "image_field" and len(found) > 1:
-        raise ValueError(
-            f"'hf:{name}' has several columns of images ({', '.join(found)}); set "
-            "config.data.image_field to one of them."
-        )
-    return "label" if "label" in found else next(iter(found), None)

@@ -165,7 +165,7 @@ def simclr_view(
 
 
 def simclr_views(
-    key: Key[Array, ""] | Key[Array, "batch"],
+    key: Key[Array, ""] | Key[Array, " batch"],
     images: Num[ArrayLike, "batch height width 3"],
     settings: ViewSettings,
     size: int = 0,

@@ -6,13 +6,13 @@ like an array of decoded images, and decodes those that it is indexed with.
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 # What a whole file of each format ends with, and how many bytes may follow.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
@@ -34,7 +34,7 @@ class Split(NamedTuple):
     count: int
     read: Callable[[int], bytes]
     name: Callable[[int], str]
-    labels: Int32[np.ndarray, "n"] | None
+    labels: Int32[np.ndarray, " n"] | None
 
 
 class Opened(NamedTuple):
@@ -45,7 +45,7 @@ class Opened(NamedTuple):
         test: the test images, or None where the dataset has no such split.
         classes: names of the classes, or None.
         shape: height and width that all images have, or None where they differ or it is not known.
-        fingerprint: changes with the dataset; cached arrays go by it.
+        fingerprint: changes when the dataset changes; the caches are named by it.
         broken: names of the images that cannot be read and are left out, with the reasons.
     """
 
@@ -66,18 +66,57 @@ class Records(NamedTuple):
         labels: `(split) -> [n]`, or None where records have no label.
         classes: names of the classes, or None.
         shape: height and width that all images have, or None where that is not stated.
-        fingerprint: changes with the dataset.
+        fingerprint: changes when the dataset changes.
     """
 
     counts: dict[str, int]
     reader: Callable[[str], Callable[[int], bytes]]
-    labels: Callable[[str], Int[np.ndarray, "n"]] | None
+    labels: Callable[[str], Int[np.ndarray, " n"]] | None
     classes: tuple[str, ...] | None
     shape: tuple[int, int] | None
     fingerprint: str
 
 
-def take(split: Split, index: Int[np.ndarray, "n"]) -> Split:
+def choose_field(
+    where: str, what: str, wanted: str, there: Mapping[str, Any], kind: type
+) -> str | None:
+    """The field of a dataset's records that holds the image or the label.
+
+    Examples:
+        >>> choose_field("the dataset", "label", "", {"id": 1, "fine": "a", "label": "b"}, str)
+        'label'
+
+    Args:
+        where: the dataset, for errors.
+        what: "image" or "label".
+        wanted: `config.data.image_field` or `.label_field`. "" is for the field that is called "image"
+            or "label", or else for the only image or the first label.
+        there: all fields by name.
+        kind: the class of the values in `there` that are images or labels.
+
+    Returns:
+        Its name, or None where there is no label.
+
+    Raises:
+        ValueError: where there is no such field, no image, or several of them.
+    """
+    if wanted and wanted not in there:
+        raise ValueError(
+            f"config.data.{what}_field is {wanted!r}, but {where} has the fields {', '.join(there)}."
+        )
+    found = [name for name, field in there.items() if isinstance(field, kind)]
+    chosen = wanted or (what if what in found else next(iter(found), None))
+    if what == "image" and chosen is None:
+        raise ValueError(f"{where} has no image among its fields ({', '.join(there)}).")
+    if what == "image" and chosen not in (wanted, what) and len(found) > 1:
+        raise ValueError(
+            f"{where} has several images ({', '.join(found)}); set config.data.image_field to one of "
+            "them."
+        )
+    return chosen
+
+
+def take(split: Split, index: Int[np.ndarray, " n"]) -> Split:
     """Some of the images of a split."""
     labels = None if split.labels is None else split.labels[index]
     return Split(len(index), lambda i: split.read(index[i]), lambda i: split.name(index[i]), labels)
@@ -86,8 +125,8 @@ def take(split: Split, index: Int[np.ndarray, "n"]) -> Split:
 def decode(encoded: bytes, size: int = 0) -> UInt8[np.ndarray, "height width 3"]:
     """Decodes an image to RGB, cut to its central square and resized to `size` pixels a side.
 
-    Resizing is bilinear with antialiasing. A JPEG that is more than twice as large is decoded at a
-    half, a quarter or an eighth of its size first, which is as much faster.
+    Resizing is bilinear with antialiasing. A JPEG of more than twice the size is first decoded at a
+    half, a quarter or an eighth of its own size, which is faster.
 
     Args:
         encoded: the file's bytes.
@@ -124,9 +163,11 @@ def check(encoded: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(encoded)) as image:
             kind, (width, height) = image.format, image.size
     except Exception as error:
-        raise OSError(
-            "it is not an image of a known format" if encoded else "it is empty"
-        ) from error
+        if isinstance(error, UnidentifiedImageError):
+            raise OSError(
+                "it is not an image of a known format" if encoded else "it is empty"
+            ) from error
+        raise OSError(f"{type(error).__name__}: {error}") from error
     end = _ENDS.get(kind)
     if end is None or end not in encoded[-_SLACK:]:
         decode(encoded)
@@ -151,8 +192,7 @@ def threads(workers: int) -> int:
 class Images:
     """Images of one size that are decoded when they are indexed.
 
-    It has the shape, type and length of the array of all of them. A class because it has to look like
-    an array to what embeds it.
+    It has the shape, type and length of an array of all images, so that it can be embedded like one.
     """
 
     dtype = np.dtype(np.uint8)
@@ -182,7 +222,7 @@ class Images:
         return Images(take(self.split, np.arange(count)), self.shape[1:], self.size, self.workers)
 
     def __getitem__(
-        self, key: slice | Int[np.ndarray, "n"] | Bool[np.ndarray, "n"] | Sequence[int]
+        self, key: slice | Int[np.ndarray, " n"] | Bool[np.ndarray, " n"] | Sequence[int]
     ) -> UInt8[np.ndarray, "n height width 3"]:
         """Decodes the images of a slice or of an array of indices."""
         index = np.arange(len(self))[key]
@@ -194,7 +234,7 @@ class Images:
     def decode_into(
         self,
         target: UInt8[np.ndarray, "n height width 3"],
-        index: Int[np.ndarray, "n"],
+        index: Int[np.ndarray, " n"],
         pool: ThreadPoolExecutor,
     ) -> None:
         """Decodes the images of `index` into an array, in the threads of `pool`.

@@ -1,4 +1,4 @@
-"""From a configuration to its data: what they look like, the arrays, or their shapes alone."""
+"""The data of a configuration: what they look like, the arrays, or their shapes alone."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from infonce_jax.data.stored import describe_stored, load_stored
 from infonce_jax.data.synthetic import SOURCES, describe_synthetic, load_synthetic, make_law
 
 CIFAR10_SIZES = (50_000, 10_000)
-# Mean and standard deviation of the images' channels come from at most so many bytes of images.
+# Mean and standard deviation of the colour channels are computed from at most so many bytes.
 _MOMENTS_BYTES = 2**28
 
 
@@ -144,7 +144,7 @@ def _describe_cifar10(d: config_dict.ConfigDict) -> DataSpec:
 
 
 def _load_cifar10(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
-    # Not above: `python -m infonce_jax.data.cifar10` would then run a module that is imported already.
+    # Imported here: `python -m infonce_jax.data.cifar10` warns if the module is imported already.
     from infonce_jax.data import cifar10
 
     images = cifar10.load_cifar10(d.data_dir or None, cache_dir=d.cache_dir or None)
@@ -163,7 +163,7 @@ def _load_cifar10(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
 
 
 def _sample(rows: Shaped[np.ndarray | Images, "n ..."]) -> UInt8[np.ndarray, "m height width 3"]:
-    """The images that the moments are taken of: all, or evenly spaced ones of a large dataset."""
+    """The images to compute the moments from: all, or evenly spaced ones of a large dataset."""
     if len(rows) * rows[:1].nbytes <= _MOMENTS_BYTES and isinstance(rows, np.ndarray):
         return rows
     count = max(1, min(len(rows), _MOMENTS_BYTES // rows[:1].nbytes))

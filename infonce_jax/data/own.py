@@ -23,10 +23,10 @@ _SPLITS = ("train", "test")
 
 
 def is_reader(d: config_dict.ConfigDict) -> bool:
-    """Whether the source of `config.data` reads splits, that is, its first parameter is `split`.
+    """Whether the source of `config.data` is a reader: its first parameter is then `split`.
 
     Raises:
-        ValueError: where there is no such function, or its signature is of neither kind.
+        ValueError: where there is no such function, or its signature fits neither a law nor a reader.
     """
     source = registry.load("data.source", d.source)
     kwargs = d.kwargs.to_dict()
@@ -64,7 +64,7 @@ def describe_own(d: config_dict.ConfigDict) -> DataSpec:
     is_image = _check_rows(d.source, rows.shape, rows.dtype)
     classes = None
     if labels is not None:
-        # Only the labels: the compiler leaves the rows out.
+        # Draws the labels alone: the compiler drops the rows, which are not used.
         both = draw_dataset(lambda key, n: (draw(key, n)[1], None), d)
         classes = int(max(part.max(initial=0) for part in both if part is not None)) + 1
     return DataSpec(tuple(rows.shape[1:]), is_image, d.train_size, d.test_size, classes)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int32
 
 from infonce_jax.data import cache, hf, tfds
 from infonce_jax.data.images import Opened, Records, Split
@@ -25,10 +26,9 @@ def open_tfds(
     Args:
         name: such as "cifar100" or "imagenet2012:5.1.0", as TFDS names its folders.
         data_dir: TFDS's data directory, "" for its default.
-        cache_dir: where the labels are kept, as for CIFAR-10.
-        splits: to train on and to test on; "" for the second means test, or validation, or none.
-        fields: the features that hold image and label; "" for the only image, and for "label" or else
-            the first class label.
+        cache_dir: where the labels are cached, as for CIFAR-10.
+        splits: to train on and to test on; "" for the second is "test", "validation", "val", or none.
+        fields: the features that hold image and label, as for `choose_field`.
 
     Raises:
         FileNotFoundError: where the dataset is not prepared.
@@ -49,7 +49,7 @@ def open_hf(
 
     Args:
         name: of a dataset on the hub, or the folder of one that `save_to_disk` has written.
-        cache_dir: where the labels are kept.
+        cache_dir: where the labels are cached.
         splits: as for `open_tfds`.
         fields: as for `open_tfds`.
 
@@ -94,7 +94,7 @@ def _opened(
     labels = dict.fromkeys(names)
     if records.labels is not None:
         for name in names:
-            labels[name] = _labels(records, name, cache_dir)
+            labels[name] = _labels(source, records, name, cache_dir)
     opened = [_split(source, records, name, labels[name]) for name in names]
     return Opened(
         opened[0],
@@ -117,14 +117,22 @@ def _chosen(source: str, there: Sequence[str], splits: tuple[str, str]) -> tuple
     return train, "" if test == train else test
 
 
-def _labels(records: Records, split: str, cache_dir: str | None) -> np.ndarray | None:
-    """The labels of a split, from the cache where they have been read before; None for none."""
+def _labels(
+    source: str, records: Records, split: str, cache_dir: str | None
+) -> Int32[np.ndarray, " n"] | None:
+    """The labels of a split, or None if it has none. They are cached when they are first read."""
     entry = cache.folder_of(cache_dir) / f"labels-{records.fingerprint}-{split}"
     stored = cache.read(entry, ("labels",), "labels")
     if stored is None:
-        stored = {"labels": np.asarray(records.labels(split), np.int32)}
+        found = np.asarray(records.labels(split))
+        if found.dtype.kind not in "iu":
+            raise ValueError(
+                f"config.data.source is {source!r}, whose labels are not whole numbers. Set "
+                "config.data.label_field to a field of whole numbers."
+            )
+        stored = {"labels": found.astype(np.int32)}
         cache.write(entry, stored, "labels")
-    # Negative labels stand for none: the unlabelled images of STL-10 have -1.
+    # A negative label means that there is none: the unlabelled images of STL-10 have -1.
     return None if np.any(stored["labels"] < 0) else stored["labels"]
 
 

@@ -21,9 +21,9 @@ class DataSpec(NamedTuple):
         num_classes: number of labels, or None where the data have none.
         is_streamed: whether training rows are read and decoded batch by batch, because they do not fit
             in memory.
-        halves: for data that are pairs, of each half its shape, and whether it holds whole numbers. A
-            row is then both halves, flattened, one after the other.
-        note: what to tell about how the data are held, and about what is left out.
+        halves: for pairs, the shape of each half and whether it holds whole numbers (tokens). A row is
+            both halves, flattened, one after the other.
+        note: for the user: whether the images are streamed and why, and which are left out.
     """
 
     sample_shape: tuple[int, ...]
@@ -41,8 +41,8 @@ class Dataset(NamedTuple):
 
     Attributes:
         spec: what they look like.
-        train: training rows; empty where `draw` makes every batch anew; decoded when they are indexed
-            where they are streamed.
+        train: training rows. Empty if every batch is drawn anew by `draw`; `Images`, which are decoded
+            when they are indexed, if they are streamed.
         train_labels: their labels, or None.
         test: test rows.
         test_labels: their labels, or None.
@@ -53,9 +53,9 @@ class Dataset(NamedTuple):
 
     spec: DataSpec
     train: Shaped[np.ndarray | Images, "train ..."]
-    train_labels: Int[np.ndarray, "train"] | None
+    train_labels: Int[np.ndarray, " train"] | None
     test: Shaped[np.ndarray | Images, "test ..."]
-    test_labels: Int[np.ndarray, "test"] | None
+    test_labels: Int[np.ndarray, " test"] | None
     mean: Float[np.ndarray | np.float32, "..."]
     std: Float[np.ndarray | np.float32, "..."]
     draw: Callable | None = None
@@ -64,7 +64,7 @@ class Dataset(NamedTuple):
 def first_rows(
     rows: Shaped[np.ndarray | Images, "n ..."], count: int
 ) -> Shaped[np.ndarray | Images, "m ..."]:
-    """The first rows of a split, not decoded yet where they are streamed; all of them for 0.
+    """The first `count` rows of a split, or all for 0. Streamed images are not decoded yet.
 
     Examples:
         >>> first_rows(np.arange(10), 3)

@@ -1,4 +1,4 @@
-"""Datasets of encoded images: decoded into memory where they fit, streamed where they do not."""
+"""Datasets of encoded images: decoded into memory if they fit, streamed if they do not."""
 
 import functools
 import logging
@@ -21,14 +21,15 @@ logger = logging.getLogger(__name__)
 def describe_stored(d: config_dict.ConfigDict) -> DataSpec:
     """The spec of the images that `data.source` names, as `tfds:name`, `folder:path` or `hf:name`.
 
-    Whether they are streamed is decided here: all images, decoded, against `data.max_memory_gb`.
+    They are streamed if all of them, decoded, take more than `data.max_memory_gb`.
 
     Args:
         d: the section `config.data`.
 
     Raises:
         FileNotFoundError: where there is no such folder or dataset.
-        ValueError: where the images differ in size and no common one is given, or cannot be divided.
+        ValueError: where the images differ in size and `data.image_size` is 0, or where there are too
+            few to hold out `data.test_size`.
     """
     opened = open_stored(d)
     shape = (d.image_size, d.image_size) if d.image_size else opened.shape
@@ -56,7 +57,7 @@ def describe_stored(d: config_dict.ConfigDict) -> DataSpec:
 
 
 def load_stored(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
-    """The images in memory, from the cache where they have been decoded before; or not decoded yet.
+    """The images: in memory, from the cache if they were decoded before; or streamed, not decoded yet.
 
     Args:
         d: the section `config.data`.

@@ -1,4 +1,4 @@
-"""Batches of images that do not fit in memory, decoded ahead of the step that needs them."""
+"""Batches of images that do not fit in memory, decoded before the step that needs them."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,14 +15,14 @@ Rows = UInt8[np.ndarray, "seeds batch height width 3"]
 class Stream:
     """The batch of each step, read and decoded in threads while earlier steps are computed.
 
-    A batch depends on the step alone, so that any step may be asked for at any time. Asked in order,
-    the next ones are ready. A class because it holds the threads.
+    A batch depends on the step alone, so any step may be asked for at any time. When steps are asked
+    for in order, the next batches are ready.
     """
 
     def __init__(
         self,
         images: Images,
-        labels: Int32[np.ndarray, "n"] | None,
+        labels: Int32[np.ndarray, " n"] | None,
         index: Callable[[int], Int[np.ndarray, "seeds batch"]],
         place: Callable[[Rows, Int32[np.ndarray, "seeds batch"] | None], Any],
         ahead: int,
@@ -34,14 +34,14 @@ class Stream:
             images: the training images.
             labels: their classes, or None.
             index: `(step) -> [seeds, batch]`, the rows of each seed's batch.
-            place: what is done with decoded images and labels; it brings them to the devices.
-            ahead: how many batches to have ready beside the one that is asked for.
-            own: which rows of a batch to decode; on several hosts, those of this one. Others are black.
+            place: called with decoded images and labels; brings them to the devices.
+            ahead: how many batches to prepare beyond the one that is asked for.
+            own: the rows of a batch to decode, on several hosts those of this one. The others stay 0.
         """
         self._images, self._labels, self._index = images, labels, index
         self._place, self._ahead, self._own = place, ahead, own
         self._decoders = ThreadPoolExecutor(images.workers)
-        # One batch after the other, so that the one that is needed first has all the decoders.
+        # One batch after the other: all decoders work on the batch that is needed first.
         self._assembler = ThreadPoolExecutor(1)
         self._waiting: dict[int, Future] = {}
 

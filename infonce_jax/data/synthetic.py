@@ -23,7 +23,7 @@ BINARY_COUNTS = ("bernoulli", "fixed", "uniform", "exponential", "lognormal")
 # Of the Laplace law with variance 1.
 UNIT_LAPLACE = 0.5**0.5
 
-Sample = tuple[Float[Array, "n dim"], Int[Array, "n"] | None]
+Sample = tuple[Float[Array, "n dim"], Int[Array, " n"] | None]
 
 
 def laplace(key: Key[Array, ""], n: int, dim: int, *, scale: float = UNIT_LAPLACE) -> Sample:
@@ -174,7 +174,10 @@ class _DataKeys(NamedTuple):
 
 
 def describe_synthetic(d: config_dict.ConfigDict) -> DataSpec:
-    """The spec of a synthetic source; `d` is the section `config.data`.
+    """The spec of a synthetic source.
+
+    Args:
+        d: the section `config.data`.
 
     Raises:
         ValueError: for sizes or parameters that cannot be.

@@ -10,15 +10,14 @@ import io
 import json
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Integer, UInt8
 from PIL import Image
 
-from infonce_jax.data.images import Records
+from infonce_jax.data.images import Records, choose_field
 
 _READ_CHUNK = 1000
 
@@ -32,7 +31,7 @@ def is_prepared(folder: Path) -> bool:
 
 def read_images(
     folder: Path, split: str, shape: tuple[int, int, int], num_classes: int, *, remedy: str
-) -> tuple[Images, Int32[np.ndarray, "n"]]:
+) -> tuple[Images, Int32[np.ndarray, " n"]]:
     """Decodes one split of a prepared dataset with the features "image" and "label".
 
     Args:
@@ -69,66 +68,20 @@ def read_images(
         ) from error
 
 
-class StoredImages(NamedTuple):
-    """The encoded images of one split of a prepared dataset, in the order in which TFDS stores them.
-
-    Attributes:
-        count: of images.
-        read: opens the encoded image of row i.
-        labels: the class of each row, or None where the dataset has no "label".
-        label_names: of the classes, by label.
-    """
-
-    count: int
-    read: Callable[[int], io.BytesIO]
-    labels: Int32[np.ndarray, " n"] | None
-    label_names: list[str]
-
-
-def open_images(folder: Path, split: str) -> StoredImages:
-    """Opens one split of any prepared dataset with the feature "image", whatever the images' sizes.
-
-    Args:
-        folder: of the prepared dataset, with its dataset_info.json.
-        split: for example "test".
-
-    Raises:
-        ValueError: where the dataset has another format, no such split, or no images.
-    """
-    _check_format(folder, "Prepare it again with file_format='array_record'.")
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(folder)
-    features = builder.info.features
-    if "image" not in features or split not in builder.info.splits:
-        raise ValueError(
-            f"{folder} has the splits {', '.join(builder.info.splits)} and the features "
-            f"{', '.join(features)}: asked for the split {split!r} and the feature 'image'."
-        )
-    source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-    labels, names = None, []
-    if "label" in features:
-        labels = _labels(source, "label")
-        names = list(features["label"].names or [])
-    return StoredImages(len(source), lambda i: io.BytesIO(source[i]["image"]), labels, names)
-
-
 @functools.lru_cache(maxsize=2)
 def open_records(folder: Path, image_field: str = "", label_field: str = "") -> Records:
     """Opens a prepared dataset of images for random access.
 
     Args:
         folder: of the prepared dataset, with its dataset_info.json.
-        image_field: the feature that holds the image, "" for the only one.
-        label_field: the feature that holds the label, "" for "label" or else the first class label.
+        image_field: the feature that holds the image, as for `choose_field`.
+        label_field: the feature that holds the label, as for `choose_field`.
 
     Raises:
         ValueError: where the dataset has another format, no such feature, or cannot be read.
     """
     _check_format(
-        folder,
-        "Prepare it once more with file_format='array_record', in another directory, and set "
-        "config.data.data_dir to that directory.",
+        folder, "Prepare it again, with file_format='array_record', in another data directory."
     )
     import tensorflow_datasets as tfds
 
@@ -137,13 +90,9 @@ def open_records(folder: Path, image_field: str = "", label_field: str = "") -> 
     # TFDS raises whatever its storage does: there is no narrower class to catch.
     except Exception as error:
         raise _unreadable(folder, error) from error
-    features = builder.info.features
-    image = _feature(folder, "image_field", image_field, features, tfds.features.Image)
-    if image is None:
-        raise ValueError(
-            f"The dataset in {folder} has no image among its features ({', '.join(features)})."
-        )
-    label = _feature(folder, "label_field", label_field, features, tfds.features.ClassLabel)
+    features, where = dict(builder.info.features.items()), f"the dataset in {folder}"
+    image = choose_field(where, "image", image_field, features, tfds.features.Image)
+    label = choose_field(where, "label", label_field, features, tfds.features.ClassLabel)
     # Its readers are made on first use, and do not promise to be safe in several threads.
     lock = threading.Lock()
 
@@ -154,15 +103,21 @@ def open_records(folder: Path, image_field: str = "", label_field: str = "") -> 
 
     def reader(split):
         def read(index: int) -> bytes:
-            with lock:
-                return source(split)[int(index)][image]
+            try:
+                with lock:
+                    encoded = source(split)[int(index)][image]
+                if encoded is None:
+                    raise ValueError(f"record {index} is empty")
+                return encoded
+            # As above.
+            except Exception as error:
+                raise _unreadable(folder, error) from error
 
         return read
 
     def labels(split):
-        rows = source(split)
         try:
-            return _labels(rows, label)
+            return _labels(source(split), label)
         except Exception as error:
             raise _unreadable(folder, error) from error
 
@@ -173,7 +128,7 @@ def open_records(folder: Path, image_field: str = "", label_field: str = "") -> 
         {name: split.num_examples for name, split in builder.info.splits.items()},
         reader,
         None if label is None else labels,
-        None if label is None else tuple(features[label].names),
+        tuple(getattr(features.get(label), "names", None) or ()) or None,
         None if None in shape else tuple(shape),
         hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16],
     )
@@ -183,7 +138,7 @@ def write_images(
     data_dir: Path,
     name: str,
     version: str,
-    splits: Mapping[str, tuple[Images, Integer[np.ndarray, "n"]]],
+    splits: Mapping[str, tuple[Images, Integer[np.ndarray, " n"]]],
     *,
     labels: Sequence[str],
     description: str,
@@ -240,26 +195,11 @@ def write_images(
         builder.download_and_prepare(download_dir=scratch)
 
 
-def _feature(folder: Path, field: str, wanted: str, features: Any, kind: type) -> str | None:
-    """The name of a feature: the wanted one, or the one of this kind."""
-    if wanted:
-        if wanted not in features:
-            raise ValueError(
-                f"config.data.{field} is {wanted!r}, but the dataset in {folder} has the features "
-                f"{', '.join(features)}."
-            )
-        return wanted
-    found = [name for name, feature in features.items() if isinstance(feature, kind)]
-    if field == "image_field" and len(found) > 1:
-        raise ValueError(
-            f"The dataset in {folder} has several images ({', '.join(found)}); set "
-            "config.data.image_field to one of them."
-        )
-    return "label" if "label" in found else next(iter(found), None)
-
-
 def _check_format(folder: Path, remedy: str) -> None:
-    stored_format = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat")
+    try:
+        stored_format = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat")
+    except (OSError, ValueError, AttributeError) as error:
+        raise _unreadable(folder, error) from error
     if stored_format != "array_record":
         raise ValueError(
             f"The dataset in {folder} is stored as {stored_format}, which TFDS cannot read without "
@@ -267,13 +207,13 @@ def _check_format(folder: Path, remedy: str) -> None:
         )
 
 
-def _labels(source: Sequence, label: str) -> Int32[np.ndarray, " n"]:
+def _labels(source: Sequence, label: str) -> np.ndarray:
     """The labels of all rows, read in chunks; images are not decoded."""
-    labels = np.empty(len(source), np.int32)
+    labels = []
     for start in range(0, len(source), _READ_CHUNK):
         rows = range(start, min(start + _READ_CHUNK, len(source)))
-        labels[rows.start : rows.stop] = [row[label] for row in source.__getitems__(list(rows))]
-    return labels
+        labels += [row[label] for row in source.__getitems__(list(rows))]
+    return np.array(labels)
 
 
 def _unreadable(folder: Path, error: Exception) -> ValueError:
@@ -285,7 +225,7 @@ def _unreadable(folder: Path, error: Exception) -> ValueError:
 
 def _decode(
     source: Sequence, shape: tuple[int, int, int], num_classes: int
-) -> tuple[Images, Int32[np.ndarray, "n"]]:
+) -> tuple[Images, Int32[np.ndarray, " n"]]:
     images = np.empty((len(source), *shape), np.uint8)
     labels = np.empty(len(source), np.int32)
     for start in range(0, len(source), _READ_CHUNK):

@@ -63,7 +63,7 @@ class Encoder(nn.Module):
     is_own: bool = False
 
     @nn.compact
-    def __call__(self, x: Num[Array, "batch *sample"], *, train: bool = False) -> Outputs:
+    def __call__(self, x: Num[Array, " batch *sample"], *, train: bool = False) -> Outputs:
         """Encodes a batch. `train` is that of BatchNorm.
 
         Raises:
@@ -96,7 +96,7 @@ class Encoder(nn.Module):
         return Outputs(representation, x)
 
     def _features(
-        self, x: Num[Array, "batch *sample"], train: bool
+        self, x: Num[Array, " batch *sample"], train: bool
     ) -> Float[Array, "batch features"]:
         if not self.is_own:
             return self.backbone(x, train=train)
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
 
 @functools.partial(jax.jit, static_argnums=0)
 def init(
-    encoder: nn.Module, key: Key[Array, ""], sample_input: Num[Array, "batch *sample"]
+    encoder: nn.Module, key: Key[Array, ""], sample_input: Num[Array, " batch *sample"]
 ) -> Variables:
     """Draws an encoder's initial variables: `encoder.init(key, sample_input)`, compiled.
 
@@ -140,7 +140,7 @@ def init(
 
 
 def apply(
-    encoder: nn.Module, variables: Variables, x: Num[Array, "batch *sample"], *, train: bool
+    encoder: nn.Module, variables: Variables, x: Num[Array, " batch *sample"], *, train: bool
 ) -> tuple[Outputs, Variables]:
     """Encodes a batch.
 

@@ -28,7 +28,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *sample"], *, train: bool = False
+        self, x: Float[Array, " batch *sample"], *, train: bool = False
     ) -> Float[Array, "batch features"]:
         """Returns the last hidden layer. `train` changes nothing.
 

@@ -87,7 +87,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *sample"], *, train: bool = False
+        self, x: Float[Array, " batch *sample"], *, train: bool = False
     ) -> Float[Array, "batch features"]:
         """Returns the pooled features. `train` is that of BatchNorm.
 

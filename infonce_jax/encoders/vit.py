@@ -68,7 +68,7 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *sample"], *, train: bool = False
+        self, x: Float[Array, " batch *sample"], *, train: bool = False
     ) -> Float[Array, "batch width"]:
         """Returns the pooled tokens. `train` changes nothing.
 

@@ -35,7 +35,7 @@ class Embeddings(NamedTuple):
     view1: Num[np.ndarray, "n d"] | None = None
     view2: Num[np.ndarray, "n d"] | None = None
     total: int | None = None
-    labels: Int[np.ndarray, "n"] | None = None
+    labels: Int[np.ndarray, " n"] | None = None
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ Weights = Num[Array | np.ndarray, "batch"]
 # Masks have the columns of all devices.
 PairMask = Bool[Array | np.ndarray, "batch all_candidates"]
 Exclude = Ids | PairMask
-Positives = Ids | tuple[Ids, Integer[Array | np.ndarray, "candidates"]] | PairMask
+Positives = Ids | tuple[Ids, Integer[Array | np.ndarray, " candidates"]] | PairMask
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -46,7 +46,7 @@ class Pairs(NamedTuple):
     x: Float[Array, "batch lifted"]
     y: Float[Array, "candidates lifted"]
     negatives: Float[Array, "queue lifted"] | None
-    positive: Float[Array, "batch"] | None
+    positive: Float[Array, " batch"] | None
 
 
 def safe_normalize(z: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
@@ -246,7 +246,7 @@ def row_weights(
     dtype: Any,
     where: Mask | None,
     weights: Weights | None,
-) -> Float[Array, "batch"] | None:
+) -> Float[Array, " batch"] | None:
     """What each row counts for: its weight, or 0 where the mask is False. None if all count 1."""
     if where is None:
         return None if weights is None else jnp.asarray(weights, dtype)
@@ -255,10 +255,10 @@ def row_weights(
 
 
 def reduce(
-    per_example: Float[ArrayLike, "batch"],
+    per_example: Float[ArrayLike, " batch"],
     reduction: Reduction,
     axis_name: Axes = None,
-    weights: Float[ArrayLike, "batch"] | None = None,
+    weights: Float[ArrayLike, " batch"] | None = None,
 ) -> Float[Array, "..."]:
     """Mean or sum over the batch, of all devices if `axis_name` is given, or no reduction.
 
@@ -280,8 +280,8 @@ def shares(
     dtype: Any,
     reduction: Reduction,
     axis_name: Axes,
-    weights: Float[ArrayLike, "batch"] | None,
-) -> Float[Array, "batch"]:
+    weights: Float[ArrayLike, " batch"] | None,
+) -> Float[Array, " batch"]:
     """What each row's loss is multiplied by, so that the sum over all devices is the reduction."""
     if weights is None:
         ones = jnp.ones(n_local, dtype)
@@ -332,7 +332,7 @@ def is_below(n: Size, least: int) -> bool:
     return isinstance(n, int) and n < least
 
 
-def global_index(n_local: Size, axis_name: Axes) -> Int[Array, "batch"]:
+def global_index(n_local: Size, axis_name: Axes) -> Int[Array, " batch"]:
     """Positions of this device's rows among the rows of all devices."""
     first = 0 if axis_name is None else lax.axis_index(axis_name) * n_local
     return first + jnp.arange(n_local)
@@ -344,7 +344,7 @@ def own_mask(n_local: Size, axis_name: Axes) -> Bool[Array, "batch candidates"]:
     return global_index(n_local, axis_name)[:, None] == columns[None, :]
 
 
-def as_ids(ids: Any) -> Integer[Array, "batch"]:
+def as_ids(ids: Any) -> Integer[Array, " batch"]:
     """Integer ids as a JAX array in which equal stays equal and different stays different.
 
     NumPy's 64-bit integers are replaced by their ranks if JAX would cut them to 32 bits.

@@ -79,7 +79,7 @@ def nt_xent(
     z1: Float[ArrayLike, "batch dim"],
     z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     normalize: bool = True,
     positives: Positives | None = None,
     denominator: Denominator = "all",
@@ -90,7 +90,7 @@ def nt_xent(
     implementation: Implementation = "auto",
     axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
-) -> Float[Array, ""] | Float[Array, "batch"]:
+) -> Float[Array, ""] | Float[Array, " batch"]:
     """NT-Xent, SimCLR's loss: candidates are the other 2·batch - 1 views of both kinds.
 
     With v the 2·batch rows of both views, v_p(i) the other view of v_i and s_ij = v_i·v_j / τ,
@@ -144,7 +144,7 @@ def nt_xent_terms(
     z1: Float[ArrayLike, "batch dim"],
     z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     normalize: bool = True,
     positives: Positives | None = None,
     denominator: Denominator = "all",
@@ -196,7 +196,7 @@ def dcl(
     z1: Float[ArrayLike, "batch dim"],
     z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     normalize: bool = True,
     where: Mask | None = None,
     weights: Weights | None = None,
@@ -204,7 +204,7 @@ def dcl(
     implementation: Implementation = "auto",
     axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
-) -> Float[Array, ""] | Float[Array, "batch"]:
+) -> Float[Array, ""] | Float[Array, " batch"]:
     """Decoupled contrastive loss: NT-Xent with the positive left out of the denominator.
 
         ℓ_i = -s_ip(i) + log Σ_{j≠i,p(i)} exp(s_ij)
@@ -244,7 +244,7 @@ def debiased_infonce(
     z1: Float[ArrayLike, "batch dim"],
     z2: Float[ArrayLike, "batch dim"],
     *,
-    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     positive_prior: float = 0.1,
     hardness: float = 0.0,
     where: Mask | None = None,
@@ -253,7 +253,7 @@ def debiased_infonce(
     implementation: Implementation = "auto",
     axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
-) -> Float[Array, ""] | Float[Array, "batch"]:
+) -> Float[Array, ""] | Float[Array, " batch"]:
     """NT-Xent corrected for negatives that share the anchor's class, and weighted by hardness.
 
     Of the N = 2·batch - 2 negatives of v_i, a share τ⁺ is expected to be of its class. With weights
@@ -334,7 +334,7 @@ def sup_con(
     z: Float[ArrayLike, "batch dim"],
     positives: Ids | PairMask,
     *,
-    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     normalize: bool = True,
     denominator: Denominator = "all",
     where: Mask | None = None,
@@ -343,7 +343,7 @@ def sup_con(
     implementation: Implementation = "auto",
     axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
-) -> Float[Array, ""] | Float[Array, "batch"]:
+) -> Float[Array, ""] | Float[Array, " batch"]:
     """Supervised contrastive loss: several positives, the mean of their logarithms (L_out).
 
     With P(i) the positives of row i, without i itself,
@@ -448,7 +448,7 @@ def moco(
     key: Float[ArrayLike, "batch dim"],
     negatives: Float[ArrayLike, "queue dim"],
     *,
-    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     normalize: bool = True,
     where: Mask | None = None,
     weights: Weights | None = None,
@@ -456,7 +456,7 @@ def moco(
     implementation: Implementation = "auto",
     axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
-) -> Float[Array, ""] | Float[Array, "batch"]:
+) -> Float[Array, ""] | Float[Array, " batch"]:
     """InfoNCE against a queue, or any external negatives, in place of the rest of the batch.
 
         ℓ_i = -q_i·k_i / τ + log( exp(q_i·k_i / τ) + Σ_j exp(q_i·n_j / τ) )
@@ -503,7 +503,7 @@ def siglip(
     image: Float[ArrayLike, "batch dim"],
     text: Float[ArrayLike, "candidates dim"],
     *,
-    logit_scale: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    logit_scale: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     logit_bias: Num[ArrayLike, ""] | float,
     normalize: bool = True,
     positives: Positives | None = None,
@@ -514,7 +514,7 @@ def siglip(
     implementation: Implementation = "auto",
     axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
-) -> Float[Array, ""] | Float[Array, "batch"]:
+) -> Float[Array, ""] | Float[Array, " batch"]:
     """SigLIP: every pair of the batch is a binary classification of its own.
 
     With logits s_ij = t u_i·v_j + b, and y_ij = 1 for i = j (or the pairs in `positives`) and -1
@@ -599,9 +599,9 @@ class _TwoViews(NamedTuple):
         scale: 1 / τ.
     """
 
-    positive: Float[Array, "batch"]
-    lse: tuple[Float[Array, "batch"], Float[Array, "batch"]]
-    scale: Float[Array, ""] | Float[Array, "batch"]
+    positive: Float[Array, " batch"]
+    lse: tuple[Float[Array, " batch"], Float[Array, " batch"]]
+    scale: Float[Array, ""] | Float[Array, " batch"]
 
 
 def _two_views(

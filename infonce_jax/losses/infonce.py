@@ -79,7 +79,7 @@ def infonce(
     z1: Float[ArrayLike, "batch dim"],
     z2: Float[ArrayLike, "candidates dim"],
     *,
-    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     symmetric: bool = True,
     normalize: bool = True,
     similarity: Similarity = "inner_product",
@@ -93,7 +93,7 @@ def infonce(
     implementation: Implementation = "auto",
     axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
-) -> Float[Array, ""] | Float[Array, "batch"]:
+) -> Float[Array, ""] | Float[Array, " batch"]:
     """InfoNCE: the cross-entropy of picking each row's partner out of the batch.
 
     With s_ij = u_i·v_j / τ and u, v the rows of z1, z2 on the unit sphere, row i contributes
@@ -189,7 +189,7 @@ def infonce_terms(
     z1: Float[ArrayLike, "batch dim"],
     z2: Float[ArrayLike, "candidates dim"],
     *,
-    temperature: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    temperature: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     symmetric: bool = True,
     normalize: bool = True,
     similarity: Similarity = "inner_product",
@@ -389,12 +389,12 @@ def check_denominator(denominator: str, positives: object) -> None:
 
 def with_terms(
     loss: Float[ArrayLike, "..."],
-    positive: Float[ArrayLike, "batch"],
+    positive: Float[ArrayLike, " batch"],
     inverse: Float[ArrayLike, "..."],
     log_candidates: Float[ArrayLike, ""],
     reduction: Reduction,
     axis_name: Axes,
-    weights: Float[ArrayLike, "batch"] | None,
+    weights: Float[ArrayLike, " batch"] | None,
 ) -> InfoNCETerms:
     """A reduced loss over so many candidates, with its alignment and its potential."""
     alignment = reduce(positive, reduction, axis_name, weights)
@@ -414,7 +414,7 @@ def clip(
     image: Float[ArrayLike, "batch dim"],
     text: Float[ArrayLike, "candidates dim"],
     *,
-    logit_scale: Num[ArrayLike, ""] | Float[ArrayLike, "batch"] | float,
+    logit_scale: Num[ArrayLike, ""] | Float[ArrayLike, " batch"] | float,
     logit_bias: Num[ArrayLike, ""] | float = 0.0,
     normalize: bool = True,
     positives: Positives | None = None,
@@ -425,7 +425,7 @@ def clip(
     implementation: Implementation = "auto",
     axis_name: Axes = None,
     tile: tuple[int, int] | None = None,
-) -> Float[Array, ""] | Float[Array, "batch"]:
+) -> Float[Array, ""] | Float[Array, " batch"]:
     """CLIP's loss: symmetric InfoNCE of logits t u_i·v_j + b with a learned scale t.
 
     It is `infonce` with temperature 1 / t. A bias b shared by all logits cancels between the

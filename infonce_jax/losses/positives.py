@@ -66,9 +66,9 @@ class RowLosses(NamedTuple):
         has_positive: whether there are any.
     """
 
-    loss: Float[Array, "n"]
-    logit: Float[Array, "n"]
-    has_positive: Bool[Array, "n"]
+    loss: Float[Array, " n"]
+    logit: Float[Array, " n"]
+    has_positive: Bool[Array, " n"]
 
 
 def losses_of_rows(
@@ -78,7 +78,7 @@ def losses_of_rows(
     sets: Sets,
     denominator: Denominator,
     plan: Plan,
-    more: Float[ArrayLike, "n"] | None = None,
+    more: Float[ArrayLike, " n"] | None = None,
 ) -> RowLosses:
     """InfoNCE of each row of x against the candidates y, of all devices, with several positives.
 
@@ -102,7 +102,7 @@ def sigmoid_losses_of_rows(
     bias: Float[ArrayLike, ""],
     sets: Sets,
     plan: Plan,
-) -> Float[Array, "n"]:
+) -> Float[Array, " n"]:
     """Σ_j log(1 + exp(∓s_ij)) of each row, with the minus for its positives; s = scale · x·y + bias."""
     return _by_strips(_sigmoid_losses, plan, x, y, scale, bias, sets, None)
 

@@ -127,7 +127,7 @@ def _of_all_devices(value, axis_name):
 
 def ids_of(
     labels: Sequence[Any] | np.ndarray | Array, *, unknown: Any = None
-) -> Int[Array, "batch"]:
+) -> Int[Array, " batch"]:
     """An integer per row, equal where the labels are equal: for `exclude`, `positives` and `sup_con`.
 
     Takes what identifies rows in practice: strings, paths, hashes of any width, class numbers, or

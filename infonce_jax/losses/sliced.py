@@ -263,7 +263,7 @@ def sliced_wasserstein(
     return sliced_transport(rows, directions, places, block, axis_name) + missed
 
 
-def normal_quantiles(levels: Float[np.ndarray, "levels"]) -> Float[np.ndarray, "levels"]:
+def normal_quantiles(levels: Float[np.ndarray, " levels"]) -> Float[np.ndarray, " levels"]:
     """Φ⁻¹ in float64, without SciPy, whose import takes longer than that of all losses."""
     return np.array([NormalDist().inv_cdf(level) for level in levels])
 
@@ -271,7 +271,7 @@ def normal_quantiles(levels: Float[np.ndarray, "levels"]) -> Float[np.ndarray, "
 def sliced_transport(
     rows: Float[ArrayLike, "views batch dim"],
     directions: Float[ArrayLike, "dim directions"],
-    places: Float[np.ndarray, "all_rows"],
+    places: Float[np.ndarray, " all_rows"],
     block: int,
     axis_name: Axes,
 ) -> Float[Array, ""]:

@@ -135,10 +135,10 @@ def row_and_column_lse(
     y: Float[Array, "m dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    exclude: tuple[Integer[Array, "n *k"], Integer[Array, "m *k"]]
+    exclude: tuple[Integer[Array, " n *k"], Integer[Array, " m *k"]]
     | Bool[Array, "n m"]
     | None = None,
-) -> tuple[Float[Array, "n"], Float[Array, "m"]]:
+) -> tuple[Float[Array, " n"], Float[Array, " m"]]:
     """log Σ_j exp(s_ij) for every row and log Σ_i exp(s_ij) for every column, s = scale · x yᵀ.
 
     Args:
@@ -158,10 +158,10 @@ def row_lse(
     y: Float[Array, "m dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    exclude: tuple[Integer[Array, "n *k"], Integer[Array, "m *k"]]
+    exclude: tuple[Integer[Array, " n *k"], Integer[Array, " m *k"]]
     | Bool[Array, "n m"]
     | None = None,
-) -> Float[Array, "n"]:
+) -> Float[Array, " n"]:
     """log Σ_j exp(s_ij) for every row; see `row_and_column_lse`."""
     return _row_and_column(plan._replace(columns=False), x, y, scale, exclude)[0]
 
@@ -173,7 +173,7 @@ def lse_beside(
     implementation: Implementation,
     axis_name: Axes,
     tile: tuple[int, int] | None,
-) -> tuple[Float[Array, "n"], int]:
+) -> tuple[Float[Array, " n"], int]:
     """log Σ_j exp(s_ij) over candidates beside the batch, and the number of these.
 
     Negatives that do not vary over a mapped axis are the same on all of its devices and count once.
@@ -204,8 +204,8 @@ def self_lse(
     z: Float[Array, "n dim"],
     scale: Num[Array, ""] | float,
     plan: Plan,
-    pairs: tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | None = None,
-) -> Float[Array, "n"]:
+    pairs: tuple[Integer[Array, " n *k"], Integer[Array, " n *k"]] | None = None,
+) -> Float[Array, " n"]:
     """log Σ_{j≠i} exp(s_ij) for every row of s = scale · z zᵀ.
 
     On one device tiles below the diagonal are skipped.
@@ -228,10 +228,10 @@ def weighted_row_loss(
     x: Float[Array, "n dim"],
     y: Float[Array, "n dim"],
     scale: Num[Array, ""] | float,
-    positive: Float[Array, "n"],
-    weights: Float[Array, "n"],
+    positive: Float[Array, " n"],
+    weights: Float[Array, " n"],
     plan: Plan,
-    exclude: tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | Bool[Array, "n m"],
+    exclude: tuple[Integer[Array, " n *k"], Integer[Array, " n *k"]] | Bool[Array, "n m"],
 ) -> Float[Array, ""]:
     """Σ_i w_i log(1 + Σ_j exp(s_ij - p_i)), its gradient made in the same pass as its value.
 
@@ -260,9 +260,9 @@ def row_softplus(
     y: Float[Array, "n dim"],
     scale: Num[Array, ""] | float,
     bias: Num[Array, ""] | float,
-    weights: Float[Array, "n"] | None,
+    weights: Float[Array, " n"] | None,
     plan: Plan,
-    exclude: tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | Bool[Array, "n m"],
+    exclude: tuple[Integer[Array, " n *k"], Integer[Array, " n *k"]] | Bool[Array, "n m"],
 ) -> Float[Array, "..."]:
     """Σ_j log(1 + exp(s_ij + bias)) for every row, or their weighted sum if weights are given.
 
@@ -288,7 +288,8 @@ def own_pairs(
     where: Mask | None = None,
     is_only_source: bool = True,
 ) -> (
-    tuple[Integer[Array, "batch *k"], Integer[Array, "batch *k"]] | Bool[Array, "batch candidates"]
+    tuple[Integer[Array, " batch *k"], Integer[Array, " batch *k"]]
+    | Bool[Array, "batch candidates"]
 ):
     """Pairs to leave out: each row's own partner, what `exclude` says, and rows that do not count.
 
@@ -345,9 +346,9 @@ def masked_pairs(
 
 
 def swapped_pairs(
-    pairs: tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | Bool[Array, "n m"],
+    pairs: tuple[Integer[Array, " n *k"], Integer[Array, " n *k"]] | Bool[Array, "n m"],
     axis_name: Axes,
-) -> tuple[Integer[Array, "n *k"], Integer[Array, "n *k"]] | Bool[Array, "columns rows"]:
+) -> tuple[Integer[Array, " n *k"], Integer[Array, " n *k"]] | Bool[Array, "columns rows"]:
     """The same pairs with rows and columns exchanged; of a mask, this device's columns."""
     if isinstance(pairs, tuple):
         return pairs[::-1]
@@ -444,7 +445,7 @@ def _masked(logits, exclude):
     return jnp.where(mask, -jnp.inf, logits)
 
 
-def same_id(rows: Integer[Array, "n *k"], columns: Integer[Array, "m *k"]) -> Bool[Array, "n m"]:
+def same_id(rows: Integer[Array, " n *k"], columns: Integer[Array, " m *k"]) -> Bool[Array, "n m"]:
     """True at [i, j] where row i and column j have the same id, in any place of several."""
     if rows.ndim == 1:
         return rows[:, None] == columns[None, :]

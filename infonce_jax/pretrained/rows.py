@@ -1,5 +1,6 @@
 """What is to be encoded: images of a folder, lines of a text, captions, or a prepared TFDS dataset."""
 
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ def open_rows(
 
     - A folder: all images below it, ordered by path. Where each lies in a subfolder, the first one is
       its class.
-    - A folder that TFDS has prepared: the feature "image" of `split`, and "label" where there is one.
+    - A folder that TFDS has prepared: the images of `split`, and their labels where there are some.
     - A `.txt` file: one text a line.
     - A `.json` file in the form of COCO's captions: the first caption of every image, ordered by the
       image's file name.
@@ -178,13 +179,19 @@ def _text_rows(path: Path) -> Rows:
 
 
 def _tfds_rows(folder: Path, split: str) -> Rows:
-    stored = tfds.open_images(folder, split)
-    names = [f"{split}:{i}" for i in range(stored.count)]
+    stored = tfds.open_records(folder)
+    if split not in stored.counts:
+        raise ValueError(
+            f"{folder} has the splits {', '.join(stored.counts)}: asked for the split {split!r}."
+        )
+    names = [f"{split}:{i}" for i in range(stored.counts[split])]
+    read = stored.reader(split)
+    labels = None if stored.labels is None else stored.labels(split)
 
     def image(i):
-        return read_image(stored.read(i), names[i])
+        return read_image(io.BytesIO(read(i)), names[i])
 
-    return Rows(names, image, None, stored.labels, stored.label_names)
+    return Rows(names, image, None, labels, list(stored.classes or ()))
 
 
 def _split(rows: Rows, split_by: str, folder: Path) -> dict[str, Rows]:

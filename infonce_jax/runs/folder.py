@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from infonce_jax import data, evaluation, registry, training
+from infonce_jax import data, embeddings, evaluation, registry, training
 from infonce_jax.config import (
     code,
     config_hash,
@@ -89,7 +89,11 @@ def _claim(config: config_dict.ConfigDict, workdir: Path) -> None:
                 f"{file} is not a configuration that this version knows ({error}). Continue the run "
                 f"with the version that began it (run.json names it), or choose another --workdir."
             ) from None
-        _check_code(config, theirs["code"], workdir)
+        if embeddings.find_steps(workdir):
+            _check_code(config, theirs["code"], workdir)
+        else:
+            # Nothing is computed yet, so code that was at fault may have been mended.
+            theirs["code"] = code(config)
         changed = difference(identity(resolved(config)), identity(theirs))
         if changed:
             shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")

@@ -184,7 +184,7 @@ class _Pace(NamedTuple):
 
 def _take_metrics(
     state: TrainState,
-) -> tuple[Mapping[str, Float[np.ndarray, "members"]], TrainState]:
+) -> tuple[Mapping[str, Float[np.ndarray, " members"]], TrainState]:
     """Means since the last logging step, and the state with the sums set back to zero."""
     count = int(state.metric_steps)
     sums = jax.device_get(state.members.metric_sums)

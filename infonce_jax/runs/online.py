@@ -28,9 +28,9 @@ class Rows(NamedTuple):
     """
 
     z: Float[np.ndarray, "n dim"]
-    labels: Int[np.ndarray, "n"] | None
+    labels: Int[np.ndarray, " n"] | None
     train_z: Float[np.ndarray, "m dim"] | None
-    train_labels: Int[np.ndarray, "m"] | None
+    train_labels: Int[np.ndarray, " m"] | None
 
 
 def _neighbours(rows: Rows) -> float:
@@ -63,7 +63,7 @@ class Online(NamedTuple):
         seconds: by name, and "encode" for the representations.
     """
 
-    values: dict[str, Float[np.ndarray, "members"]]
+    values: dict[str, Float[np.ndarray, " members"]]
     seconds: dict[str, float]
 
 

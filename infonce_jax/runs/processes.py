@@ -161,7 +161,7 @@ def is_first() -> bool:
     return not is_joined() or jax.process_index() == 0
 
 
-def everyones(values: Int[np.ndarray, "k"]) -> Int[np.ndarray, "processes k"]:
+def everyones(values: Int[np.ndarray, " k"]) -> Int[np.ndarray, "processes k"]:
     """A few integers of every process, in the order of the processes."""
     if not is_joined():
         return values[None]

@@ -34,19 +34,25 @@ from infonce_jax.runs.sets import (
 )
 from infonce_jax.runs.writers import say
 
+STAGES = ("train", "embed", "evaluate", "report")
+
 # Columns of runs and settings that a terminal can show side by side.
 _MOST_SHOWN = 12
 
 
 def run(
-    config: config_dict.ConfigDict, workdir: Path, *, stages: Sequence[str], command: str = ""
+    config: config_dict.ConfigDict,
+    workdir: Path | str,
+    *,
+    stages: Sequence[str] = STAGES,
+    command: str = "",
 ) -> None:
     """Carries out stages of a run, going on from what its folder holds.
 
     Args:
         config: the configuration; it is validated here.
         workdir: the run's folder. It may be new, or hold an earlier part of the same run.
-        stages: some of "train", "embed", "evaluate", "report", in this order.
+        stages: some of "train", "embed", "evaluate", "report", in this order; all by default.
         command: what the user typed, for the report.
 
     Raises:
@@ -55,6 +61,7 @@ def run(
         NonFiniteLoss: where the loss or a gradient stopped being finite.
         Interrupted: after SIGINT or SIGTERM, with a checkpoint written.
     """
+    workdir = Path(workdir)
     processes.check_alike(lambda: facts(config, workdir, stages))
     with processes.together():
         check(config)

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import config_dict
 from tqdm import tqdm
@@ -18,6 +19,7 @@ from infonce_jax.runs.folder import Busy, check, claim, is_finished, lock
 from infonce_jax.runs.gather import gather, read_evaluations, write_failures, write_table
 from infonce_jax.runs.messages import about, clock, few, reason
 from infonce_jax.runs.stages import run_unfinished, write_joint_report
+from infonce_jax.runs.variants import Sweep, variant_configs
 from infonce_jax.runs.writers import say
 
 # How often a process checks whether a run that another process holds is free.
@@ -25,20 +27,45 @@ _POLL_S = 1.0
 
 
 class SweepFailed(ValueError):
-    """Some runs of a sweep failed; the others are finished and gathered."""
+    """Some runs of a sweep failed; the others are finished and gathered.
+
+    Attributes:
+        rows: the table of those that are finished.
+    """
+
+    rows: Sequence[dict[str, Any]] = ()
 
 
 def run_sweep(
     config: config_dict.ConfigDict,
-    variants: Mapping[str, config_dict.ConfigDict],
-    workdir: Path,
+    sweep: Sweep,
+    workdir: Path | str,
     *,
-    stages: Sequence[str],
+    stages: Sequence[str] = stages_lib.STAGES,
+    overrides: Mapping[str, Any] | None = None,
     only: Iterable[str] | None = None,
     submit: Callable[[], Sequence[str]] | None = None,
     command: str = "",
-) -> None:
+) -> list[dict[str, Any]]:
     """Carries out the runs of a sweep, and gathers them into one table and one report.
+
+    Examples:
+        >>> import tempfile
+        >>> from infonce_jax.config import default_config
+        >>> config = default_config()
+        >>> config.data.dim, config.data.train_size, config.data.test_size = 16, 64, 64
+        >>> config.encoder.embedding_dim, config.evaluate.sample_sizes = 4, (32,)
+        >>> config.train.batch_size, config.train.epochs, config.train.steps = 16, 0.0, 4
+        >>> rows = run_sweep(
+        ...     config,
+        ...     {"loss.temperature": (0.1, 0.5), "seeds": range(2)},
+        ...     tempfile.mkdtemp(),
+        ...     stages=("train", "embed", "evaluate"),
+        ... )
+        >>> [(row["config.loss.temperature"], row["seed"]) for row in rows]
+        [(0.1, 0), (0.1, 1), (0.5, 0), (0.5, 1)]
+        >>> sorted(rows[0]["metric.loss"] > 0 for row in rows if "raw.ad_mean" in row)
+        [True, True, True, True]
 
     Finished runs are left as they are. A run that fails is noted, the others go on, and the next
     call tries it again. Any number of processes may work on one folder, each for itself: a run is
@@ -46,19 +73,31 @@ def run_sweep(
     (`processes.join`) do every run together.
 
     Args:
-        config: what the variants have in common; its `report` section holds for the whole.
-        variants: a configuration for each subfolder of `workdir`.
-        workdir: the sweep's folder.
+        config: what the runs have in common; its `report` section holds for the whole.
+        sweep: in what they differ: fields with lists of values, of which every combination is trained;
+            or a list of points, each fields with a value, as `grid`, `zipped`, `product` and `chain`
+            make them; or a mapping from names of your own to points.
+        workdir: the sweep's folder. Every run is a subfolder, named by its fields.
         stages: as for `run`.
+        overrides: fields that are set last in every run, as the command line's.
         only: names of the runs to do, of all by default.
         submit: has jobs elsewhere do the runs, instead of this process, and names those that failed.
         command: what the user typed, for the report.
 
+    Returns:
+        A row for every member of the finished runs, as in sweep.csv: `run`, `member`, `seed`, `step`
+        and `n`; `config.*`; `metric.*`, the last of training; `raw.*` and `normalized.*`, the
+        evaluation. `pandas.DataFrame(rows)` is a table. Empty where only other stages were asked for
+        than evaluate and report.
+
     Raises:
-        SweepFailed: after everything else is done, where runs or jobs failed.
+        SweepFailed: after everything else is done, where runs or jobs failed; `error.rows` are those of
+            the others.
         Interrupted: after SIGINT or SIGTERM, with a checkpoint of the run in flight.
         ValueError: for an impossible configuration, before anything is started.
     """
+    workdir = Path(workdir)
+    variants = variant_configs(config, sweep, overrides)
     folders = {name: workdir / name for name in variants}
     todo = list(variants if only is None else only)
     _check_and_claim(variants, folders, workdir, stages)
@@ -76,43 +115,51 @@ def run_sweep(
     elif own:
         failures = _do_all(todo, attempt)
 
-    def conclude() -> None:
+    def conclude() -> list[dict[str, Any]]:
         finished = {
             name: folders[name]
             for name, variant in variants.items()
             if is_finished(variant, folders[name], ("evaluate",))
         }
         known = write_failures(workdir, failures, cleared={*finished, *tried})
-        _gather_finished(finished, config, workdir, stages)
+        rows = _gather_finished(finished, config, workdir, stages)
         failed = failures
         if own and submit:
             failed = {name: known[name] for name in todo if name in known}
-        _report_outcome(folders, todo, finished, failed, failed_jobs)
+        _report_outcome(folders, todo, finished, failed, failed_jobs, rows)
         if len(finished) < len(variants) and "evaluate" in stages:
             print(
                 f"{len(variants) - len(finished)} of {len(variants)} runs are still to do.",
                 file=sys.stderr,
             )
+        return rows
 
     with lock(workdir, wait=True):
-        processes.first(conclude)
+        return processes.first(conclude)
 
 
 def dry_run(
-    variants: Mapping[str, config_dict.ConfigDict], workdir: Path, only: Iterable[str] | None = None
+    config: config_dict.ConfigDict,
+    sweep: Sweep,
+    workdir: Path,
+    only: Iterable[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """What a sweep would do: how many runs and members, the first run, and what the others change.
 
     Every run's training program is compiled, for its memory; so they come one by one.
 
     Args:
-        variants: a configuration for each subfolder of `workdir`.
+        config: as for `run_sweep`, and so are the others.
+        sweep: in what the runs differ.
         workdir: the sweep's folder.
         only: names of the runs to do, of all by default.
+        overrides: fields that are set last in every run.
 
     Raises:
         ValueError: for an impossible configuration, before anything is compiled.
     """
+    variants = variant_configs(config, sweep, overrides)
     for name, variant in variants.items():
         with _about_run(name):
             check(variant)
@@ -159,17 +206,20 @@ def _gather_finished(
     config: config_dict.ConfigDict,
     workdir: Path,
     stages: Sequence[str],
-) -> None:
-    """Writes the table and the report of the runs that are finished."""
+) -> list[dict[str, Any]]:
+    """Writes the table and the report of the runs that are finished; returns the table's rows."""
     if not finished or not {"evaluate", "report"} & set(stages):
-        return
+        return []
     found = read_evaluations(finished.values())
     if "evaluate" in stages:
         every_row = [row for document in found.values() for row in document["rows"]]
         evaluation.write(every_row, workdir, {"runs": list(finished)})
-        write_table(gather(finished, config.report.sample_size, found), workdir)
+    rows = gather(finished, config.report.sample_size, found)
+    if "evaluate" in stages:
+        write_table(rows, workdir)
     if "report" in stages:
         write_joint_report(list(finished.values()), workdir, config.report, found)
+    return rows
 
 
 def _report_outcome(
@@ -178,6 +228,7 @@ def _report_outcome(
     finished: Mapping[str, Path],
     failures: Mapping[str, str],
     failed_jobs: Sequence[str],
+    rows: Sequence[dict[str, Any]],
 ) -> None:
     """Raises SweepFailed where runs or jobs failed."""
     if not failures and not failed_jobs:
@@ -195,7 +246,9 @@ def _report_outcome(
             f"({few([str(folders[name]) for name in failures])})."
         )
     said.append("The same command tries the rest again.")
-    raise SweepFailed(" ".join(said))
+    failed = SweepFailed(" ".join(said))
+    failed.rows = rows
+    raise failed
 
 
 def _check_is_of(workdir: Path, variants: Iterable[str]) -> None:

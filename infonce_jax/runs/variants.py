@@ -11,6 +11,8 @@ or made by `grid`, `zipped`, `product` and `chain`, which name a run by its fiel
     def sweep():
         return grid({"encoder.embedding_dim": (32, 512), "loss.temperature": (0.1, 0.5)})
 
+A mapping from fields to lists of values is such a grid, without the call.
+
 Values of `seeds` and of the scalars in `config.HYPERPARAMETERS` stay lists within a run: its members
 are trained side by side in one program. Other fields make a run each, since they change shapes.
 """
@@ -25,6 +27,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import config_dict
 
 from infonce_jax.config import HYPERPARAMETERS
@@ -32,6 +35,8 @@ from infonce_jax.runs.messages import about
 
 Fields = Mapping[str, Any]
 Variants = Mapping[str, Fields]
+# What a sweep may be written as: axes of a grid, points, or points by name.
+Sweep = Mapping[str, Any] | Iterable[Fields]
 
 _NAME = re.compile(r"[\w.,=+-]+")
 _UNFIT = re.compile(r"[^\w.+-]+")
@@ -43,6 +48,8 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
     Axes over `seeds` and over the scalars that may be lists become lists within each run.
 
+    An axis is a field and a list, tuple, range or array of values.
+
     Examples:
         >>> grid({"encoder.embedding_dim": (8, 32), "loss.temperature": (0.1, 0.5)})
         [{'encoder.embedding_dim': 8, 'loss.temperature': (0.1, 0.5)}, \
@@ -51,6 +58,10 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     Raises:
         ValueError: for an axis without values.
     """
+    axes = {
+        name: values.tolist() if isinstance(values, np.ndarray) else values
+        for name, values in axes.items()
+    }
     for name, values in axes.items():
         if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
             raise ValueError(f"The axis {name!r} is {values!r}; give a list of values.")
@@ -152,31 +163,39 @@ def load_variants(
     return named(points, f"sweep() of {path}")
 
 
-def named(points: Variants | Iterable[Fields], where: str = "sweep()") -> Variants:
+def named(points: Sweep, where: str = "The sweep") -> Variants:
     """The points of a sweep by name.
+
+    Args:
+        points: axes of a grid (fields with lists of values), a list of points (fields with a value), or
+            a mapping from names of your own to points.
+        where: what errors begin with.
 
     Raises:
         TypeError: where they are not mappings from fields to values.
         ValueError: where a name is not fit for a folder, two runs have the same, or there are none.
     """
-    if not isinstance(points, Iterable):
+    if not isinstance(points, Iterable) or isinstance(points, str):
         raise TypeError(
-            f"{where} returns {points!r}; return a list of mappings from fields to values, as grid() "
-            "makes it, or a mapping from names of runs to such mappings."
+            f"{where} is {points!r}; give fields with lists of values, such as "
+            "{'encoder.embedding_dim': (32, 512)}, or a list of fields with a value each, or names of "
+            "runs with such fields."
         )
     has_names = isinstance(points, Mapping)
+    if has_names and points and not any(isinstance(own, Mapping) for own in points.values()):
+        points, has_names = grid(points), False
     variants = {}
     for name, fields in points.items() if has_names else ((None, point) for point in points):
         if not isinstance(fields, Mapping) or not all(isinstance(key, str) for key in fields):
             raise TypeError(
-                f"{where} returns {fields!r} for {f'the run {name!r}' if has_names else 'a run'}; give "
+                f"{where} is {fields!r} for {f'the run {name!r}' if has_names else 'a run'}; give "
                 "a mapping from fields to values, such as {'train.batch_size': 64}."
             )
         name = name if has_names else name_of(fields)
         if name in variants:
             raise ValueError(
-                f"{where} makes two runs of the name {name!r}; return a mapping from names of "
-                "your own to fields."
+                f"{where} makes two runs of the name {name!r}; give a mapping from names of your own to "
+                "fields."
             )
         variants[name] = fields
     if not variants:
@@ -187,6 +206,16 @@ def named(points: Variants | Iterable[Fields], where: str = "sweep()") -> Varian
                 f"{where} names a variant {name!r}; use letters, digits and any of . , = + - _ alone."
             )
     return variants
+
+
+def variant_configs(
+    config: config_dict.ConfigDict, points: Sweep, overrides: Mapping[str, Any] | None = None
+) -> dict[str, config_dict.ConfigDict]:
+    """The configuration of every variant, by name; arguments as of `named` and `variant_config`."""
+    return {
+        name: variant_config(config, name, fields, overrides or {})
+        for name, fields in named(points).items()
+    }
 
 
 def variant_config(
@@ -219,7 +248,7 @@ def variant_config(
     # A copy by the constructor would share the fields that may be lists.
     variant = copy.deepcopy(config)
     for field, value in {"name": name, **fields}.items():
-        with about(f"sweep() sets {field} of the run {name!r} to {value!r}"):
+        with about(f"The sweep sets {field} of the run {name!r} to {value!r}"):
             variant.update_from_flattened_dict({field: value})
     variant.update_from_flattened_dict(dict(overrides))
     return variant

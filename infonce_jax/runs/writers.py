@@ -17,7 +17,7 @@ from infonce_jax.files import replacing
 from infonce_jax.runs import processes
 
 # Each metric's value for every member.
-Metrics = Mapping[str, Float[np.ndarray, "members"]]
+Metrics = Mapping[str, Float[np.ndarray, " members"]]
 
 _SHOWN = ("loss", "alignment", "uniformity", "accuracy")
 

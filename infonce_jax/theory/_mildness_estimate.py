@@ -30,7 +30,7 @@ class MildnessEstimate(NamedTuple):
 
 
 def feature_correlation(
-    view1: Float[np.ndarray, "n"], view2: Float[np.ndarray, "n"], confidence: float = 0.975
+    view1: Float[np.ndarray, " n"], view2: Float[np.ndarray, " n"], confidence: float = 0.975
 ) -> MildnessEstimate:
     """Correlation of one feature between two views of a sample, which bounds η₂ from below.
 

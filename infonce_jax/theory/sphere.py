@@ -392,7 +392,7 @@ def detectable_sample_size(dim: int, test: str = "anderson_darling", power: floa
     return float(np.exp(brentq(lambda y: rejects(np.exp(y)) - power, low, high, xtol=1e-6)))
 
 
-def norm_cv(spectrum: Float[np.ndarray, "dim"] | int) -> float:
+def norm_cv(spectrum: Float[np.ndarray, " dim"] | int) -> float:
     """CV = std/mean of the norm of a centred Gaussian vector, exactly.
 
     The mean of ‖z‖ for z ~ N(0, C) with eigenvalues λ_i is

@@ -124,7 +124,7 @@ def expected_batch_uniformity(
     dim: int,
     alpha: float,
     batch: int,
-    positive: Float[np.ndarray, "pairs"] | float | None = None,
+    positive: Float[np.ndarray, " pairs"] | float | None = None,
 ) -> float:
     """E log (1/N) Σ_j exp(α u·v_j) at uniformity: what a batch of N reads where the truth is Φ(σ).
 
@@ -190,7 +190,7 @@ def batch_uniformity_bias(
     dim: int,
     alpha: float,
     batch: int,
-    positive: Float[np.ndarray, "pairs"] | float | None = None,
+    positive: Float[np.ndarray, " pairs"] | float | None = None,
 ) -> float:
     """How far a batch of N reads from Φ(σ) at uniformity: `expected_batch_uniformity` - `phi_sigma`.
 

@@ -125,7 +125,7 @@ def kl_to_uniform(dim: Dim, kappa: Scalar) -> Float[Array, "*shape"]:
 
 
 def sample(
-    key: Key[Array, ""], mean: Float[ArrayLike, "dim"], kappa: Num[ArrayLike, ""] | float, n: int
+    key: Key[Array, ""], mean: Float[ArrayLike, " dim"], kappa: Num[ArrayLike, ""] | float, n: int
 ) -> Float[Array, "n dim"]:
     """Independent draws of the law with mean direction `mean` and concentration κ.
 
@@ -175,7 +175,7 @@ def sample(
     return cosine[:, None] * mean + sine[:, None] * tangent
 
 
-def _sample_cosine(key: Array, dim: int, kappa: Array, n: int) -> Float[Array, "n"]:
+def _sample_cosine(key: Array, dim: int, kappa: Array, n: int) -> Float[Array, " n"]:
     half = (dim - 1) / 2
     b = (dim - 1) / (2 * kappa + jnp.sqrt(4 * kappa**2 + (dim - 1) ** 2))
     x0 = (1 - b) / (1 + b)

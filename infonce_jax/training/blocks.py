@@ -28,7 +28,7 @@ def encode_view_blocks(
     state: TrainState,
     rows: Shaped[np.ndarray | Images, "n ..."],
     batch_size: int,
-    labels: Int[np.ndarray, "n"] | None = None,
+    labels: Int[np.ndarray, " n"] | None = None,
 ) -> dict[str, Float[np.ndarray, "members n dim"]]:
     """Representations of any number of rows and of two views of them, `batch_size` at a time.
 

@@ -37,7 +37,7 @@ def encode_views(
     params: PyTree,
     batch_stats: PyTree,
     rows: Num[Array, "n ..."],
-    labels: Int[Array, "n"] | None,
+    labels: Int[Array, " n"] | None,
     first_row: Int[Array, ""],
     hyper: Hyper,
 ) -> dict[str, Float[Array, "members n dim"]]:

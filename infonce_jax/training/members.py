@@ -125,7 +125,7 @@ def hyper_arrays(
 
 def member_mildness(
     config: config_dict.ConfigDict, members: Sequence[Member]
-) -> Float[np.ndarray, "members"] | None:
+) -> Float[np.ndarray, " members"] | None:
     """η₂ of each member's channel, or None where the theory does not know it for all of them.
 
     It is η₂ of the source's law. Rows that are seen over and over can be memorised, and alignment on

@@ -143,7 +143,7 @@ def draw_views(
     method: Method,
     key: Key[Array, ""],
     rows: Num[Array, "n ..."],
-    labels: Int[Array, "n"] | None,
+    labels: Int[Array, " n"] | None,
     hyper: Hyper,
 ) -> Float[Array, "n ..."]:
     """One view of each row; the labels are for channels that need them."""
@@ -156,7 +156,7 @@ def draw_two_views(
     method: Method,
     key: Key[Array, ""],
     rows: Num[Array, "n ..."],
-    labels: Int[Array, "n"] | None,
+    labels: Int[Array, " n"] | None,
     hyper: Hyper,
 ) -> Float[Array, "two_n ..."]:
     """Two views of each row, the first views of all rows and then the second ones."""

@@ -140,7 +140,7 @@ def objective_terms(
     objective: Objective,
     z1: Float[Array, "batch dim"],
     z2: Float[Array, "batch dim"],
-    labels: Int[Array, "batch"] | None,
+    labels: Int[Array, " batch"] | None,
     temperature: Num[Array, ""],
     loss_config: config_dict.ConfigDict,
 ) -> Metrics:

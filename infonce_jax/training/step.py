@@ -27,7 +27,7 @@ def two_view(
     batch_stats: PyTree,
     key: Key[Array, ""],
     rows: Array,
-    labels: Int[Array, "batch"] | None,
+    labels: Int[Array, " batch"] | None,
     hyper: Hyper,
     step: Int[Array, ""],
 ) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
@@ -81,7 +81,7 @@ def supervised(
     batch_stats: PyTree,
     key: Key[Array, ""],
     rows: Array,
-    labels: Int[Array, "batch"],
+    labels: Int[Array, " batch"],
     hyper: Hyper,
     step: Int[Array, ""],
 ) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:

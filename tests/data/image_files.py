@@ -28,7 +28,10 @@ def write_tfds(root, name, paths, *, labels=("a", "b", "c"), unlabelled=False):
     import tensorflow_datasets as tfds
 
     def info(self):
-        features = {"image": tfds.features.Image(encoding_format="jpeg")}
+        features = {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "id": tfds.features.Text(),
+        }
         features["coarse_label"] = tfds.features.ClassLabel(num_classes=2)
         features["label"] = tfds.features.ClassLabel(names=labels)
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
@@ -36,7 +39,8 @@ def write_tfds(root, name, paths, *, labels=("a", "b", "c"), unlabelled=False):
     def examples(self, split):
         for index, path in enumerate(paths[split]):
             label = -1 if split == "unlabelled" else int(path.parent.name[-1])
-            yield index, {"image": str(path), "label": label, "coarse_label": 0}
+            row = {"id": path.name, "image": str(path), "label": label, "coarse_label": 0}
+            yield index, row
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.2.0")

@@ -169,7 +169,8 @@ def test_prepared_records_are_read_without_tensorflow(tmp_path):
     assert len(unlabelled.test_labels) == 9
     for field, value, message in (
         ("train_split", "valid", "train_split is 'valid'.*splits train, test, unlabelled"),
-        ("label_field", "fine", "label_field is 'fine', but .* has the features"),
+        ("label_field", "fine", "label_field is 'fine', but .* has the fields"),
+        ("label_field", "id", "labels are not whole numbers. Set config.data.label_field"),
         ("image_size", 0, "differ in size"),
         ("source", "tfds:other", r"prepared in .*: stl_like"),
     ):
@@ -177,6 +178,14 @@ def test_prepared_records_are_read_without_tensorflow(tmp_path):
         other.data[field] = value
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             data.describe(other)
+    # Damaged after it was opened, where the labels come from the cache.
+    config = config_of("tfds:stl_like", tmp_path, data_dir=str(root), image_size=12)
+    config.data.max_memory_gb = 0.0
+    streamed = data.load(config)
+    for file in root.rglob("*.array_record*"):
+        file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"stl_like/1\.2\.0 cannot be read .*prepare the dataset"):
+        streamed.train[:]
 
 
 def test_an_array_keeps_a_test_file_of_its_own(tmp_path):

@@ -14,7 +14,6 @@ from infonce_jax import runs as runs_lib
 from infonce_jax.evaluation import norm_cv
 from infonce_jax.report import canvas
 from infonce_jax.report.table import GAUSSIAN_AD
-from infonce_jax.runs.variants import variant_config
 from tests.overlapping import overlaps
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -51,12 +50,8 @@ def test_objectives_and_scaling_are_drawn_from_finished_sweeps(tiny_config, tmp_
         },
     }
     for name, variants in sweeps.items():
-        configs = {
-            variant: variant_config(tiny_config, variant, fields, {})
-            for variant, fields in variants.items()
-        }
         stages = ("train", "embed", "evaluate")
-        runs_lib.run_sweep(tiny_config, configs, tmp_path / name, stages=stages)
+        runs_lib.run_sweep(tiny_config, variants, tmp_path / name, stages=stages)
     arguments = ["--runs", str(tmp_path), "--output", str(tmp_path / "out")]
     page = tmp_path / "page.md"
     page.write_text("<!-- objectives -->\n<!-- end -->\n<!-- scaling -->\n<!-- end -->\n")

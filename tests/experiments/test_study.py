@@ -9,7 +9,6 @@ from experiments.study import corruptions, draw, measure, statistics
 from experiments.study import runs as study_runs
 from infonce_jax import runs as runs_lib
 from infonce_jax.data import Dataset, DataSpec
-from infonce_jax.runs.variants import variant_config
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +148,7 @@ def test_the_page_is_drawn_from_finished_runs(tiny_config, tmp_path, monkeypatch
         "infonce": {},
         "infonce_koleo": {"loss.regulariser": "koleo", "loss.beta": (0.1, 1.0)},
     }
-    configs = {n: variant_config(tiny_config, n, f, {}) for n, f in variants.items()}
-    runs_lib.run_sweep(tiny_config, configs, tmp_path / "mixture", stages=("train", "embed"))
+    runs_lib.run_sweep(tiny_config, variants, tmp_path / "mixture", stages=("train", "embed"))
     names = ("gaussianity", "correlations", "changes")
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in names))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -10,10 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from infonce_jax import embeddings
+from infonce_jax import data, embeddings
 from infonce_jax.runs import processes
 from infonce_jax.training.checkpoint import Checkpoints
 from tests.conftest import TINY
+from tests.data import image_files
 
 # BatchNorm makes every row depend on all others of the batch. After the first step the momentum is the
 # gradient.
@@ -32,6 +34,30 @@ CONFIG = (
 """
 )
 
+STREAMED = (
+    TINY.replace("return c", "")
+    + """\
+    c.seeds = (0,)
+    c.data.source, c.data.image_size, c.data.max_memory_gb = "folder:{root}/files", 16, 0.0
+    c.data.cache_dir, c.data.prefetch = "{root}/cache", 1
+    c.channel.name, c.channel.view_size = "simclr", 8
+    c.channel.jitter = c.channel.grayscale_prob = 0.0  # compiles faster
+    c.optimizer.name, c.optimizer.learning_rate = "sgd", 0.02
+    return c
+"""
+)
+# Notes every image that a process decodes while it trains.
+COUNTED = """\
+import os
+from infonce_jax.data import images
+decode_into = images.Images.decode_into
+def counted(self, target, index, pool):
+    with open("{root}/" + str(os.getpid()), "a") as file:
+        file.write("." * len(index))
+    return decode_into(self, target, index, pool)
+images.Images.decode_into = counted
+"""
+
 
 @pytest.fixture(scope="module")
 def config_file(tmp_path_factory):
@@ -44,13 +70,13 @@ def config_file(tmp_path_factory):
 def start_all(start):
     """Starts a command on several processes, to be joined."""
 
-    def run(count, *arguments, own=()):
+    def run(count, *arguments, own=(), before=""):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         flags = (f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}")
         return [
-            start(*arguments, *flags, f"--process_id={i}", *(own if i else ()))
+            start(*arguments, *flags, f"--process_id={i}", *(own if i else ()), before=before)
             for i in range(count)
         ]
 
@@ -132,6 +158,32 @@ def test_processes_equal_one_and_survive_kills_signals_and_another_number_of_the
     alone = launch(f"--config={config_file}", *copy, check=True)
     assert f"resuming at step {saved} of 120" in alone.stderr
     assert_same_training(tmp_path / "copy", reference)
+
+
+def test_processes_share_the_images_of_a_streamed_batch(start, start_all, tmp_path):
+    image_files.write_folder(tmp_path / "files", train=96, test=32, suffixes=("jpg",))
+    file = tmp_path / "streamed.py"
+    file.write_text(STREAMED.format(root=tmp_path))
+    # So that they do not all check the images.
+    data.describe(runpy.run_path(str(file))["get_config"]())
+    command, before = (f"--config={file}", "--stage=train"), COUNTED.format(root=tmp_path)
+    alone = start(*command, f"--workdir={tmp_path / 'alone'}", before=before)
+    pair = start_all(2, *command, f"--workdir={tmp_path / 'pair'}", before=before)
+    for process in (alone, *pair):
+        process.wait(check=True)
+    np.testing.assert_allclose(losses(tmp_path / "pair"), losses(tmp_path / "alone"), rtol=1e-5)
+    for step in (0, 6, 12):
+        found, wanted = (
+            embeddings.read(tmp_path / name / "embeddings" / str(step)).array(
+                "seed0", "test", "view1"
+            )
+            for name in ("pair", "alone")
+        )
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    decoded = [(tmp_path / str(process.pid)).stat().st_size for process in (alone, *pair)]
+    # Each of two decodes half of the 12 batches of 16, and of the next one, which is read ahead. What
+    # else is decoded is the same.
+    assert all(12 * 8 <= decoded[0] - count <= 13 * 8 for count in decoded[1:])
 
 
 def test_processes_that_disagree_are_refused(config_file, start_all, tmp_path):

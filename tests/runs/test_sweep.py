@@ -11,9 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 
+from infonce_jax import runs
 from infonce_jax.runs import shares as shares_lib
 from infonce_jax.runs import sweep, variants
 from tests.conftest import TINY
@@ -56,10 +58,12 @@ def test_names_stay_when_a_sweep_grows_and_are_fit_for_folders():
         (lambda: variants.named([{"loss.temperature": (0.1,)}, {"seeds": (1,)}]), "two runs"),
         (lambda: variants.named([]), "makes no runs"),
         (lambda: variants.named({"a/b": {}}), "names a variant 'a/b'"),
-        (lambda: variants.named(5), r"sweep\(\) returns 5; return a list"),
-        (lambda: variants.named([5]), r"sweep\(\) returns 5 for a run; give a mapping"),
-        (lambda: variants.named({"a": 5}), r"sweep\(\) returns 5 for the run 'a'"),
-        (lambda: variants.named([{3: 4}]), r"sweep\(\) returns \{3: 4\}"),
+        (lambda: variants.named(5), r"The sweep is 5; give fields with lists of values"),
+        (lambda: variants.named("data.dim"), r"The sweep is 'data.dim'; give fields"),
+        (lambda: variants.named([5]), r"The sweep is 5 for a run; give a mapping"),
+        (lambda: variants.named({"a": {}, "b": 5}), r"The sweep is 5 for the run 'b'"),
+        (lambda: variants.named({"data.dim": 5}), r"The axis 'data.dim' is 5; give a list"),
+        (lambda: variants.named([{3: 4}]), r"The sweep is \{3: 4\}"),
         (lambda: shares_lib.share({"a": 1}, 2, 2), "less than the count"),
     ],
 )
@@ -79,35 +83,36 @@ def test_impossible_sweeps_are_refused(unchecked_types, call, message):
 def test_a_field_that_cannot_be_set_is_named_with_its_run(tiny_config, field, value, reason):
     with pytest.raises(ValueError) as caught:
         variants.variant_config(tiny_config, "narrow", {"data.dim": 8, field: value}, {})
-    assert str(caught.value).startswith(f"sweep() sets {field} of the run 'narrow' to {value!r}: ")
+    assert str(caught.value).startswith(
+        f"The sweep sets {field} of the run 'narrow' to {value!r}: "
+    )
     assert reason in str(caught.value)
 
 
 def test_a_value_that_is_out_of_range_is_named_with_its_run(tiny_config, tmp_path):
-    fields = {"first": {}, "second": {"train.batch_size": 0}}
-    runs = {
-        name: variants.variant_config(tiny_config, name, own, {}) for name, own in fields.items()
-    }
+    points = {"first": {}, "second": {"train.batch_size": 0}}
     message = "The run 'second' of the sweep: config.train.batch_size is 0"
     with pytest.raises(ValueError, match=message):
-        next(sweep.dry_run(runs, tmp_path))
+        next(sweep.dry_run(tiny_config, points, tmp_path))
     with pytest.raises(ValueError, match=message):
-        sweep.run_sweep(tiny_config, runs, tmp_path, stages=["train"])
+        sweep.run_sweep(tiny_config, points, tmp_path, stages=["train"])
 
 
 def test_a_dry_run_tells_of_one_run_before_it_looks_at_the_next(tiny_config, tmp_path, monkeypatch):
-    runs = {name: variants.variant_config(tiny_config, name, {}, {}) for name in "abc"}
+    points = {name: {} for name in "abc"}
     seen = []
     monkeypatch.setattr(
         sweep.stages_lib,
         "dry_run",
         lambda config, *_, **__: seen.append(config.name) or config.name,
     )
-    lines = sweep.dry_run(runs, tmp_path, only=["b", "c"])
+    lines = sweep.dry_run(tiny_config, points, tmp_path, only=["b", "c"])
     assert next(lines) == "2 of 3 runs, 4 members in all"
     assert next(lines) == "b" and seen == ["b"]
     assert list(lines) == ["c"]
-    assert list(sweep.dry_run(runs, tmp_path, only=[])) == ["0 of 3 runs, 0 members in all"]
+    assert list(sweep.dry_run(tiny_config, points, tmp_path, only=[])) == [
+        "0 of 3 runs, 0 members in all"
+    ]
 
 
 def test_the_command_line_cannot_contradict_the_name_of_a_run(tiny_config):
@@ -134,8 +139,8 @@ def test_a_sweep_may_depend_on_the_configuration(tiny_config_file, tiny_config):
 
 
 def test_shares_divide_the_runs():
-    runs = dict.fromkeys("abcde")
-    shares = [list(shares_lib.share(runs, i, 3)) for i in range(3)]
+    names = dict.fromkeys("abcde")
+    shares = [list(shares_lib.share(names, i, 3)) for i in range(3)]
     assert shares == [["a", "d"], ["b", "e"], ["c"]]
 
 
@@ -203,6 +208,23 @@ def finished(sweep_file, launch, tmp_path_factory):
     done = launch(f"--config={sweep_file}", f"--workdir={workdir}", check=True)
     assert sets_written(done.stderr) == dict.fromkeys(RUNS, 3)
     return workdir
+
+
+def test_a_sweep_in_python_gives_the_table_back(finished, tiny_config, capsys):
+    axes = {"data.seed": range(3), "seeds": (3,), "loss.temperature": np.array([0.2, 0.5])}
+    # All is done already, by launch.py on the same grid.
+    rows = runs.run_sweep(tiny_config, axes, str(finished))
+    assert "AD" in capsys.readouterr().out
+    expected = list(csv.DictReader((finished / "sweep.csv").read_text().splitlines()))
+    assert [{k: str(v) for k, v in row.items()} for row in rows] == expected
+    assert [row["config.data.seed"] for row in rows] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_sweep_in_python_that_fails_has_the_rows_of_the_others(tiny_config, tmp_path):
+    wild = {"optimizer.learning_rate": 1e30, "optimizer.name": "sgd", "encoder.name": "mlp"}
+    with pytest.raises(sweep.SweepFailed, match="1 of 2 runs failed") as caught:
+        runs.run_sweep(tiny_config, {"wild": wild, "tame": {}}, tmp_path)
+    assert [(row["run"], row["seed"]) for row in caught.value.rows] == [("tame", 0), ("tame", 1)]
 
 
 def test_kills_competition_and_shares_end_in_the_table_of_an_undisturbed_sweep(
