@@ -133,6 +133,10 @@ def _advance_to(
             checkpoints.wait()
             raise Interrupted(signum, step)
     checkpoints.wait()
+    # A signal that came while the last set was written: what follows this run must not begin.
+    signum, _ = _agree(received, pace)
+    if signum:
+        raise Interrupted(signum, step)
 
 
 def _agree(received: list[int], pace: "_Pace") -> tuple[int, int]:

@@ -17,7 +17,7 @@ import pytest
 
 from infonce_jax import runs
 from infonce_jax.runs import shares as shares_lib
-from infonce_jax.runs import sweep, variants
+from infonce_jax.runs import loop, sweep, variants
 from tests.conftest import TINY
 
 
@@ -411,3 +411,26 @@ def test_runs_that_fail_in_jobs_and_jobs_that_die_fail_the_sweep(
     assert list(json.loads((workdir / "failed.json").read_text())) == ["wild"]
     rows = list(csv.DictReader((workdir / "sweep.csv").read_text().splitlines()))
     assert {row["run"] for row in rows} == {"tame"}
+
+
+def test_a_signal_while_a_runs_last_set_is_written_ends_the_sweep(
+    tiny_config, tmp_path, monkeypatch
+):
+    write_set = loop.write_set
+
+    def signalled(run, state):
+        write_set(run, state)
+        if int(state.step) == tiny_config.train.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "write_set", signalled)
+    tiny_config.train.steps = 12
+    points = {"data.seed": (0, 1)}
+    with pytest.raises(loop.Interrupted):
+        runs.run_sweep(tiny_config, points, tmp_path, stages=("train",))
+    assert (tmp_path / "seed=0" / "checkpoints" / "12").is_dir()
+    assert not (tmp_path / "seed=1" / "checkpoints").exists()
+    # The same call again finds the first run done, and goes on.
+    monkeypatch.setattr(loop, "write_set", write_set)
+    runs.run_sweep(tiny_config, points, tmp_path, stages=("train",))
+    assert (tmp_path / "seed=1" / "checkpoints" / "12").is_dir()
