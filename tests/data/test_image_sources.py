@@ -132,6 +132,21 @@ def test_what_cannot_be_read_is_said(tmp_path, make, error, message):
         data.describe(config)
 
 
+def test_the_fields_of_image_and_label_are_found_or_asked_for():
+    fields = {"id": 0, "left": b"", "right": b"", "fine": "a"}
+    assert images.choose_field("it", "image", "right", fields, bytes) == "right"
+    assert images.choose_field("it", "image", "", {**fields, "image": b""}, bytes) == "image"
+    assert images.choose_field("it", "label", "", fields, str) == "fine"
+    assert images.choose_field("it", "label", "", {"left": b""}, str) is None
+    for wanted, kind, message in (
+        ("", bytes, r"it has several images \(left, right\); set config.data.image_field"),
+        ("", list, r"it has no image among its fields \(id, left, right, fine\)"),
+        ("top", bytes, "image_field is 'top', but it has the fields id, left, right, fine"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            images.choose_field("it", "image", wanted, fields, kind)
+
+
 def test_a_file_that_breaks_later_is_named(folder, tmp_path):
     config = config_of(f"folder:{folder}", tmp_path, image_size=16, max_memory_gb=0.0)
     streamed = data.load(config)
