@@ -266,8 +266,8 @@ def _accepted(values: Mapping[str, float], passed: float, dim: int) -> tuple[boo
         passing >= usual and not rejected,
         described,
         f"{counted}; of an exact Gaussian's, if independent, {usual:,} or more pass in 99.5% of "
-        f"samples; at a false discovery rate of 5% {rejected:,} {'is' if rejected == 1 else 'are'} "
-        f"rejected",
+        f"samples; {rejected or 'none'} {'are' if rejected > 1 else 'is'} rejected at a false "
+        f"discovery rate of 5%",
     )
 
 

@@ -343,7 +343,7 @@ def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
         f"<section><h2>Verdicts</h2>{quote}"
         '<div class="scroll" tabindex="0"><table class="words"><thead><tr>'
         '<th></th><th scope="col">coordinates</th><th scope="col">directions</th>'
-        f'<th scope="col">norms</th></tr></thead><tbody>{lines}</tbody></table></div>{details}</section>'
+        f'<th scope="col">norms</th></tr></thead><tbody>{lines}</tbody></table></div></section>{details}'
     )
 
 
