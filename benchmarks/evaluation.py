@@ -9,6 +9,7 @@
     python -m benchmarks.evaluation memory
     python -m benchmarks.evaluation rounded                    # levels on float16, bfloat16, 8 bits
     python -m benchmarks.evaluation out_of_core                # 10,000,000 × 64: 8 GB of disk
+    python -m benchmarks.evaluation out_of_core_wide           # 10,000,000 × 768: 24 GB of disk
     python -m benchmarks.evaluation streaming                  # a minute
 
 `--scale 0.1` takes a tenth of the repetitions. Writes evaluation_<command>.md and .json to `--out`
@@ -615,44 +616,84 @@ def _peak_gib():
 
 def out_of_core(scale, folder):
     """Time and peak memory of `whiten`, `score` and `apply` on files larger than they may hold."""
-    lines, record, models = [], {}, {}
     rows, d = max(10_000, round(10_000_000 * scale)), 64
     with tempfile.TemporaryDirectory(dir=folder.parent if folder.parent.is_dir() else None) as name:
         at = Path(name)
         (at / "shards").mkdir()
-        rng = np.random.default_rng(0)
-        mixing = rng.standard_normal((d, d)).astype(np.float32)
-        out = np.lib.format.open_memmap(at / "x.npy", "w+", np.float32, (rows, d))
         cuts = np.linspace(0, rows, 101).astype(int)
+        out = np.lib.format.open_memmap(at / "x.npy", "w+", np.float32, (rows, d))
         for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
-            part = rng.standard_normal((stop - start, d), dtype=np.float32) @ mixing
-            out[start:stop] = part
-            np.save(at / "shards" / f"part-{i}.npy", part)
+            out[start:stop] = _correlated(i, stop - start, d)
+            np.save(at / "shards" / f"part-{i}.npy", out[start:stop])
         del out
-        for what, arguments in (
-            ("whiten, one file", ["whiten", at / "x.npy", "--output", at / "x.npz"]),
-            ("whiten, 100 shards", ["whiten", at / "shards", "--output", at / "shards.npz"]),
-            ("score, one file", ["score", at / "x.npz", at / "x.npy", "--output", at / "scores"]),
-            ("apply, one file", ["apply", at / "x.npz", at / "x.npy", "--output", at / "w.npy"]),
-        ):
-            command = [sys.executable, "-c", _PEAK + _MODEL, *map(str, arguments)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode or not done.stdout.startswith("0 "):
-                raise RuntimeError(done.stderr)
-            _, seconds, core, gib = map(float, done.stdout.split())
-            record[what] = {"rows": rows, "seconds": seconds, "core_seconds": core, "peak_gib": gib}
-            lines.append(
-                [what, f"{rows:,} × {d}", f"{seconds:.0f} s", f"{core:.0f} s", f"{gib:.2f} GiB"]
-            )
-            print(*lines[-1], sep=", ", flush=True)
+        record, lines = _model_commands(
+            f"{rows:,} × {d} float32",
+            {
+                "whiten, one file": ["whiten", at / "x.npy", "--output", at / "x.npz"],
+                "whiten, 100 shards": ["whiten", at / "shards", "--output", at / "shards.npz"],
+                "score, one file": ["score", at / "x.npz", at / "x.npy", "--output", at / "scores"],
+                "apply, one file": ["apply", at / "x.npz", at / "x.npy", "--output", at / "w.npy"],
+            },
+        )
         models = [whitening.load(at / f"{name}.npz") for name in ("x", "shards")]
     gap = max(
         float(np.abs(a / b - 1.0).max())
         for a, b in zip(_moments_of(models[0]), _moments_of(models[1]), strict=True)
     )
     record["relative difference of the fits"] = gap
-    table = _table(["command", "float32", "time", "on all cores", "peak memory"], lines)
+    table = _table(_MODEL_HEAD, lines)
     return record, f"{table}\n\nThe fit on shards and on the file differ by {gap:.1g}, relatively."
+
+
+def out_of_core_wide(scale, folder):
+    """The same at the width of language models, in float16; `apply` on a fifth of the rows."""
+    rows, d = max(10_000, round(10_000_000 * scale)), 768
+    with tempfile.TemporaryDirectory(dir=folder.parent if folder.parent.is_dir() else None) as name:
+        at = Path(name)
+        out = np.lib.format.open_memmap(at / "x.npy", "w+", np.float16, (rows, d))
+        cuts = np.linspace(0, rows, 101).astype(int)
+        for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
+            out[start:stop] = _correlated(i, stop - start, d)
+        del out
+        record, lines = _model_commands(
+            f"{rows:,} × {d} float16",
+            {
+                "whiten, one file": ["whiten", at / "x.npy", "--output", at / "x.npz"],
+                "score, one file": ["score", at / "x.npz", at / "x.npy", "--output", at / "scores"],
+            },
+        )
+        part = np.lib.format.open_memmap(at / "part.npy", "w+", np.float16, (rows // 5, d))
+        part[:] = np.load(at / "x.npy", mmap_mode="r")[: rows // 5]
+        del part
+        (at / "x.npy").unlink()
+        applied = _model_commands(
+            f"{rows // 5:,} × {d} float16",
+            {"apply": ["apply", at / "x.npz", at / "part.npy", "--output", at / "w.npy"]},
+        )
+    return record | applied[0], _table(_MODEL_HEAD, lines + applied[1])
+
+
+_MODEL_HEAD = ["command", "array", "time", "on all cores", "peak memory"]
+
+
+def _correlated(seed, rows, d):
+    mixing = np.random.default_rng(0).standard_normal((d, d)).astype(np.float32) / np.sqrt(d)
+    return np.random.default_rng([1, seed]).standard_normal((rows, d), np.float32) @ mixing
+
+
+def _model_commands(array, commands):
+    """Every command in a process of its own: what it took, as a record and as lines."""
+    record, lines = {}, []
+    for what, arguments in commands.items():
+        command = [sys.executable, "-c", _PEAK + _MODEL, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode or not done.stdout.startswith("0 "):
+            raise RuntimeError(done.stderr)
+        _, seconds, core, gib = map(float, done.stdout.split())
+        record[what] = {"array": array, "seconds": seconds, "core_seconds": core, "peak_gib": gib}
+        lines.append([what, array, f"{seconds:.0f} s", f"{core:.0f} s", f"{gib:.2f} GiB"])
+        print(*lines[-1], sep=", ", flush=True)
+    return record, lines
 
 
 def _moments_of(model):
@@ -770,8 +811,10 @@ def main():
         intervals,
         speed,
         memory,
+        out_of_core,
+        out_of_core_wide,
+        streaming,
     )
-    functions += (speed, memory, out_of_core, streaming)
     commands = {f.__name__: f for f in functions}
     parser.add_argument("command", choices=commands)
     parser.add_argument("--scale", type=float, default=1.0, help="of the repetitions")

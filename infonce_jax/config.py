@@ -223,6 +223,8 @@ def default_config() -> config_dict.ConfigDict:
     e.patch_size = 4
     e.num_heads = 3
     e.pool = "token"
+    # ViT: added to the variance in LayerNorm; timm and torchvision have 1e-6, transformers 1e-12.
+    e.norm_epsilon = 1e-6
     # Projection head after the embedding: none, linear, mlp. The loss is applied to its output.
     e.head = "none"
     e.head_hidden = 512

@@ -94,7 +94,11 @@ def _dynamics(tables: dict[str, Rows]) -> Rows:
     rows = []
     for row, end, sentence in (
         (of[:1], 0, "Depends on how the pixels are scaled, which is not stated."),
-        (of[-1:], 1, "CV and AD leap in the first epoch, then fall, and end about where they began."),
+        (
+            of[-1:],
+            1,
+            "CV and AD leap in the first epoch, then fall, and end about where they began.",
+        ),
     ):
         for _, epoch, *cells in row:
             paper = f"{PAPER_CV[end]:g}, {PAPER_AD[end]:g} (epoch {100 * end})"

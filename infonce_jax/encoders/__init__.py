@@ -30,7 +30,7 @@ from infonce_jax.encoders.mlp import MLP
 from infonce_jax.encoders.resnet import STEMS, ResidualBlock, ResNet
 from infonce_jax.encoders.towers import Half, TwoTowers
 from infonce_jax.encoders.vit import POOLS, TransformerBlock, ViT
-from infonce_jax.encoders.weights import carry_over, read_weights
+from infonce_jax.encoders.weights import carry_over, check_vit_settings, read_weights
 
 __all__ = [
     "ACTIVATIONS",
@@ -52,6 +52,7 @@ __all__ = [
     "ViT",
     "apply",
     "carry_over",
+    "check_vit_settings",
     "init",
     "make_classifier",
     "make_encoder",

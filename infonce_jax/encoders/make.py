@@ -31,6 +31,7 @@ def make_encoder(
     patch_size: int = 4,
     num_heads: int = 3,
     pool: str = "token",
+    norm_epsilon: float = 1e-6,
     head: str = "none",
     head_hidden: int = 512,
     head_dim: int = 128,
@@ -76,6 +77,8 @@ def make_encoder(
         patch_size: Side of the ViT's patches in pixels.
         num_heads: Attention heads of the ViT.
         pool: The ViT's features: its class `"token"` or the `"mean"` of its tokens.
+        norm_epsilon: Added to the variance in the ViT's LayerNorms. timm and torchvision have 1e-6,
+            transformers 1e-12.
         head: Projection head: `"none"`, `"linear"`, or `"mlp"` with one hidden layer.
         head_hidden: Hidden units of the MLP head.
         head_dim: Output dimension of the head.
@@ -95,9 +98,9 @@ def make_encoder(
         The encoder, for `init` and `apply`.
 
     Raises:
-        ValueError: If a name is unknown, a size is below 1, `num_heads` does not divide the ViT's
-            width, or a linear encoder has no `embedding_dim`. Inputs of an impossible shape raise
-            when the encoder is first given them.
+        ValueError: If a name is unknown, a size is below 1 or `norm_epsilon` not above 0, `num_heads`
+            does not divide the ViT's width, or a linear encoder has no `embedding_dim`. Inputs of an
+            impossible shape raise when the encoder is first given them.
     """
     is_own = registry.is_own(name)
     if not is_own:
@@ -138,7 +141,9 @@ def make_encoder(
         backbone = MLP(hidden_layers, width, activation, initializer, dtype)
     elif name == "vit":
         check_heads(num_heads, width)
-        backbone = ViT(patch_size, depth, num_heads, width, pool, initializer, dtype)
+        if not norm_epsilon > 0:
+            raise ValueError(f"The ViT's norm_epsilon is {norm_epsilon}, but must be above 0.")
+        backbone = ViT(patch_size, depth, num_heads, width, pool, initializer, dtype, norm_epsilon)
     else:
         backbone = ResNet(
             stages=STAGES[name],

@@ -22,23 +22,25 @@ class TransformerBlock(nn.Module):
         num_heads: Attention heads. They must divide the width of the tokens.
         initializer: One of `INITIALIZERS`, for the dense layers.
         dtype: Type in which the layers compute.
+        norm_epsilon: Added to the variance in LayerNorm.
     """
 
     num_heads: int
     initializer: str = "normal"
     dtype: DTypeLike = jnp.float32
+    norm_epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens width"]:
         """Returns the tokens after attention and MLP, each added to its input."""
         batch, tokens, width = x.shape
         dense = functools.partial(Dense, initializer=self.initializer, dtype=self.dtype)
-        y = nn.LayerNorm(dtype=self.dtype)(x)
+        y = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype)(x)
         y = dense(3 * width, name="query_key_value")(y)
         y = y.reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
         y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2])
         x = x + dense(width, name="attention_out")(y.reshape(batch, tokens, width))
-        y = nn.LayerNorm(dtype=self.dtype)(x)
+        y = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype)(x)
         y = nn.gelu(dense(4 * width)(y), approximate=False)
         return x + dense(width)(y)
 
@@ -56,6 +58,7 @@ class ViT(nn.Module):
         pool: What is returned: the class `"token"`, or the `"mean"` of the tokens without one.
         initializer: One of `INITIALIZERS`, for the dense layers.
         dtype: Type in which the layers compute.
+        norm_epsilon: Added to the variance in LayerNorm.
     """
 
     patch_size: int = 4
@@ -65,6 +68,7 @@ class ViT(nn.Module):
     pool: str = "token"
     initializer: str = "normal"
     dtype: DTypeLike = jnp.float32
+    norm_epsilon: float = 1e-6
 
     @nn.compact
     def __call__(
@@ -103,8 +107,8 @@ class ViT(nn.Module):
         positions = self.param("positions", normal(0.02), (1, x.shape[1], self.width))
         x = x + positions.astype(x.dtype)
         for _ in range(self.depth):
-            x = TransformerBlock(self.num_heads, self.initializer, self.dtype)(x)
-        x = nn.LayerNorm(dtype=self.dtype)(x)
+            x = TransformerBlock(self.num_heads, self.initializer, self.dtype, self.norm_epsilon)(x)
+        x = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype)(x)
         return x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1, dtype=jnp.float32)
 
 

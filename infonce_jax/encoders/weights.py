@@ -5,6 +5,7 @@ parameters. Only the backbone is carried over: the classifier of the checkpoint 
 linear layer to the embedding and the head keep their initial values.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,6 +113,47 @@ def read_weights(path: Path | str) -> Weights:
             f"weights_only=True), 'model.safetensors')."
         ) from None
     return {name: np.asarray(array, np.float32) for name, array in stored.items()}
+
+
+def check_vit_settings(path: Path | str, num_heads: int, norm_epsilon: float) -> None:
+    """Compares a ViT's settings with the config.json of transformers beside its checkpoint.
+
+    The weights do not show them, so that a wrong one gives wrong features without an error. Does
+    nothing where there is no such file, or where it does not have them (timm, torchvision).
+
+    Args:
+        path: as for `read_weights`.
+        num_heads: attention heads of the encoder here.
+        norm_epsilon: the epsilon of its LayerNorms.
+
+    Raises:
+        ValueError: where heads, epsilon or activation differ; names the remedy.
+    """
+    path = Path(path)
+    file = (path if path.is_dir() else path.parent) / "config.json"
+    try:
+        theirs = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if not isinstance(theirs, dict) or "num_attention_heads" not in theirs:
+        return
+    wrong = []
+    for field, name, here in (
+        ("num_heads", "num_attention_heads", num_heads),
+        ("norm_epsilon", "layer_norm_eps", norm_epsilon),
+    ):
+        if theirs.get(name, here) != here:
+            wrong.append(
+                f"{name} is {theirs[name]:g} and config.encoder.{field} is {here:g}: set "
+                f"--config.encoder.{field}={theirs[name]:g}"
+            )
+    if theirs.get("hidden_act", "gelu") != "gelu":
+        wrong.append(
+            f"hidden_act is {theirs['hidden_act']!r}, and the ViT here has the exact GELU alone: take "
+            f"a checkpoint with 'gelu'"
+        )
+    if wrong:
+        raise ValueError(f"in {file} of config.encoder.init_from {'; '.join(wrong)}.")
 
 
 def carry_over(variables: Mapping[str, PyTree], weights: Weights) -> dict[str, PyTree]:

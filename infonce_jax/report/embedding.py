@@ -17,7 +17,7 @@ from infonce_jax.evaluation.controls import gaussian_like
 from infonce_jax.evaluation.load import EVERYTHING, Reading, open_paths
 from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise
-from infonce_jax.evaluation.verdict import CLOSE, FAILS, HOLDS, verdicts
+from infonce_jax.evaluation.verdict import CLOSE, FAILS, HOLDS, QUOTE_RAW, verdicts
 from infonce_jax.report import canvas, figures, page
 
 if TYPE_CHECKING:
@@ -114,21 +114,27 @@ def write_embedding_report(
     sections = [_comparison(meta), _verdicts(summary), _table(summary)]
     with figures.style():
         every = _drawn(paths, summary, reading)
+        is_one = all(len(found) == 1 for found in every.values())
+        exhibits = []
         for key, found in every.items():
             title, caption = _CAPTIONS[key]
             drawn = "".join(
                 '<figure class="panel">'
-                + (f"<h3>{escape(name)}</h3>" if name else "")
+                + (f"<h3>{escape(name)}</h3>" if name and not is_one else "")
                 + figures.to_svg(figure, f"{key}-{i + 1}").replace(
                     "<svg", f'<svg role="img" aria-label="{key}: {escape(name)}"', 1
                 )
                 + "</figure>"
                 for i, (name, figure) in enumerate(found)
             )
-            sections.append(
+            exhibits.append(
                 f'<section><h2>{title}</h2><p class="caption">{escape(caption)}</p>'
                 f'<div class="panels">{drawn}</div></section>'
             )
+        # The figures of one set stand beside each other.
+        sections.append(
+            f'<div class="{"single" if is_one else "several"}">{"".join(exhibits)}</div>'
+        )
         if figures_dir is not None:
             _export(every, Path(figures_dir))
     sets = len({_key(row)[:3] for row in summary if not row["source"].endswith("]")})
@@ -318,8 +324,13 @@ def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
         + "</tr>"
         for one in found
     )
+    quote = (
+        f'<p class="caption">{QUOTE_RAW}</p>'
+        if any(one.representation == "normalized" for one in found)
+        else ""
+    )
     details = "".join(
-        f"<details><summary>{escape(name)}</summary>"
+        f'<details class="printed"><summary>{escape(name)}</summary>'
         + "".join(
             f"<p>{first}</p><ul>{rest}</ul>"
             for one, (first, rest) in zip(found, told, strict=True)
@@ -329,9 +340,10 @@ def _verdicts(summary: Sequence[Mapping[str, Any]]) -> str:
         for source, name in short.items()
     )
     return (
-        '<section><h2>Verdicts</h2><div class="scroll" tabindex="0"><table class="words"><thead><tr>'
+        f"<section><h2>Verdicts</h2>{quote}"
+        '<div class="scroll" tabindex="0"><table class="words"><thead><tr>'
         '<th></th><th scope="col">coordinates</th><th scope="col">directions</th>'
-        f'<th scope="col">norms</th></tr></thead><tbody>{lines}</tbody></table></div>{details}</section>'
+        f'<th scope="col">norms</th></tr></thead><tbody>{lines}</tbody></table></div></section>{details}'
     )
 
 

@@ -42,6 +42,7 @@ h2 { font-size: 1.15rem; margin: 2.75rem 0 .35rem; }
 h3 { font-size: .9rem; font-weight: 600; margin: 1.1rem 0 .25rem; }
 .panel h3 { margin-top: 0; }
 p { margin: .35rem 0; max-width: var(--text); }
+li { max-width: var(--text); }
 .verdict { font-size: 1.15rem; line-height: 1.45; margin-bottom: .5rem; }
 .notes, .caption, .missing, footer { color: var(--soft); font-size: .875rem; }
 .notes { margin-top: .6rem; }
@@ -106,6 +107,8 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .75re
   .single .panels { grid-template-columns: 1fr; }
   section, .panel, tr, pre { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
+  .printed::details-content { content-visibility: visible; block-size: auto; }
+  .printed summary, .printed ul { display: none; }
 }
 """
 

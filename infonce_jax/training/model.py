@@ -126,6 +126,7 @@ def _make_encoder(e: config_dict.ConfigDict, dtype: jnp.dtype) -> encoders.Encod
         patch_size=e.patch_size,
         num_heads=e.num_heads,
         pool=e.pool,
+        norm_epsilon=e.norm_epsilon,
         head=e.head,
         head_hidden=e.head_hidden,
         head_dim=e.head_dim,

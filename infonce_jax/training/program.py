@@ -135,8 +135,12 @@ def make_program(
 
 def _published(config: config_dict.ConfigDict) -> PyTree:
     """The checkpoint that a run starts from; read where it is started, not where it is resumed."""
-    source = config.encoder.init_from
-    return encoders.read_weights(source) if source else {}
+    e = config.encoder
+    if not e.init_from:
+        return {}
+    if e.name == "vit":
+        encoders.check_vit_settings(e.init_from, e.num_heads, e.norm_epsilon)
+    return encoders.read_weights(e.init_from)
 
 
 def _is_abstract(tree: PyTree) -> bool:

@@ -93,3 +93,33 @@ def test_a_checkpoint_of_another_shape_is_refused_with_the_difference(tmp_path):
         encoders.read_weights(tmp_path / "broken.safetensors")
     with pytest.raises(FileNotFoundError, match=r"hf download NAME"):
         encoders.read_weights(tmp_path)
+
+
+def test_settings_that_weights_do_not_show_are_compared_with_config_json(tmp_path):
+    file = tmp_path / "config.json"
+    encoders.check_vit_settings(tmp_path, 3, 1e-6)
+    theirs = {"num_attention_heads": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu"}
+    file.write_text(json.dumps(theirs))
+    encoders.check_vit_settings(tmp_path, 2, 1e-12)
+    epsilon = r"layer_norm_eps is 1e-12 .* 1e-06: set --config\.encoder\.norm_epsilon=1e-12"
+    with pytest.raises(ValueError, match=epsilon):
+        encoders.check_vit_settings(tmp_path / "model.safetensors", 2, 1e-6)
+    with pytest.raises(ValueError, match=r"is 3: set --config\.encoder\.num_heads=2"):
+        encoders.check_vit_settings(tmp_path, 3, 1e-12)
+    file.write_text(json.dumps(theirs | {"hidden_act": "quick_gelu"}))
+    with pytest.raises(ValueError, match="hidden_act is 'quick_gelu'"):
+        encoders.check_vit_settings(tmp_path, 2, 1e-12)
+    file.write_text(json.dumps({"architecture": "vit_small_patch16_224"}))
+    encoders.check_vit_settings(tmp_path, 3, 1e-6)
+
+
+def test_the_epsilon_of_a_vit_counts_where_tokens_are_small():
+    x = jnp.asarray(images(16))
+    for epsilon in (1e-6, 1e-12):
+        vit = encoders.ViT(8, 0, 2, 16, norm_epsilon=epsilon)
+        params = vit.init(jax.random.key(0), x)
+        params = jax.tree.map(lambda leaf: leaf, params)
+        params["params"]["positions"] = 1e-3 * params["params"]["positions"]
+        token = np.asarray(params["params"]["positions"], np.float64)[0, 0]
+        expected = (token - token.mean()) / np.sqrt(token.var() + epsilon)
+        np.testing.assert_allclose(vit.apply(params, x)[0], expected, rtol=1e-4, atol=1e-5)

@@ -9,12 +9,12 @@ import pytest
 import scipy.stats
 
 from benchmarks import evaluation as benchmarks
-from infonce_jax import evaluation
-from infonce_jax.evaluation import concentration, discrete, groups, isotropy, shape
+from infonce_jax import evaluation, theory
+from infonce_jax.evaluation import concentration, discrete, groups, isotropy, registry, shape
 from infonce_jax.evaluation.__main__ import main
 from infonce_jax.evaluation._precompute.detectable import power
-from infonce_jax.evaluation.detectable import detectable
-from infonce_jax.evaluation.verdict import verdicts
+from infonce_jax.evaluation.detectable import detectable, directions_fail_from
+from infonce_jax.evaluation.verdict import _accepted, verdicts
 from tests import launching
 
 RNG = np.random.default_rng(11)
@@ -101,6 +101,38 @@ def test_a_cone_is_normal_in_its_coordinates_and_not_uniform_in_its_directions()
     assert rank.gaussian == 32
     assert "--representation spherical" in verdict.text and "float16" in verdict.text
     assert "norms are all equal" in verdict.sentence
+
+
+def test_counts_stand_beside_what_a_gaussian_reaches_and_the_raw_rows_are_named_to_quote():
+    # 7 of 8 are 87.5%, and nothing unusual; of normalised rows most fail, as uniform directions do.
+    z = np.random.default_rng(0).standard_normal((2000, 8))
+    raw, rows = _judged(z)
+    passing = round(8 * _value(rows, "ad_calibrated_pass"))
+    assert raw.coordinates.answer == "holds"
+    assert (
+        f"({passing} of 8 pass Anderson-Darling at the 5% level; an exact Gaussian: 5 or"
+        in raw.sentence
+    )
+    assert "%" not in raw.sentence.replace("5% level", "")
+    assert not raw.notes
+    normalised, _ = _judged(z, "normalized")
+    assert normalised.coordinates.answer == "fails"
+    assert "quote the verdict of the raw rows" in normalised.text
+    assert "in d = 8 the average coordinate fails from some 320 rows on" in normalised.text
+    for d in (2, 8, 500):
+        expected = (0.752 - evaluation.AD_GAUSSIAN_MEAN) / theory.sphere.anderson_darling_excess(d)
+        assert directions_fail_from(d) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(("d", "repeats"), [(8, 300), (64, 60)])
+def test_coordinates_of_a_gaussian_are_rejected_in_about_one_sample_of_a_hundred(d, repeats):
+    pvalue = evaluation.anderson_darling(RNG.standard_normal((200, d * repeats))).pvalue
+    rejected = [
+        not _accepted(registry._over_coordinates("ad", p) | {"seeds": 1}, np.mean(p > 0.05), d)[0]
+        for p in pvalue.reshape(repeats, d)
+    ]
+    # 1.8% and 0.8% in a longer run.
+    assert scipy.stats.binom.sf(sum(rejected) - 1, repeats, 0.02) > 1e-3
 
 
 def test_parts_state_effects_intervals_the_gaussians_score_and_what_n_detects(tmp_path, capsys):

@@ -16,8 +16,8 @@ import pyarrow.parquet
 import pytest
 
 from infonce_jax import runs
-from infonce_jax.runs import shares as shares_lib
 from infonce_jax.runs import loop, sweep, variants
+from infonce_jax.runs import shares as shares_lib
 from tests.conftest import TINY
 
 

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
+import scipy.special
 from scipy import stats
 from scipy.integrate import quad
 
 from infonce_jax import evaluation, losses, theory
-from infonce_jax.theory import sphere
+from infonce_jax.theory import _power, sphere
 
 DIMS = [2, 3, 4, 5, 17, 59, 60, 128, 1000, 100_000]
 
@@ -194,26 +195,32 @@ def test_detectable_sample_size_is_where_half_the_tests_reject():
         # 0.016 is the standard error; the rest is what the asymptotic law misses at this n.
         assert rejected.mean() == pytest.approx(0.5, abs=0.12), name
     # The level itself, where there is nothing to detect.
-    weights, shifts, rest = sphere._anderson_darling_modes(100_000)
+    weights, shifts, rest = _power.anderson_darling_modes(scipy.special.ndtr)
     assert weights.sum() + rest == pytest.approx(0.384, abs=2e-3)
-    level = sphere._tail_of_quadratic_form(0.752 - rest, weights, 0 * shifts)
+    level = _power.tail_of_quadratic_form(0.752 - rest, weights, 0 * shifts)
     assert level == pytest.approx(0.05, abs=2e-3)
     ratio = sphere.detectable_sample_size(256) / sphere.detectable_sample_size(128)
     assert ratio == pytest.approx(4, rel=0.05)
 
 
-@pytest.mark.parametrize("dim", [8, 16, 32, 128])
-def test_power_of_dagostino_pearson_agrees_with_draws(dim):
-    n = round(sphere.detectable_sample_size(dim, "dp"))
-    repeats = 2000 if dim < 100 else 600
+@pytest.mark.parametrize(("dim", "power"), [(8, 0.2), (8, 0.8), (16, 0.5), (32, 0.5), (128, 0.5)])
+def test_power_of_dagostino_pearson_agrees_with_draws(dim, power):
+    n = round(sphere.detectable_sample_size(dim, "dp", power))
+    repeats = 4000 if dim < 100 else 600
     rng, rejected = np.random.default_rng(dim), 0
     half = (dim - 1) / 2
     for _ in range(10):
         x = 2 * rng.beta(half, half, (n, repeats // 10)) - 1
         rejected += int(np.sum(evaluation.dagostino_pearson(x).statistic > 5.9915))
-    error = np.sqrt(0.25 / repeats)
-    # What the expansion leaves out at the smallest dimension is 0.02.
-    assert abs(rejected / repeats - 0.5) < 3 * error + (0.02 if dim == 8 else 0.005)
+    assert abs(rejected / repeats - power) < 3 * np.sqrt(power * (1 - power) / repeats)
+
+
+def test_second_order_variances_of_skewness_and_kurtosis_are_the_exact_ones_under_normality():
+    # 6/n (1 − 6/n) and 24/n (1 − 15/n), the bias −6/n; the power at the null is the level.
+    moments = np.array([1, 0, 1, 0, 3, 0, 15, 0, 105, 0, 945, 0, 10_395.0])
+    normal = _power.expand(moments)
+    assert normal[:6] == pytest.approx([3, -6, 24, -15, 6, -6])
+    assert _power.dagostino_pearson_power(normal, 1000.0) == pytest.approx(0.05, abs=1e-3)
 
 
 @pytest.mark.parametrize("dim", [2, 3, 8, 128, 10_000])
