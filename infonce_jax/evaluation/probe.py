@@ -1,4 +1,4 @@
-"""What a classifier reads off embeddings: a linear probe and nearest neighbours."""
+"""How well classes can be predicted from embeddings: a linear probe and nearest neighbours."""
 
 import numpy as np
 from jaxtyping import Float, Int
