@@ -43,8 +43,7 @@ class Known(NamedTuple):
 
 
 def parts(n: int, judged: int, count: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Random parts of n rows: part `count` has `judged` rows, parts 0 to count − 1 share the
-    others."""
+    """Random parts of n rows: `judged` rows in part `count`, the others in parts 0 to count − 1."""
     order = np.random.default_rng(seed).permutation(n)
     out = np.empty(n, dtype=np.int8)
     out[order[:judged]] = count
