@@ -1,4 +1,4 @@
-"""From one p-value per coordinate to one answer, with the dependence between coordinates in it."""
+"""Combines the p-values of all coordinates into one answer, whatever their dependence."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ def benjamini_hochberg(pvalue: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d
 
 
 def benjamini_yekutieli(pvalue: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
-    """The same under any dependence between the tests, for a factor Σ 1/i (Benjamini & Yekutieli 2001).
+    """The same under any dependence: p-values grow by Σ 1/i (Benjamini & Yekutieli 2001).
 
     Examples:
         >>> evaluation.aggregate.benjamini_yekutieli(np.array([0.01, 0.02, 0.03, 0.5])).round(3)
@@ -94,9 +94,9 @@ def global_test(
 ) -> GlobalResult:
     """One p-value for all coordinates, by a parametric bootstrap at the fitted covariance.
 
-    The coordinates of an embedding depend on one another, so that d tests are not d independent
-    ones: draws of Gaussians with the sample's mean and covariance, of as many rows, show how the
-    mean of A² over coordinates, the smallest p-value and the pass rate then vary.
+    The coordinates of an embedding depend on one another, so that d tests are not independent.
+    Gaussian samples with the same mean, covariance and number of rows are drawn. They show how the
+    mean of A² over coordinates, the smallest p-value and the pass rate vary for a Gaussian.
 
     Examples:
         >>> z = np.random.default_rng(0).standard_t(4, size=(400, 4))

@@ -38,7 +38,7 @@ class Law(NamedTuple):
 def place_of(law: str, n: float) -> float:
     """Where a sample size lies on the grid: n^(−1/2), or 1/log n for Shapiro-Francia.
 
-    The quantiles of the former have a limit and are smooth in it; the latter has none.
+    Quantiles are smooth in n^(−1/2) and have a limit; those of Shapiro-Francia have none.
     """
     return float(1.0 / np.log(n)) if law == "sf" else float(n) ** -0.5
 
@@ -68,9 +68,9 @@ def pvalue(
 ) -> Float[np.ndarray, " d"]:
     """The probability, under the null hypothesis at sample size n, of a statistic as extreme.
 
-    Between levels the log-odds are interpolated monotonically; beyond the outermost ones, 0.999 and
-    1e-6, they go on at the rate found there, the upper tail as exp(−c · statistic) or, for
-    Lilliefors, exp(−c · statistic²).
+    Between levels the log-odds are interpolated monotonically. Beyond the outermost levels, 0.999
+    and 1e-6, they are continued with the slope found there: the upper tail falls as exp(−c ·
+    statistic) or, for Lilliefors, exp(−c · statistic²).
 
     Args:
         test: a key of `infonce_jax.evaluation.TESTS`.

@@ -31,13 +31,14 @@ def full_circle(
     """Embeddings on the circle through two others, taken in whitened space.
 
     Step i is at the angle 2π i / steps from `start` towards `end`, in the plane of the two whitened
-    rows. The norm goes from one's to the other's with the angle and back, so that the circle passes
-    through both: whitened norms are the log-likelihood, which therefore stays between the two.
+    rows. The norm goes from that of the one to that of the other and back, so that the circle
+    passes through both. The log-likelihood depends on the whitened norm alone, and so stays between
+    the two.
 
     Args:
         model: from `whitening.fit`.
         start: an embedding.
-        end: another, whose whitened row is on no line with that of `start`.
+        end: another; the two whitened rows must not lie on one line through 0.
         steps: embeddings on the circle, the first of them `start`.
 
     Returns:

@@ -90,9 +90,10 @@ def closer(
       m and covariance C has exactly.
 
     The interval of a difference is ± 1.96 standard deviations of its values on random halves of the
-    rows (the bootstrap without repetition: repeated rows are ties, which A² takes for a departure). A
-    half scatters about the whole as much as the whole about its expectation. Where both have as many
-    rows, row i of both is taken to be of the same sample and the halves are of the same rows.
+    rows. A half varies around the whole as much as the whole varies around its expectation. (The
+    usual bootstrap repeats rows, and A² takes ties for a departure.) Where both have the same
+    number of rows, row i of both is taken to be of the same sample, and the halves are of the same
+    rows.
 
     Examples:
         >>> rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Embeddings to hold an embedding against: what it would score if something simple explained it."""
+"""Simple embeddings to compare with: what scores come without a trained encoder."""
 
 from collections.abc import Sequence
 
@@ -46,10 +46,10 @@ def gaussian_like(
 
 
 def permuted(z: Float[np.ndarray, "n d"], *, seed: int = 0) -> Float[np.ndarray, "n d"]:
-    """Every coordinate in a random order of its own: the same marginals, none of the dependence.
+    """Shuffles every coordinate on its own: the same marginals without their dependence.
 
-    The univariate tests give the same; norms, spectrum and multivariate tests change by what is due
-    to dependence between coordinates.
+    The univariate tests stay the same. Norms, spectrum and multivariate tests change by as much as
+    is due to dependence between coordinates.
 
     Examples:
         >>> z = np.random.default_rng(0).standard_normal((100, 3))
@@ -69,8 +69,8 @@ def random_projection(
 ) -> Float[np.ndarray, "n d"]:
     """A random linear map of the encoder's inputs, entries N(0, 1/p), to the embedding's dimension.
 
-    Linear maps of many coordinates are nearly Gaussian by the classical central limit theorem; what
-    an encoder achieves is what it has over this.
+    Linear maps of many coordinates are nearly Gaussian by the classical central limit theorem.
+    Credit an encoder only with what it scores beyond this.
 
     Examples:
         >>> inputs = np.random.default_rng(0).laplace(size=(100, 64))

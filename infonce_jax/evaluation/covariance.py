@@ -39,7 +39,7 @@ class Sums(NamedTuple):
 
 
 def nothing(d: int) -> Sums:
-    """The sums over no rows."""
+    """Empty sums, to start from."""
     return Sums(0, np.zeros(d), np.zeros((d, d)), np.zeros(d), 0.0)
 
 
@@ -58,7 +58,7 @@ def sums(x: Num[np.ndarray, "n d"]) -> Sums:
 
 
 def merged(a: Sums, b: Sums) -> Sums:
-    """The sums over the rows of both, exactly but for rounding.
+    """Adds two sums: as if taken over the rows of both, up to rounding.
 
     References:
         Chan, Golub & LeVeque, *Updating formulae and a pairwise algorithm for computing sample
@@ -136,7 +136,7 @@ def total(found: Iterable[Sums]) -> Sums:
 
 
 def others(found: Sequence[Sums]) -> Iterator[Sums]:
-    """For each part, all the others merged."""
+    """For each part, the sums over all other parts."""
     none = nothing(len(found[0].mean))
     after = [none, *accumulate(found[:0:-1], merged)][::-1]
     before = none

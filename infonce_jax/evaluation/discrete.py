@@ -87,7 +87,7 @@ def quantisation(z: Num[np.ndarray, "n d"]) -> Quantisation | None:
 def dithered(
     z: Float[np.ndarray, "n d"], grid: Quantisation, *, seed: int = 0
 ) -> Float[np.ndarray, "n d"]:
-    """Values drawn anew, each within the interval that rounds to it.
+    """Replaces each value by a random one from the interval that rounds to it.
 
     Up to a tenth of a standard deviation the draw is uniform over one step. For coarser grids it has the
     law of a normal variable within the interval, with the coordinate's mean and its variance less
@@ -162,7 +162,7 @@ def distinct_rows(z: np.ndarray) -> np.ndarray:
 
 
 def expected_repeats(n: int, relative_step: Float[np.ndarray, " d"]) -> float:
-    """The pairs of equal rows that independent normal coordinates of these steps would have.
+    """How many pairs of equal rows chance gives: independent normal coordinates of these steps.
 
     A coordinate of step h σ takes the same value twice with probability h/(2√π), nearly.
     """

@@ -16,10 +16,10 @@ def duplicate_coordinates(x: Float[np.ndarray, "n d"]) -> list[tuple[int, ...]]:
     """Groups of coordinates that are equal up to rounding, sign, shift and scale.
 
     Coordinate j is a copy of i where the root mean square of xⱼ − a − b xᵢ over all rows is at most
-    16 ε (rms xⱼ + |b| rms xᵢ), ε that of x's own type. Candidates come from 64 sums of the centred
-    rows with random signs, in which copies are copies too, so that the d² pairs are compared there
-    and at most d of them on all rows. Near duplicates, whose difference is no rounding, are not among
-    them: `whitening.fit` names those.
+    16 ε (rms xⱼ + |b| rms xᵢ), ε that of x's own type. All d² pairs are first compared on 64 random
+    sums of the rows, where copies are copies too. At most d pairs are then compared on all rows.
+    Near duplicates, which differ by more than rounding, are not counted here: `whitening.fit` names
+    them.
 
     Examples:
         >>> z = np.random.default_rng(0).standard_normal((500, 3))

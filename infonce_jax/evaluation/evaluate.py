@@ -45,10 +45,10 @@ def evaluate_arrays(
     has "calibrated" in its name rests on the law at that very n, and so do the shares of coordinates
     rejected at a false discovery rate of 5% (`…_bh_rejected`, `…_by_rejected`).
 
-    The samples are prefixes of one random order of the rows, so they are nested and a file sorted
-    by class misleads nobody. Rows of zeros have no direction; the normalised representation leaves
-    them out, and `zero_rows` counts them. Constant coordinates are left out of the tests, and
-    `constant_coordinates` counts them.
+    The samples are prefixes of one random order of the rows. So they are nested, and it does not
+    matter whether the file is sorted. Rows of zeros have no direction: the normalised
+    representation leaves them out, and `zero_rows` counts them. Constant coordinates are left out
+    of the tests, and `constant_coordinates` counts them.
 
     Values on a grid (whole numbers, multiples of a step, float16, bfloat16) are dithered by one step
     before they are tested, since ties alone would be found not to be normal; a row `quantised_<kind>`

@@ -60,8 +60,8 @@ def multivariate(
     * `mardia_skewness`: b₁ = (1/n²) Σⱼₖ r³.
     * `mardia_kurtosis`: b₂ = (1/n) Σⱼ ‖yⱼ‖⁴; two-sided, |b₂ − E b₂| decides.
     * `bhep`: (1/n) Σⱼₖ exp(−β²D²/2) − 2 (1+β²)^(−d/2) Σⱼ exp(−β²‖yⱼ‖²/(2(1+β²))) + n (1+2β²)^(−d/2).
-      Henze & Zirkler's β grows with d until all kernels vanish, at d ≈ 32, and the power with them;
-      β² is therefore not let beyond 1/d, at which the kernel of two typical points is 1/e.
+      Henze & Zirkler's β grows with d: from d ≈ 32 on all kernels vanish and the test has no power.
+      β² is therefore at most 1/d, where the kernel of two typical points is 1/e.
     * `energy`: 2 Σⱼ E‖yⱼ − Z‖ − n E‖Z − Z'‖ − (1/n) Σⱼₖ D.
     * `ksd`: (1/n) Σⱼₖ of Stein's kernel for N(0, I) made of (d + D²)^(−1/2).
     * `sliced_ad`, `sliced_ep`: the mean over random directions of A² or of Epps-Pulley's T.
@@ -130,10 +130,10 @@ def multivariate(
 def mardia_kurtosis(x: Float[np.ndarray, "n d"]) -> MultivariateResult:
     """Mardia's kurtosis b₂ on all rows, with a p-value from its exact mean, variance and skewness.
 
-    They are those of b₂ for samples of this very n and d; `moments.anscombe_glynn_score` maps what
-    they standardise to nearly N(0, 1), two-sided, as it does in D'Agostino and Pearson's test, which
-    is the case d = 1. Mardia's own p-value takes the moments of the limit, d(d+2) and 8d(d+2)/n, and
-    rejects nearly always once d is some tenth of n.
+    The moments are exact at this n and d. From them `moments.anscombe_glynn_score` makes a score
+    that is nearly N(0, 1); both tails reject. At d = 1 this is the kurtosis part of D'Agostino and
+    Pearson's test. Mardia's own p-value uses the limits d(d+2) and 8d(d+2)/n, and rejects nearly
+    always once d is some tenth of n.
 
     Args:
         x: embeddings, one per row, more rows than coordinates.
@@ -172,7 +172,7 @@ def sliced_test(
     null_rows: int = 2000,
     seed: int = 0,
 ) -> MultivariateResult:
-    """A sliced test on all rows, whose null is drawn at fewer.
+    """A sliced test on all rows; the law of its null is simulated with fewer.
 
     The law of the mean of A² or T over fixed directions of a whitened sample differs from its limit
     by O(1/n), so that draws of `null_rows` rows stand for larger n; below, n itself is drawn.

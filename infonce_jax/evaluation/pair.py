@@ -1,7 +1,7 @@
 """Two modalities of the same samples, such as images and their captions: the law of each and of both.
 
-Row i of either belongs to the same sample. What needs a space that both share (cosines, gap, retrieval)
-is left out where the dimensions differ; likelihoods and mutual information are not.
+Row i of either belongs to the same sample. Cosines, gap and retrieval need a space that both share:
+they are left out where the dimensions differ. Likelihoods and mutual information do not need one.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a classifier reads off embeddings: linear ones, nearest neighbours, and how sure they are."""
+"""How well classes can be predicted from embeddings: linear classifiers and nearest neighbours."""
 
 from typing import NamedTuple
 

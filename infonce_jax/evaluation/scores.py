@@ -8,7 +8,7 @@ from infonce_jax.evaluation.arrays import check_embeddings, row_blocks
 
 
 def normal_scores(u: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Φ⁻¹(F_d(u)): what is exactly N(0, 1) in each coordinate where u is uniform on the sphere.
+    """Φ⁻¹(F_d(u)): each coordinate becomes exactly N(0, 1) where u is uniform on the sphere.
 
     F_d is the distribution function of a coordinate of a uniform direction in R^d, whose density is
     ∝ (1 − t²)^((d−3)/2): for t ≤ 0 half the regularised incomplete beta function of 1 − t² with
@@ -25,7 +25,7 @@ def normal_scores(u: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         u: unit vectors, one per row, in at least 2 dimensions.
 
     Returns:
-        The scores, float64; ±Inf nowhere: a coordinate of exactly ±1 counts as the nearest double.
+        The scores, float64 and finite: a coordinate of exactly ±1 counts as the nearest double.
 
     Raises:
         ValueError: for rows whose length differs from 1 by more than 1e-3, or d < 2.

@@ -122,7 +122,7 @@ def iterate_paths(
 ) -> Iterator[tuple[str, list[Row]]]:
     """`evaluate_paths`, one set after the other: yields a set's name, first with no rows, then its rows.
 
-    All sets are opened, and what is wrong with them said, before the first is evaluated.
+    All sets are opened and checked before the first is evaluated.
     """
     sets = _open_sets(list(paths), pair, labels, controls, inputs, seed, reading)
     for name, _ in sets:

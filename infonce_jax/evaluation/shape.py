@@ -102,9 +102,9 @@ def negentropy(
 ) -> Float[np.ndarray, " d"]:
     """Edgeworth's estimate of KL(coordinate ‖ normal) in nats, s²/12 + (k − 3)²/48.
 
-    What a Gaussian of n rows scores in expectation is taken off, so that the estimate is centred at 0
-    there and may be negative. It is the leading term for small departures, and too large for tails
-    as heavy as Student's with few degrees of freedom.
+    The expectation for a Gaussian sample of n rows is subtracted, so that a Gaussian scores 0 on
+    average and single estimates may be negative. It is the leading term for small departures, and
+    too large for tails as heavy as Student's with few degrees of freedom.
 
     Examples:
         >>> evaluation.shape.negentropy(np.array([0.0]), np.array([1.0]), 1000).round(3)
@@ -227,11 +227,11 @@ def intervals(
     draws, times √(m/(n − m)), estimates its spread at n. (The bootstrap proper draws rows with
     repetition: ties, which no sample from a continuous law has, and which A² and W₂ take for a
     departure. It covers no better where both apply.) The draws' quantiles are centred at the
-    estimate from all rows, so that the interval is for the expectation of the estimate at this n. That
-    is the population's value but for the estimate's bias, which is most of `w1`, `w2` and
-    `skewness_rms` where these are near 0. Where a statistic converges faster than 1/√n, as `delta`,
-    `w1` and `w2` do on an exact Gaussian, the interval is too wide; for kurtosis and norm CV under
-    heavy tails it is somewhat too narrow, as every resampling interval is.
+    estimate from all rows, so that the interval is for the expectation of the estimate at this n.
+    That differs from the population's value by the estimate's bias. Where `w1`, `w2` and
+    `skewness_rms` are near 0, they are mostly bias. Where a statistic converges faster than 1/√n,
+    as `delta`, `w1` and `w2` do on an exact Gaussian, the interval is too wide; for kurtosis and
+    norm CV under heavy tails it is somewhat too narrow, as every resampling interval is.
 
     Examples:
         >>> z = np.random.default_rng(0).standard_normal((2000, 4))

@@ -1,4 +1,4 @@
-"""A covariance from sums over rows: shrunk, scaled so that new rows lie as far out as they should."""
+"""Estimates a covariance from sums over rows: shrinks it, and scales it by held-out rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Tests that directions are uniform on the sphere S^(d−1), and the closed forms they are held against.
+"""Tests that directions are uniform on the sphere S^(d−1), and closed forms to compare with.
 
 Each takes embeddings, normalised or not, and tests u = z/‖z‖; rows of zeros have no direction and are
 left out. The null has no unknown parameter, so `draws` samples of uniform directions give an exact

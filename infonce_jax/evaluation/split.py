@@ -43,7 +43,7 @@ class Known(NamedTuple):
 
 
 def parts(n: int, judged: int, count: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Random parts of n rows: `judged` rows in part `count`, the others evenly in 0 … count − 1."""
+    """Random parts of n rows: `judged` rows in part `count`, the others in parts 0 to count − 1."""
     order = np.random.default_rng(seed).permutation(n)
     out = np.empty(n, dtype=np.int8)
     out[order[:judged]] = count

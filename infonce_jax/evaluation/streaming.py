@@ -180,8 +180,8 @@ def update(stream: Stream, rows: Num[np.ndarray, "n d"]) -> Stream:
 def merge(first: Stream, second: Stream) -> Stream:
     """The stream of both streams' rows, for instance of two processes.
 
-    Sums are those over all rows but for rounding. Where the grids differ, the second's histogram is
-    taken over to the first's, its rows spread evenly within each interval.
+    Sums are those over all rows but for rounding. Where the grids differ, the second histogram is
+    converted to the first one's grid, its rows spread evenly within each interval.
 
     Examples:
         >>> parts = [

@@ -67,7 +67,7 @@ class Part(NamedTuple):
 
     Attributes:
         answer: "holds" where no departure was found, "close" for a small one, "fails" for a larger one,
-            "undecided" where none was found and so few rows could hardly show one, "untested".
+            "undecided" where none was found, but so few rows could not show one, "untested".
         text: the answer in words, with its reason.
         short: the answer in a few words, for `Verdict.sentence`.
         effects: the effect sizes.

@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from infonce_jax.evaluation import whitening
+from infonce_jax.evaluation import circle, whitening
 from infonce_jax.report import canvas, html, page
 
 _SHOWN = 12
 _PAIRS = 1000
+_STEPS = 360
 
 
 class Scored(NamedTuple):
@@ -81,6 +82,9 @@ def write_whitened_report(
                 [_cosines(model, one) for one in sets],
             ),
         )
+        turned = _circle(model, sets[0])
+        if turned is not None:
+            drawn = (*drawn, turned[:3])
         for heading, caption, figures in drawn:
             svgs = "".join(
                 f'<figure class="panel">{canvas.to_svg(figure, f"{heading[:4]}-{i}")}</figure>'
@@ -90,6 +94,8 @@ def write_whitened_report(
                 f'<section><h2>{heading}</h2><p class="caption">{escape(caption)}</p>'
                 f'<div class="panels">{svgs}</div></section>'
             )
+    if turned is not None:
+        parts.append(turned[3])
     parts += [_typical(one) for one in sets if one.names is not None]
     parts.append(f"<h2>Where this comes from</h2><pre>{escape(command)}</pre>")
     return page._write(Path(output_dir) / "whitened.html", html.document(title, parts))
@@ -259,6 +265,61 @@ def _cosines(model: whitening.Whitening, one: Scored):
     return figure
 
 
+def _circle(model: whitening.Whitening, one: Scored) -> tuple[str, str, list, str] | None:
+    """A full circle in whitened space through two rows: its likelihoods, and the rows it passes.
+
+    None where no two rows span a plane.
+    """
+    middle = np.argsort(np.abs(one.likelihood - np.median(one.likelihood)))[:2]
+    first, second = np.asarray(one.rows[np.sort(middle)], np.float64)
+    try:
+        points = circle.full_circle(model, first, second, steps=_STEPS)
+    except ValueError:
+        return None
+    angles = np.arange(_STEPS) * 360 / _STEPS
+    white = whitening.apply(model, np.stack([first, second]))
+    cosine = (white[0] @ white[1]) / np.prod(np.linalg.norm(white, axis=1))
+    between = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    share = np.linspace(0, 1, 50)[:, None]
+    straight = (1 - share) * first + share * second
+    figure, (axes,) = canvas.panels(1.5, legend_lines=2)
+    axes.plot(
+        angles,
+        whitening.log_likelihood(model, points),
+        color=canvas.TRAINED,
+        label="circle in whitened space",
+    )
+    axes.plot(
+        share[:, 0] * between,
+        whitening.log_likelihood(model, straight),
+        color=canvas.UNTRAINED,
+        label="straight line from row to row",
+    )
+    ends = [one.likelihood[i] for i in np.sort(middle)]
+    axes.plot([0, between], ends, "o", color=canvas.INK, markersize=4)
+    axes.set(xlabel="angle (degrees)", ylabel="log p (nats)")
+    axes.set_xticks([0, 90, 180, 270, 360])
+    axes.locator_params(axis="y", nbins=4, integer=True)
+    canvas.legend_above(axes)
+    caption = (
+        f"Through two rows of {one.name} of median likelihood (dots, {between:.0f}° apart). Points on "
+        "the circle stay as likely as the two; a straight line passes nearer to the mean, where log p "
+        "is higher. The embeddings: infonce_jax.evaluation.circle.full_circle."
+    )
+    if one.names is None:
+        return "Once around a circle", caption, [figure], ""
+    every = whitening.apply(model, np.asarray(one.rows, np.float64))
+    every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-300)
+    stops = np.arange(_SHOWN) * (_STEPS // _SHOWN)
+    nearest = np.argmax(whitening.apply(model, points[stops]) @ every.T, axis=1)
+    notes = [f"{angles[stop]:.0f}°" for stop in stops]
+    gallery = (
+        f"<section><h3>The rows nearest to it, every {360 // _SHOWN}°</h3>"
+        f"{_gallery(one, nearest, notes)}</section>"
+    )
+    return "Once around a circle", caption, [figure], gallery
+
+
 def _short(name: str) -> str:
     return name if len(name) <= 28 else f"…{name[-27:]}"
 
@@ -273,10 +334,12 @@ def _typical(one: Scored) -> str:
     )
 
 
-def _gallery(one: Scored, rows: np.ndarray) -> str:
+def _gallery(one: Scored, rows: np.ndarray, notes: Sequence[str] | None = None) -> str:
+    """Pictures or texts of rows, each with a note: by default its log-likelihood."""
     cells = []
-    for row in rows:
-        name, score = one.names[row], f"{one.likelihood[row]:.1f}"
+    for i, row in enumerate(rows):
+        name = one.names[row]
+        score = f"{one.likelihood[row]:.1f} nats" if notes is None else notes[i]
         picture = None if one.folder is None else _thumbnail(one.folder / name)
         if picture is None:
             cells.append(f'<li>{escape(name)} <span class="notes">{score}</span></li>')
@@ -284,7 +347,7 @@ def _gallery(one: Scored, rows: np.ndarray) -> str:
             cells.append(
                 f'<figure style="width:6.5rem"><img src="{picture}" alt="{escape(name)}" '
                 f'style="width:100%;image-rendering:pixelated"><figcaption class="notes">'
-                f"{escape(Path(name).name)}<br>{score}</figcaption></figure>"
+                f"{escape(Path(name).stem)}<br>{score}</figcaption></figure>"
             )
     if cells and cells[0].startswith("<li>"):
         return f"<ul>{''.join(cells)}</ul>"

@@ -56,7 +56,9 @@ def test_the_page_shows_typical_images_and_tells_sets_apart(sets, capsys):
     assert f"{likelihood.mean():.2f}" in page and "60 rows" in page.replace("> ", ">")
     for row in held_out["row"][np.argsort(likelihood)[[0, -1]]].astype(int):
         assert names[row].replace("<", "&lt;").replace(">", "&gt;") in page
-    assert page.count("data:image/jpeg;base64") == 24 and page.count("<svg") == 4
+    # Twelve images most and least typical, and twelve around the circle.
+    assert page.count("data:image/jpeg;base64") == 36 and page.count("<svg") == 5
+    assert "Once around a circle" in page and "330°" in page and "angle (degrees)" in page
     assert "AUROC" in page and "<b>.png" not in page and "default-src 'none'" in page
     assert names_of(folder / "set" / "1", 120)[0] == names
     assert names_of(array, 119) == names_of(folder / "far.npy", 120) == (None, None)
