@@ -40,6 +40,8 @@ if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     # A module in one piece: cutting it up for several threads takes a third more of their time.
     _FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
+# The matrices are small, and threads of OpenBLAS that wait for a busy core spin: ten times the work.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
 _OWN_CACHE = _COMPILED not in os.environ and tempfile.mkdtemp(prefix="infonce_jax_compiled_")
 if _OWN_CACHE:
@@ -49,6 +51,7 @@ if _OWN_CACHE:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 ROOT = launching.ROOT
+TESTS = ROOT / "tests"
 
 # Processes for launch.py that begin with its imports done, which take longer than most of its work here.
 _FORKSERVER = multiprocessing.get_context("forkserver")
@@ -58,6 +61,28 @@ _FORKSERVER.set_forkserver_preload(["infonce_jax.runs.sweep"])
 def pytest_xdist_auto_num_workers():
     # One more than there are cores: tests that start processes leave theirs idle while they wait.
     return (os.cpu_count() or 1) + 1
+
+
+# Workers take a file at a time, in this order and then by name: what takes longest is not left to the
+# end, when the other workers have nothing to do.
+LONGEST = (
+    "losses/test_objectives.py",
+    "runs/test_sweep.py",
+    "training/test_training.py",
+    "runs/test_processes.py",
+    "losses/test_sharded.py",
+    "runs/test_run.py",
+    "experiments/test_results_pages.py",
+    "losses/test_structure.py",
+    "losses/test_rows.py",
+    "losses/test_cases.py",
+    "runs/test_streamed_run.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    place = {TESTS / name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
 def pytest_unconfigure():

@@ -1,6 +1,7 @@
 """The rooms of the package: which may import which, how large a file or function may grow."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -77,14 +78,17 @@ def room_of(file):
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imported(file):
     """The dotted names that a file imports anywhere, inside functions too."""
+    names = []
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file} has a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def rooms_imported(file):

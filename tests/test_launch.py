@@ -156,17 +156,22 @@ def test_cifar10_that_is_not_prepared_names_setting_and_remedy(launch, tmp_path)
     assert "python -m infonce_jax.data.cifar10" in done.stderr
 
 
-def test_a_non_finite_loss_ends_with_exit_code_2(tiny_config_file, launch, tmp_path):
+def test_a_non_finite_loss_ends_with_exit_code_2_and_names_step_field_and_checkpoint(
+    tiny_config_file, launch, tmp_path
+):
+    workdir = tmp_path / "run"
     done = launch(
         f"--config={tiny_config_file}",
-        f"--workdir={tmp_path / 'run'}",
+        f"--workdir={workdir}",
         "--config.optimizer.name=sgd",
         "--config.optimizer.learning_rate=1e30",
         "--config.encoder.name=mlp",
     )
     assert done.returncode == 2
-    assert "not finite at step" in done.stderr
     assert "config.optimizer.learning_rate = 1e+30" in done.stderr
+    step = int(done.stderr.split("not finite at step ")[1].split(".")[0])
+    assert f"checkpoints/{step}" in done.stderr
+    assert (workdir / "checkpoints" / str(step)).is_dir()
 
 
 PARTS = """\

@@ -49,23 +49,22 @@ def test_masked_rows_are_as_if_they_were_not_there(name):
     fewer = [z[KEPT] if p else z for z, p in zip(rows, paired, strict=True)]
     of_fewer = [e[KEPT] if e.ndim == 1 else e[np.ix_(KEPT, KEPT)] for e in of_rows]
 
-    @jax.jit
-    def both(rows, fewer, where):
-        def masked(rows, how):
-            options = {"implementation": how, "tile": (4, 5), "where": where}
-            return objective.loss(*rows, *of_rows, **scalars, **options)
+    @functools.partial(jax.jit, static_argnames="how")
+    def masked(rows, where, how):
+        options = {"implementation": how, "tile": (4, 5), "where": where}
+        return jax.value_and_grad(lambda z: objective.loss(*z, *of_rows, **scalars, **options))(
+            rows
+        )
 
-        found = [jax.value_and_grad(masked)(rows, how) for how in ("dense", "tiled")]
-        expected = jax.value_and_grad(
-            lambda z: objective.loss(*z, *of_fewer, **scalars, implementation="dense")
-        )(fewer)
-        nothing = jax.value_and_grad(
-            lambda z: objective.loss(*z, *of_rows, **scalars, where=jnp.zeros(N, bool))
-        )(rows)
-        return found, expected, nothing
+    @jax.jit
+    @jax.value_and_grad
+    def of_the_others(rows):
+        return objective.loss(*rows, *of_fewer, **scalars, implementation="dense")
 
     with jax.debug_nans(False):
-        found, (expected, slopes), nothing = both(spoiled, fewer, jnp.asarray(KEPT))
+        found = [masked(spoiled, jnp.asarray(KEPT), how) for how in ("dense", "tiled")]
+        nothing = [masked(rows, jnp.zeros(N, bool), how) for how in ("dense", "tiled")]
+    expected, slopes = of_the_others(fewer)
     for value, gradients in found:
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
         for got, slope, z, p in zip(gradients, slopes, rows, paired, strict=True):

@@ -1,10 +1,9 @@
 """Runs on images that are streamed: the same bits as in memory, also after kill -9."""
 
+import functools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -18,7 +17,6 @@ from infonce_jax.config import members
 from infonce_jax.data.batches import batch_index, make_host_index
 from infonce_jax.data.image_views import IDENTITY, resized, simclr_views
 from tests.data import image_files
-from tests.launching import ROOT
 
 CONFIG = """\
 from infonce_jax.config import default_config
@@ -61,41 +59,24 @@ def contents(workdir):
     }
 
 
-def start(*arguments):
-    # Optimised, as a user runs it: programs that are not are fused, and so rounded, differently.
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS="")
-    return subprocess.Popen(
-        [sys.executable, "launch.py", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finished(process):
-    error = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, error
-    return error
-
-
 def test_a_folder_of_images_is_trained_on_by_one_command_and_streams_to_the_same_bits(
-    config_file, tmp_path
+    config_file, start, tmp_path
 ):
+    # Optimised, as a user runs it: programs that are not are fused, and so rounded, differently.
+    start = functools.partial(start, f"--config={config_file}", optimised=True)
     held, streamed = tmp_path / "held", tmp_path / "streamed"
-    in_memory = start(f"--config={config_file}", f"--workdir={held}", "--stage=train")
-    command = [f"--config={config_file}", f"--workdir={streamed}", "--config.data.max_memory_gb=0"]
+    in_memory = start(f"--workdir={held}", "--stage=train")
+    command = (f"--workdir={streamed}", "--config.data.max_memory_gb=0")
     killed = start(*command)
     metrics = streamed / "metrics.jsonl"
     deadline = time.monotonic() + 240
     while not (metrics.exists() and '"step": 15,' in metrics.read_text()):
-        assert killed.poll() is None and time.monotonic() < deadline
+        assert not killed.has_ended and time.monotonic() < deadline
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert "resuming at step" in finished(start(*command))
-    finished(in_memory)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert "resuming at step" in start(*command).wait(check=True).stderr
+    in_memory.wait(check=True)
     assert contents(streamed) == contents(held)
     assert (streamed / "report.html").exists()
     rows = json.loads((streamed / "evaluation.json").read_text())["rows"]
