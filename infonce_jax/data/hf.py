@@ -1,6 +1,7 @@
 """Datasets of images in Hugging Face's `datasets`. The only file that knows this library."""
 
 import functools
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,10 @@ def open_records(name: str, image_field: str = "", label_field: str = "") -> Rec
         for split, rows in loaded.items()
     }
 
+    # What is cached goes by these: other rows, or the same rows by other columns.
+    stamps = [str(getattr(rows, "_fingerprint", len(rows))) for rows in loaded.values()]
+    stamps += [image, str(label)]
+
     def reader(split):
         rows = splits[split].select_columns([image])
 
@@ -66,5 +71,5 @@ def open_records(name: str, image_field: str = "", label_field: str = "") -> Rec
         None if label is None else labels,
         tuple(getattr(features.get(label), "names", None) or ()) or None,
         None,
-        "-".join(str(getattr(rows, "_fingerprint", len(rows))) for rows in loaded.values()),
+        hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16],
     )

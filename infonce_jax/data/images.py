@@ -119,7 +119,8 @@ def choose_field(
 def take(split: Split, index: Int[np.ndarray, " n"]) -> Split:
     """Some of the images of a split."""
     labels = None if split.labels is None else split.labels[index]
-    return Split(len(index), lambda i: split.read(index[i]), lambda i: split.name(index[i]), labels)
+    read, name = lambda i: split.read(int(index[i])), lambda i: split.name(int(index[i]))
+    return Split(len(index), read, name, labels)
 
 
 def decode(encoded: bytes, size: int = 0) -> UInt8[np.ndarray, "height width 3"]:

@@ -50,8 +50,10 @@ def describe_stored(d: config_dict.ConfigDict) -> DataSpec:
         shown = ", ".join(opened.broken[:_MOST_NAMED])
         more = ", ..." if len(opened.broken) > _MOST_NAMED else ""
         note += f"; {len(opened.broken)} images cannot be read and are left out: {shown}{more}"
-    has_labels = opened.train.labels is not None and opened.test.labels is not None
-    classes = len(opened.classes) if opened.classes and has_labels else None
+    labels, classes = (opened.train.labels, opened.test.labels), None
+    if all(of_split is not None for of_split in labels):
+        # Labels that are plain numbers have no names to count.
+        classes = len(opened.classes or ()) or int(max(of_split.max() for of_split in labels)) + 1
     sizes = (opened.train.count, opened.test.count)
     return DataSpec((*shape, 3), True, *sizes, classes, is_streamed, note)
 

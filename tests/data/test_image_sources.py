@@ -132,6 +132,41 @@ def test_what_cannot_be_read_is_said(tmp_path, make, error, message):
         data.describe(config)
 
 
+def test_a_dataset_of_hugging_face_is_read_by_its_columns(tmp_path):
+    library = pytest.importorskip("datasets")
+    values = np.random.default_rng(0).integers(0, 256, (2, 6, 9, 12, 3), np.uint8)
+    columns = {
+        "left": [Image.fromarray(pixels) for pixels in values[0]],
+        "right": [Image.fromarray(pixels) for pixels in values[1]],
+        "label": [0, 1, 2, 0, 1, 2],
+        "parity": [0, 1, 0, 1, 0, 1],
+        "name": list("abcdef"),
+    }
+    features = {"left": library.Image(), "right": library.Image(), "name": library.Value("string")}
+    features |= {"label": library.ClassLabel(names=["x", "y", "z"])}
+    features |= {"parity": library.Value("int64")}
+    rows = library.Dataset.from_dict(columns, features=library.Features(features))
+    rows.save_to_disk(tmp_path / "stored")
+    found = {}
+    for image, label in (("left", ""), ("right", "parity")):
+        settings = {"image_field": image, "label_field": label, "test_size": 2}
+        config = config_of(f"hf:{tmp_path / 'stored'}", tmp_path, image_size=9, **settings)
+        held, streamed = both(config)
+        assert_same(held, streamed)
+        found[image] = held
+    # What is cached of one column is not taken for another's.
+    assert not np.array_equal(found["left"].train, found["right"].train)
+    assert (found["left"].spec.num_classes, found["right"].spec.num_classes) == (3, 2)
+    for settings, message in (
+        ({}, r"several images \(left, right\); set config.data.image_field"),
+        ({"image_field": "left", "label_field": "name"}, "labels are not whole numbers"),
+        ({"image_field": "top"}, "image_field is 'top', but .* has the fields left, right"),
+    ):
+        config = config_of(f"hf:{tmp_path / 'stored'}", tmp_path, test_size=2, **settings)
+        with pytest.raises(ValueError, match=message):
+            data.describe(config)
+
+
 def test_the_fields_of_image_and_label_are_found_or_asked_for():
     fields = {"id": 0, "left": b"", "right": b"", "fine": "a"}
     assert images.choose_field("it", "image", "right", fields, bytes) == "right"
