@@ -19,6 +19,7 @@ from infonce_jax.report import canvas, html, page
 _SHOWN = 12
 _PAIRS = 1000
 _STEPS = 360
+_SEARCHED = 5000
 
 
 class Scored(NamedTuple):
@@ -308,10 +309,12 @@ def _circle(model: whitening.Whitening, one: Scored) -> tuple[str, str, list, st
     )
     if one.names is None:
         return "Once around a circle", caption, [figure], ""
-    every = whitening.apply(model, np.asarray(one.rows, np.float64))
+    searched = np.sort(np.random.default_rng(0).permutation(len(one.rows))[:_SEARCHED])
+    searched = np.union1d(searched, middle)
+    every = whitening.apply(model, np.asarray(one.rows[searched], np.float64))
     every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-300)
     stops = np.arange(_SHOWN) * (_STEPS // _SHOWN)
-    nearest = np.argmax(whitening.apply(model, points[stops]) @ every.T, axis=1)
+    nearest = searched[np.argmax(whitening.apply(model, points[stops]) @ every.T, axis=1)]
     notes = [f"{angles[stop]:.0f}°" for stop in stops]
     gallery = (
         f"<section><h3>The rows nearest to it, every {360 // _SHOWN}°</h3>"

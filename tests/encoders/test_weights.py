@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.special
 
 from infonce_jax import encoders
 from tests.encoders import record_published
@@ -113,13 +114,51 @@ def test_settings_that_weights_do_not_show_are_compared_with_config_json(tmp_pat
     encoders.check_vit_settings(tmp_path, 3, 1e-6)
 
 
-def test_the_epsilon_of_a_vit_counts_where_tokens_are_small():
-    x = jnp.asarray(images(16))
+def _vit_of_transformers(weights, x, epsilon, heads=2, patch=8):
+    """A ViT of two blocks in float64, by its names in transformers, up to the class token."""
+    w = {name.removeprefix("vit."): array.astype(np.float64) for name, array in weights.items()}
+
+    def norm(x, name):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
+        return x * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def dense(x, name):
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    def split(x):
+        return x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
+
+    n, side = x.shape[0], x.shape[1] // patch
+    x = x.reshape(n, side, patch, side, patch, 3).transpose(0, 1, 3, 5, 2, 4)
+    kernel = w["embeddings.patch_embeddings.projection.weight"].reshape(-1, 3 * patch**2)
+    x = x.reshape(n, side**2, -1) @ kernel.T + w["embeddings.patch_embeddings.projection.bias"]
+    token = np.broadcast_to(w["embeddings.cls_token"], (n, 1, x.shape[-1]))
+    x = np.concatenate([token, x], axis=1) + w["embeddings.position_embeddings"]
+    for layer in ("layers.0", "layers.1"):
+        y = norm(x, f"{layer}.layernorm_before")
+        q, k, v = (split(dense(y, f"{layer}.attention.{name}_proj")) for name in "qkv")
+        scores = scipy.special.softmax(q @ k.swapaxes(2, 3) / np.sqrt(q.shape[-1]), axis=-1)
+        y = (scores @ v).swapaxes(1, 2).reshape(x.shape)
+        x = x + dense(y, f"{layer}.attention.o_proj")
+        y = dense(norm(x, f"{layer}.layernorm_after"), f"{layer}.mlp.fc1")
+        x = x + dense(y * scipy.special.ndtr(y), f"{layer}.mlp.fc2")
+    return norm(x, "layernorm")[:, 0]
+
+
+def test_a_freshly_drawn_vit_of_transformers_needs_its_own_epsilon():
+    # transformers draws weights of standard deviation 0.02, so that tokens are small.
+    rng = np.random.default_rng(0)
+    weights = {}
+    for name, array in draw(RECORDED["vit of transformers"]["shapes"]).items():
+        is_norm = "layernorm" in name
+        weights[name] = (0.02 * rng.standard_normal(array.shape)).astype(np.float32)
+        if name.endswith("bias") or is_norm:
+            weights[name] = np.full(array.shape, float(is_norm and "weight" in name), np.float32)
+    expected = _vit_of_transformers(weights, images(16).astype(np.float64), 1e-12)
+    off = {}
     for epsilon in (1e-6, 1e-12):
-        vit = encoders.ViT(8, 0, 2, 16, norm_epsilon=epsilon)
-        params = vit.init(jax.random.key(0), x)
-        params = jax.tree.map(lambda leaf: leaf, params)
-        params["params"]["positions"] = 1e-3 * params["params"]["positions"]
-        token = np.asarray(params["params"]["positions"], np.float64)[0, 0]
-        expected = (token - token.mean()) / np.sqrt(token.var() + epsilon)
-        np.testing.assert_allclose(vit.apply(params, x)[0], expected, rtol=1e-4, atol=1e-5)
+        encoder, abstract, x = initialised("vit", **VIT, norm_epsilon=epsilon)
+        variables = encoders.carry_over(abstract, weights)
+        found = jax.jit(lambda v, e=encoder, x=x: encoders.apply(e, v, x, train=False)[0].encoder)
+        off[epsilon] = np.abs(found(variables) - expected).max()
+    assert off[1e-12] < 1e-4 < off[1e-6], off

@@ -9,6 +9,7 @@ import safetensors.numpy
 
 from infonce_jax import data, encoders, training
 from infonce_jax.config import default_config, members
+from infonce_jax.training import program as programs
 from tests.encoders import record_published
 
 
@@ -57,3 +58,11 @@ def test_a_checkpoint_that_does_not_fit_ends_the_run_before_it_starts(config):
     program = training.make_program(config, data.load(config), members(config))
     with pytest.raises(FileNotFoundError, match=r"init_from is absent\.safetensors"):
         program.init()
+
+
+def test_settings_of_a_vit_are_compared_before_the_run_starts(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 12}))
+    config = default_config()
+    config.encoder.name, config.encoder.init_from = "vit", str(tmp_path)
+    with pytest.raises(ValueError, match=r"set --config\.encoder\.num_heads=12"):
+        programs._published(config)
