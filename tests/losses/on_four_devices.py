@@ -78,14 +78,9 @@ def mean_loss(name, **how):
     return loss
 
 
-def value_and_gradients(function):
-    return jax.jit(jax.value_and_grad(function, (0, 1)))
-
-
-@functools.cache
-def of_one_device(name):
-    dense = {"implementation": "dense"} if ALL[name].pairwise else {}
-    return value_and_gradients(mean_loss(name, **dense))
+def value_and_gradients(function, batch, dtype):
+    rows, scalars, of_rows, _ = cast(batch, dtype)
+    return jax.device_get(jax.jit(jax.value_and_grad(function, (0, 1)))(rows, scalars, of_rows))
 
 
 @functools.cache
@@ -93,7 +88,8 @@ def on_one_device(name, dtype, temperature):
     """A batch that is exact in `dtype`, its mean loss and all gradients of it in float64."""
     batch = draw(name, N, DIM, dtype=dtype)
     batch = at_temperature(batch, temperature) if temperature else batch
-    return batch, jax.device_get(of_one_device(name)(*cast(batch, jnp.float64)[:3]))
+    dense = {"implementation": "dense"} if ALL[name].pairwise else {}
+    return batch, value_and_gradients(mean_loss(name, **dense), batch, jnp.float64)
 
 
 def compare(
@@ -111,7 +107,7 @@ def compare(
     )
     with jax.enable_x64(True):
         batch, expected = on_one_device(name, dtype, temperature)
-        got = jax.device_get(value_and_gradients(over_devices)(*cast(batch, dtype)[:3]))
+        got = value_and_gradients(over_devices, batch, dtype)
     case = " ".join(map(str, (name, implementation, jnp.dtype(dtype), temperature)))
     report(case, got, expected, tolerance)
 
