@@ -33,13 +33,13 @@ _GROUPS = {
     "random projection": (canvas.INK, ("random projection",)),
     "untrained": (canvas.UNTRAINED, ("untrained",)),
     "InfoNCE, NT-Xent": (canvas.TRAINED, ("infonce", "nt_xent")),
-    "InfoNCE + norm-entropy": (canvas.BETWEEN, ("infonce_norm_entropy",)),
-    "InfoNCE + SIGReg, KoLeo": (canvas.POSITIVE, ("infonce_sigreg", "infonce_koleo")),
-    "alignment + SIGReg, VISReg": (
+    "+ norm-entropy": (canvas.BETWEEN, ("infonce_norm_entropy",)),
+    "+ SIGReg, KoLeo": (canvas.POSITIVE, ("infonce_sigreg", "infonce_koleo")),
+    "SIGReg, VISReg alone": (
         canvas.NEGATIVE,
         ("prediction_sigreg", "prediction_visreg"),
     ),
-    "VICReg, W-MSE, Barlow Twins, spectral": (
+    "other losses": (
         canvas.REFERENCE,
         ("vicreg", "w_mse", "barlow_twins", "spectral_contrastive"),
     ),
@@ -103,14 +103,14 @@ def draw_accuracy(runs: Path) -> Drawn:
     points = _read(runs)
     families = _families(points)
     figure, grid = canvas.panels(
-        1.75, rows=len(families), legend_lines=4, gap_inch=0.34, share_x=False
+        1.75, rows=len(families), legend_lines=5, gap_inch=0.34, share_x=False
     )
     for axes, family in zip(grid, families, strict=True):
         own = [p for p in points if p.family == family]
         _scatter(axes, own, "probe")
-        axes.set_title(FAMILIES[family], loc="left", fontsize=8.5, pad=3)
-        axes.set_ylabel("probe accuracy")
-    grid[-1].set_xlabel("AD average at n = 10,000 (Gaussian to the left)")
+        axes.axvline(GAUSSIAN_AD, **canvas.DASHED)
+        axes.set_title(f"{FAMILIES[family]}: probe accuracy", loc="left", fontsize=8.5, pad=3)
+    grid[-1].set_xlabel("AD average at n = 10,000, dashed: Gaussian")
     canvas.legend_above(grid[0], columns=2, raise_inch=0.2)
     return Drawn("accuracy", figure, "")
 
@@ -119,21 +119,21 @@ def draw_uses(runs: Path) -> Drawn:
     """The other uses, on images: calibration, few labels, unknown images, corruptions."""
     points = [p for p in _read(runs) if p.family == "cifar10_mlp"]
     shown = (
-        ("ece", "ECE of the probe"),
-        ("few_label_gain_5", "5 labels: Gaussian −\nlogistic, accuracy"),
-        ("auroc_held-out class", "AUROC, unseen class"),
-        ("robustness", "accuracy kept\nunder corruption"),
+        ("ece", "calibration error of the probe (ECE)"),
+        ("few_label_gain_5", "accuracy with 5 labels a class: Gaussian − logistic"),
+        ("auroc_held-out class", "AUROC, test images against an unseen class"),
+        ("robustness", "share of the probe's accuracy kept under corruption"),
     )
-    figure, grid = canvas.panels(1.2, rows=len(shown), legend_lines=4, gap_inch=0.14)
+    figure, grid = canvas.panels(1.2, rows=len(shown), legend_lines=5, gap_inch=0.24)
     for axes, (name, label) in zip(grid, shown, strict=True):
         _scatter(axes, points, name)
-        axes.set_ylabel(label, fontsize=7.5)
+        axes.set_title(label, loc="left", fontsize=8, pad=3)
         if name == "few_label_gain_5":
             axes.axhline(0, **canvas.DASHED)
         if axes is not grid[-1]:
             axes.tick_params(labelbottom=False)
-    grid[-1].set_xlabel("AD average at n = 10,000 (Gaussian to the left)")
-    canvas.legend_above(grid[0], columns=2)
+    grid[-1].set_xlabel("AD average at n = 10,000 (a Gaussian: 0.384)")
+    canvas.legend_above(grid[0], columns=2, raise_inch=0.2)
     return Drawn("uses", figure, "")
 
 
@@ -226,7 +226,6 @@ def _scatter(axes, points: Sequence[Point], name: str) -> None:
         x = [p.values["ad"] for p in own]
         y = [p.values[name] for p in own]
         axes.plot(x, y, "o", markersize=3.6, alpha=0.75, color=colour, label=label, mew=0)
-    axes.axvline(GAUSSIAN_AD, **canvas.DASHED)
     axes.set_xscale("log")
     canvas.log_ticks(axes.xaxis, canvas.decade_ticks(*axes.get_xlim()))
 
