@@ -442,6 +442,10 @@ def validate(config: config_dict.ConfigDict) -> None:
             "config.embed.train_split is set but config.data.fresh draws new rows at every step, so "
             "there is no training set to embed; switch one of them off."
         )
+    _validate_evaluation(config)
+
+
+def _validate_evaluation(config: config_dict.ConfigDict) -> None:
     groups = tuple(config.evaluate.groups)
     if groups and (len(groups) != 2 or groups[0] < 1 or groups[1] < 8):
         raise ValueError(

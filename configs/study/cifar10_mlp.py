@@ -10,7 +10,35 @@ unknown. Three seeds side by side. Ten epochs; with --config.scale=full the pape
 """
 
 from configs.paper.fig4_cifar10_dynamics import get_config as figure_4
-from configs.study.objectives import variants
+
+# What the published methods state is kept: λ = 0.05 of LeJEPA (β = λ / (1 - λ) = 0.053), and the weights
+# inside VICReg and Barlow Twins. Regularisers of InfoNCE get three weights, a factor of ten apart; those
+# of norm_entropy are multiples of the theory's β₀.
+REGULARISED = {
+    "norm_entropy": (0.1, 1.0, 10.0),
+    "sigreg": (0.01, 0.1, 1.0),
+    "koleo": (0.1, 1.0, 10.0),
+}
+OTHERS = ("nt_xent", "vicreg", "w_mse", "barlow_twins", "spectral_contrastive", "supervised")
+
+
+def variants():
+    """The objectives of the study by name; step 0 of "infonce" is the untrained encoder."""
+    runs = {"infonce": {}}
+    for name, weights in REGULARISED.items():
+        unit = "vanishing" if name == "norm_entropy" else "absolute"
+        runs[f"infonce_{name}"] = {
+            "loss.regulariser": name,
+            "loss.beta": weights,
+            "loss.beta_unit": unit,
+        }
+    for name in ("sigreg", "visreg"):
+        runs[f"prediction_{name}"] = {
+            "objective": "prediction",
+            "loss.regulariser": name,
+            "loss.beta": (0.053, 0.53),
+        }
+    return runs | {name: {"objective": name} for name in OTHERS}
 
 
 def get_config():

@@ -10,7 +10,7 @@ where it has 64, three epochs. On nine classes, as configs/study/cifar10_mlp.py.
 """
 
 from configs.cifar10_resnet18 import get_config as resnet18
-from configs.study.objectives import variants
+from configs.study.cifar10_mlp import variants
 
 
 def get_config():

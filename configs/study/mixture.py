@@ -11,7 +11,7 @@ paper's hundred.
 """
 
 from configs.paper.table1_synthetic import get_config as table_1
-from configs.study.objectives import variants
+from configs.study.cifar10_mlp import variants
 
 
 def get_config():

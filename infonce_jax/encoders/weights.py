@@ -121,6 +121,13 @@ def check_vit_settings(path: Path | str, num_heads: int, norm_epsilon: float) ->
     The weights do not show them, so that a wrong one gives wrong features without an error. Does
     nothing where there is no such file, or where it does not have them (timm, torchvision).
 
+    Examples:
+        >>> import json, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> settings = {"num_attention_heads": 3, "layer_norm_eps": 1e-6}
+        >>> _ = (folder / "config.json").write_text(json.dumps(settings))
+        >>> check_vit_settings(folder, 3, 1e-6)
+
     Args:
         path: as for `read_weights`.
         num_heads: attention heads of the encoder here.

@@ -8,8 +8,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from scipy.stats import binom
-
 from infonce_jax.evaluation import normality
 from infonce_jax.evaluation.arrays import MIN_ROWS
 from infonce_jax.evaluation.concentration import EQUAL_NORMS
@@ -256,6 +254,9 @@ def _accepted(values: Mapping[str, float], passed: float, dim: int) -> tuple[boo
             f"{counted}; against Gaussians of the same covariance the mean A² has p = {mean:.2g} and "
             f"the most extreme coordinate p = {smallest:.2g} (n = {values['global_rows']:,.0f})",
         )
+    # It takes long to import.
+    from scipy.stats import binom
+
     usual = int(binom.ppf(_FEW_PASS, tested, 0.95))
     described = f"{counted}; an exact Gaussian: {usual:,} or more"
     rejected = round(values.get("ad_by_rejected", 0.0) * tested)

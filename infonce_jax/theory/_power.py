@@ -148,7 +148,7 @@ def _gauss(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(count)
 
 
-def _mean(moments: Float[np.ndarray, "13"], *factors: Float[np.ndarray, " order"]) -> float:
+def _mean(moments: Float[np.ndarray, "13"], *factors: np.ndarray) -> float:
     """The mean of a product of polynomials, lowest power first."""
     product = functools.reduce(np.polynomial.polynomial.polymul, factors)
     return float(product @ moments[: len(product)])
