@@ -45,7 +45,7 @@ _GROUPS = {
     ),
     "supervised": (canvas.OTHER, ("supervised",)),
 }
-# Name, label, how it is written, and whether more is better.
+# Name, label, and how it is written.
 _GAUSSIANITY = (
     ("ad_groups", "AD, groups", ".3f"),
     ("ad", "AD, n = 10,000", ".3g"),

@@ -65,10 +65,11 @@ def read_points(runs: Path) -> list[Point]:
 
 def _measured(family: str, folder: Path) -> list[Point]:
     """The points of one run folder; none where it is not finished."""
-    config = json.loads((folder / "config.json").read_text())
+    content = json.loads((folder / "config.json").read_text())
+    config = from_plain(content)
     steps = [int(path.name) for path in (folder / "embeddings").glob("[0-9]*")]
     last = max(steps, default=0)
-    if not last or last != _total_steps(config):
+    if not last or last != training.total_steps(config, data.describe(config)):
         return []
     file = folder / _FILE
     found = json.loads(file.read_text()) if file.is_file() else {}
@@ -80,10 +81,10 @@ def _measured(family: str, folder: Path) -> list[Point]:
         found = {"step": last, "code": _code(), "members": {}}
         for name, step in wanted.items():
             print(f"measuring {family}/{name}", flush=True)
-            encoded = _encode(folder, step)
+            encoded = _encode(folder, config, step)
             found["members"][name] = {member: measure.measure(own) for member, own in encoded}
         write_json(file, found)
-    of_member = {member["name"]: member for member in config["members"]}
+    of_member = {member["name"]: member for member in content["members"]}
     points = []
     for name, by_member in found["members"].items():
         for member, values in by_member.items():
@@ -93,15 +94,10 @@ def _measured(family: str, folder: Path) -> list[Point]:
     return points
 
 
-def _total_steps(config: dict) -> int:
-    restored = from_plain(config)
-    spec = data.describe(restored)
-    return training.total_steps(restored, spec)
-
-
-def _encode(folder: Path, step: int | None) -> Iterator[tuple[str, measure.Encoded]]:
+def _encode(
+    folder: Path, config: ConfigDict, step: int | None
+) -> Iterator[tuple[str, measure.Encoded]]:
     """Each member's representations at a step; without one, random projections of the inputs."""
-    config = from_plain(json.loads((folder / "config.json").read_text()))
     images = data.load(config)
     test, labels, unknown, corrupted = _test_rows(images, config.data.held_out_class)
     sets = {"train": images.train, "test": test, **unknown, **corrupted}
