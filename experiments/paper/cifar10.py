@@ -35,7 +35,7 @@ def draw_dynamics(runs: Path) -> Drawn:
     panels = (
         ("CV", lambda m: m.cv),
         ("AD, groups", lambda m: m.ad),
-        ("DP pass, groups", lambda m: m.dp_pass),
+        ("DP pass, groups (%)", lambda m: 100 * m.dp_pass),
     )
     found = curves(runs / "cifar10_mlp")
     figure, grid = canvas.panels(1.2, rows=len(panels), legend_lines=2, gap_inch=0.3)
@@ -55,7 +55,7 @@ def draw_dynamics(runs: Path) -> Drawn:
     grid[0].plot([0, 100], PAPER_CV, label="paper, epochs 0 and 100", clip_on=False, **paper)
     grid[1].plot([0, 100], PAPER_AD, clip_on=False, **paper)
     canvas.reference(grid[1], GAUSSIAN_AD, f"Gaussian {GAUSSIAN_AD}")
-    grid[2].set(ylim=(0, 1.03), xlabel="epoch")
+    grid[2].set(ylim=(0, 103), xlabel="epoch")
     canvas.legend_above(grid[0], columns=2)
     rows = [
         ["", "epoch", "CV", "AD, groups", "AD pass", "DP pass", "AD, n = 1,000", "AD, n = 10,000"]

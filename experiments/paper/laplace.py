@@ -78,11 +78,10 @@ def draw_norms(runs: Path) -> Drawn:
             for *_, run, step in sets
         ]
         ratios = [norm / norm.mean() for norm in norms]
-        edges = np.linspace(*np.quantile(np.concatenate(ratios), [0.0005, 0.9995]), 61)
+        edges = np.linspace(*np.quantile(np.concatenate(ratios), [0.0005, 0.9995]), 31)
         for (label, colour, *_), ratio in zip(sets, ratios, strict=True):
             density = np.histogram(ratio, edges, density=True)[0]
-            axes.stairs(density, edges, color=colour)
-            axes.plot([], [], color=colour, label=label)
+            axes.plot((edges[1:] + edges[:-1]) / 2, density, color=colour, linewidth=1.2, label=label)
         x = np.linspace(edges[0], edges[-1], 300)
         mean = stats.chi.mean(dim)
         axes.plot(
@@ -127,7 +126,7 @@ def draw_normality(runs: Path) -> Drawn:
     grid[0].plot([], [], label="1/√(2d)", **canvas.DASHED)
     canvas.reference(grid[1], GAUSSIAN_AD, f"Gaussian {GAUSSIAN_AD}")
     grid[0].set(ylabel="CV")
-    grid[1].set(ylabel="AD, groups", ylim=(0.3, 0.47), xlabel="batch (none: untrained)")
+    grid[1].set(ylabel="AD, groups", ylim=(0.355, 0.415), xlabel="batch (none: untrained)")
     grid[1].set_xticks(range(len(batches) + 1), labels=["none", *map(str, batches)])
     canvas.legend_above(grid[0], columns=3)
     return Drawn("normality", figure, markdown(rows))

@@ -102,6 +102,8 @@ def expected(inputs: int, dim: int, row_scale_std: float = 0.0) -> float:
 
 def draw_pushforward(runs: Path) -> Drawn:
     """Figure 11: the two log-likelihoods of views, and their correlation at every A."""
+    from matplotlib.ticker import MultipleLocator
+
     found = correlate(runs / "pushforward")
     strengths = sorted(found.of["views", "trained"])
     figure, (scatter, bars) = canvas.panels(1.6, rows=2, gap_inch=0.95, share_x=False)
@@ -109,8 +111,9 @@ def draw_pushforward(runs: Path) -> Drawn:
     scatter.set(
         xlabel="log-likelihood of a view (nats per coordinate)", ylabel="of its representation"
     )
-    scatter.locator_params(nbins=5)
-    scatter.yaxis.set_major_formatter("{x:.1f}")
+    for axis in (scatter.xaxis, scatter.yaxis):
+        axis.set_major_locator(MultipleLocator(0.2))
+        axis.set_major_formatter("{x:.1f}")
     kinds = (
         ("views", "trained", canvas.TRAINED, "views"),
         ("views", "untrained", canvas.UNTRAINED, "views, untrained"),
@@ -121,7 +124,7 @@ def draw_pushforward(runs: Path) -> Drawn:
         means = [np.mean(found.of[rows, encoder][a]) for a in strengths]
         at = np.arange(len(strengths)) + 0.2 * (offset - 1.5)
         bars.bar(at, means, 0.18, color=colour, label=label)
-    bars.axhspan(*PAPER, color=canvas.NEGATIVE, linewidth=0, label="the paper")
+    bars.axhline(np.mean(PAPER), color=canvas.INK, linewidth=1, dashes=(4, 2), label="the paper")
     bars.set(ylabel="Pearson correlation", ylim=(0, 1), xlabel="share A that views keep")
     bars.set_xticks(range(len(strengths)), labels=[f"{a:g}" for a in strengths])
     canvas.legend_above(bars, columns=2)

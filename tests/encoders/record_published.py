@@ -12,8 +12,17 @@ import numpy as np
 FILE = Path(__file__).parent / "published.json"
 
 
-def draw(shapes):
-    """Weights by name, of a scale that keeps tokens and channels near 1."""
+# Tokens as small as those of a freshly drawn model, where LayerNorm's epsilon is felt.
+SMALL_TOKENS = "vit of transformers, small tokens"
+
+
+def draw(shapes, embedding_scale=1.0):
+    """Weights by name, of a scale that keeps tokens and channels near 1.
+
+    Args:
+        shapes: by name.
+        embedding_scale: a factor for what the tokens are made of.
+    """
     rng = np.random.default_rng(0)
     drawn = {}
     for name, shape in sorted(shapes.items()):
@@ -26,7 +35,13 @@ def draw(shapes):
             drawn[name] = (scale * rng.standard_normal(shape)).astype(np.float32)
         else:
             drawn[name] = (0.3 * rng.standard_normal(shape) + 0.5).astype(np.float32)
+        if ".embeddings." in name:
+            drawn[name] *= np.float32(embedding_scale)
     return drawn
+
+
+def draw_recorded(name, shapes):
+    return draw(shapes, 1e-3 if name == SMALL_TOKENS else 1.0)
 
 
 def images(size):
@@ -47,6 +62,8 @@ def main():
             hf.ResNetConfig(embedding_size=4, hidden_sizes=channels, depths=depths, layer_type=kind)
         )
 
+    vit = hf.ViTForImageClassification(hf.ViTConfig(**small))
+    assert vit.config.layer_norm_eps == 1e-12
     models = {
         "resnet18 of transformers": (
             resnet("basic", [2, 2, 2, 2], [4, 8, 16, 32]),
@@ -56,10 +73,8 @@ def main():
             resnet("bottleneck", [3, 4, 6, 3], [16, 32, 64, 128]),
             lambda m, x: m.resnet(x).pooler_output.flatten(1),
         ),
-        "vit of transformers": (
-            hf.ViTForImageClassification(hf.ViTConfig(**small)),
-            lambda m, x: m.vit(x).last_hidden_state[:, 0],
-        ),
+        "vit of transformers": (vit, lambda m, x: m.vit(x).last_hidden_state[:, 0]),
+        SMALL_TOKENS: (vit, lambda m, x: m.vit(x).last_hidden_state[:, 0]),
         "vit of timm": (
             timm.models.VisionTransformer(
                 img_size=16, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=3
@@ -74,7 +89,8 @@ def main():
     recorded = {}
     for name, (model, output) in models.items():
         shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
-        model.load_state_dict({k: torch.from_numpy(v) for k, v in draw(shapes).items()})
+        weights = draw_recorded(name, shapes)
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
         x = torch.from_numpy(images(32 if "resnet" in name else 16)).permute(0, 3, 1, 2)
         with torch.no_grad():
             z = output(model.eval(), x).numpy()
