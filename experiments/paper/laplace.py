@@ -81,7 +81,9 @@ def draw_norms(runs: Path) -> Drawn:
         edges = np.linspace(*np.quantile(np.concatenate(ratios), [0.0005, 0.9995]), 31)
         for (label, colour, *_), ratio in zip(sets, ratios, strict=True):
             density = np.histogram(ratio, edges, density=True)[0]
-            axes.plot((edges[1:] + edges[:-1]) / 2, density, color=colour, linewidth=1.2, label=label)
+            axes.plot(
+                (edges[1:] + edges[:-1]) / 2, density, color=colour, linewidth=1.2, label=label
+            )
         x = np.linspace(edges[0], edges[-1], 300)
         mean = stats.chi.mean(dim)
         axes.plot(
