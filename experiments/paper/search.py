@@ -156,8 +156,9 @@ def _scatter(found: Sequence[Setting], best: Setting):
         at = of["norm_cv"], of["ad_mean"]
         label = "the paper, by epoch" if epoch == 0 else None
         axes.plot(*at, "D", markersize=5, color=canvas.NEGATIVE, label=label)
-        # Below, where no setting is: A² of a Gaussian is the least that there is.
-        axes.annotate(epoch, at, (0, -13), textcoords="offset points", ha="center", fontsize=7.5)
+        # Where there are no settings: A² cannot average less than a Gaussian's.
+        aside = (-9, 2) if epoch == 0 else (0, -13)
+        axes.annotate(epoch, at, aside, textcoords="offset points", ha="center", fontsize=7.5)
     axes.set(xscale="log", yscale="log", xlabel="CV", ylabel="AD, groups")
     axes.set_ylim(bottom=0.8 * axes.get_ylim()[0])
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
