@@ -9,7 +9,12 @@ are printed, and set in docs/paper.md and RESULTS.md.
 from collections.abc import Sequence
 
 from experiments.pages import draw_page
-from experiments.paper.cifar10 import draw_dynamics, draw_whitening, tabulate_start
+from experiments.paper.cifar10 import (
+    draw_dynamics,
+    draw_whitening,
+    tabulate_resnet,
+    tabulate_start,
+)
 from experiments.paper.laplace import draw_cosines, draw_normality, draw_norms
 from experiments.paper.pushforward import draw_pushforward
 from experiments.paper.results import tabulate_results
@@ -26,6 +31,7 @@ EXHIBITS = {
     "dynamics": draw_dynamics,
     "start": tabulate_start,
     "whitening": draw_whitening,
+    "resnet": tabulate_resnet,
     "pushforward": draw_pushforward,
     "results": tabulate_results,
 }

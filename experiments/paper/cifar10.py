@@ -8,11 +8,12 @@ import numpy as np
 
 from experiments.pages import Absent, Drawn, markdown
 from experiments.paper.protocol import Measured, measure, measure_epochs
-from experiments.paper.table1 import number, share
+from experiments.paper.table1 import COLUMNS, cells, number, paper_cells, share
 from infonce_jax import data, embeddings, evaluation
 from infonce_jax.config import from_plain
 from infonce_jax.evaluation import whitening
 from infonce_jax.report import canvas
+from infonce_jax.report.paper import TABLE_1, Entry
 from infonce_jax.report.table import GAUSSIAN_AD
 
 # Figure 4 at epochs 0 and 100: CV and AD.
@@ -98,6 +99,30 @@ def tabulate_start(runs: Path, widths: tuple[int, ...] = (128, 512, 2048)) -> Dr
             shown = (found.cv, found.ad, found.ad_at[1000])
             rows.append([name, f"{width:,}", *(number([value]) for value in shown)])
     return Drawn("start", None, markdown(rows))
+
+
+def tabulate_resnet(runs: Path) -> Drawn:
+    """Table 1, CIFAR-10: a reduced ResNet at every temperature and on the labels, over its epochs."""
+    folder = runs / "cifar10_resnet"
+    found = {}
+    # Also those that still train.
+    for file in folder.glob("*/config.json"):
+        config = json.loads(file.read_text())
+        is_supervised = config["objective"] == "supervised"
+        key = is_supervised, config["loss"]["temperature"]
+        name = "on the labels" if is_supervised else f"InfoNCE, τ = {key[1]:g}"
+        found[key] = name, measure_epochs(file.parent)
+    if not found:
+        raise Absent(f"{folder} holds no run; the command is at the top of its file in configs/.")
+    rows = [["", "epoch", *COLUMNS[1:]]]
+    for objective, name in (("infonce", "InfoNCE, τ = 0.1"), ("supervised", "on the labels")):
+        reported = TABLE_1[Entry("cifar10", objective, None)]
+        rows.append([f"**the paper**, ResNet-18, {name}", "100", *paper_cells(reported)])
+    _, of_first = found[min(found)]
+    rows.append(["untrained", "0", *cells(of_first[0])])
+    for _, (name, epochs) in sorted(found.items()):
+        rows += [[name, f"{e:g}", *cells(epochs[e])] for e in sorted(epochs) if e > 0]
+    return Drawn("resnet", None, markdown(rows))
 
 
 def draw_whitening(runs: Path) -> Drawn:

@@ -11,7 +11,7 @@ from experiments.pages import Absent, Drawn, markdown
 from experiments.paper.protocol import SIZES, Exhibit, Measured, measure_epochs, measure_run
 from infonce_jax.report.paper import TABLE_1
 
-_COLUMNS = [
+COLUMNS = [
     *("", "CV", "AD, groups", "AD pass", "DP p, groups", "DP pass"),
     *(f"AD, n = {n:,}" for n in SIZES),
     f"DP pass, {SIZES[0]:,}",
@@ -46,7 +46,7 @@ PARTS = (
 
 def draw_table1(runs: Path) -> Drawn:
     """Table 1: the paper's row, and ours untrained, trained and controlled by the same protocol."""
-    rows = [_COLUMNS]
+    rows = [COLUMNS]
     found_any = False
     for part in PARTS:
         folder = runs / part.folder
@@ -77,9 +77,9 @@ def _block(part: Part, found: Exhibit) -> list[list[str]]:
     for entry, values in TABLE_1.items():
         if entry[:2] == (part.name, "infonce"):
             when = "" if entry.epoch is None else f", epoch {entry.epoch}"
-            rows.append([f"**{part.title}**: the paper{when}", *_paper_cells(values)])
+            rows.append([f"**{part.title}**: the paper{when}", *paper_cells(values)])
     if not rows:
-        rows.append([f"**{part.title}**", *[""] * (len(_COLUMNS) - 1)])
+        rows.append([f"**{part.title}**", *[""] * (len(COLUMNS) - 1)])
     rows.append(["random projection of the inputs", *cells(found.projection)])
     rows.append(["untrained encoder", *cells(found.untrained)])
     for epoch in sorted(found.epochs):
@@ -90,10 +90,10 @@ def _block(part: Part, found: Exhibit) -> list[list[str]]:
     return rows
 
 
-def _paper_cells(values: dict[str, float]) -> list[str]:
+def paper_cells(values: dict[str, float]) -> list[str]:
     shown = [f"{values['norm_cv']:g}", f"{values['ad_mean']:g}", share(values["ad_pass"])]
     shown += [f"{values['dp_mean_p']:g}", share(values["dp_pass"])]
-    return [*shown, *["–"] * (len(_COLUMNS) - 1 - len(shown))]
+    return [*shown, *["–"] * (len(COLUMNS) - 1 - len(shown))]
 
 
 def cells(members: Sequence[Measured]) -> list[str]:

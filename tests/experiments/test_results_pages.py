@@ -96,6 +96,33 @@ def test_table_1_has_its_controls_under_the_papers_protocol(tiny_config, tmp_pat
     assert found["InfoNCE, epoch 2"][1] == f"{np.mean(cv):.3f}"
 
 
+def test_the_reduced_resnet_is_told_by_temperature_beside_the_labels(tiny_config, tmp_path):
+    tiny_config.data.source, tiny_config.data.test_size = "mixture", 5000
+    tiny_config.embed.steps = ()
+    variants = {
+        "contrastive": {},
+        "contrastive_0.05": {"loss.temperature": 0.05},
+        "supervised": {"objective": "supervised"},
+    }
+    folder = tmp_path / "cifar10_resnet"
+    runs_lib.run_sweep(tiny_config, variants, folder, stages=("train", "embed"))
+    # Runs that have not been evaluated count: the page may be drawn while they train.
+    lines = EXHIBITS["resnet"](tmp_path).table.splitlines()[2:]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    temperature = tiny_config.loss.temperature
+    assert [row[:2] for row in rows] == [
+        ["**the paper**, ResNet-18, InfoNCE, τ = 0.1", "100"],
+        ["**the paper**, ResNet-18, on the labels", "100"],
+        ["untrained", "0"],
+        ["InfoNCE, τ = 0.05", "2"],
+        [f"InfoNCE, τ = {temperature:g}", "2"],
+        ["on the labels", "2"],
+    ]
+    z = embeddings.read(embeddings.find_steps(folder / "contrastive_0.05")[-1])
+    cv = [norm_cv(np.asarray(z.array(m["name"], "test", "clean"))) for m in z.members]
+    assert rows[3][2] == f"{np.mean(cv):.3f}"
+
+
 def test_the_search_counts_what_comes_near_both_ends(tiny_config, tmp_path):
     tiny_config.data.source, tiny_config.data.test_size = "binary", 5000
     tiny_config.data.binary_prototypes = 4
