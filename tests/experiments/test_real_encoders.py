@@ -5,6 +5,7 @@ import csv
 import numpy as np
 
 from experiments.real_encoders import main
+from experiments.real_encoders.command import SAMPLE, statistics
 from experiments.real_encoders.encoders import ENCODERS
 from infonce_jax.evaluation import anderson_darling
 from infonce_jax.pretrained import Encoder, Rows, extract
@@ -33,6 +34,17 @@ def test_the_tables_of_one_command(tmp_path, capsys):
         expected = anderson_darling(rows[kind].astype(np.float32).astype(float)).statistic.mean()
         assert np.isclose(float(found[kind, "raw"]["ad_2000"]), expected, rtol=1e-3)
     assert float(found["trained", "raw"]["ad_2000"]) < float(found["untrained", "raw"]["ad_2000"])
+    # Asked for another encoder, it takes none away.
+    assert main([*map(str, argv), "--only", "Lite0"]) == 0
+    assert page.read_text() == text
+
+
+def test_a_coordinate_that_only_changes_outside_the_sample_is_left_out():
+    z = np.random.default_rng(0).standard_normal((SAMPLE + 1, 3))
+    left_out = np.random.default_rng(0).permutation(len(z))[SAMPLE]
+    expected = anderson_darling(np.delete(z, left_out, axis=0)[:, :2]).statistic.mean()
+    z[:, 2] = np.arange(len(z)) == left_out
+    assert np.isclose(statistics(z)["ad_2000"], expected)
 
 
 def test_every_twin_is_an_encoder_that_has_one_of_its_own():
