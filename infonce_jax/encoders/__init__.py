@@ -24,7 +24,7 @@ Example:
 
 from infonce_jax.encoders.encoder import HEADS, Encoder, Outputs, Variables, apply, init
 from infonce_jax.encoders.initializers import INITIALIZERS
-from infonce_jax.encoders.layers import ACTIVATIONS, NORMS
+from infonce_jax.encoders.layers import ACTIVATIONS, NORMS, Conv
 from infonce_jax.encoders.make import ENCODERS, make_classifier, make_encoder
 from infonce_jax.encoders.mlp import MLP
 from infonce_jax.encoders.resnet import STEMS, ResidualBlock, ResNet
@@ -41,6 +41,7 @@ __all__ = [
     "NORMS",
     "POOLS",
     "STEMS",
+    "Conv",
     "Encoder",
     "Half",
     "Outputs",

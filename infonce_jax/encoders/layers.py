@@ -59,6 +59,18 @@ class Dense(nn.Module):
 class Conv(nn.Module):
     """A convolution of images with square kernels, whose initialisers are chosen by name.
 
+    On a CPU it is many times as fast as `nn.Conv` inside a loop, as training is, or under `jax.vmap`:
+    XLA's CPU compiler has no fast form there for the gradients of `nn.Conv`. On other devices both are
+    the same. The images are padded with size // 2 zeros on every side, as in PyTorch.
+
+    Example:
+        >>> import flax.linen as nn, jax
+        >>> from infonce_jax.encoders import Conv
+        >>> model = nn.Sequential([Conv(16, size=3, stride=2), nn.relu, Conv(32, size=3, stride=2)])
+        >>> images = jax.random.normal(jax.random.key(0), (8, 32, 32, 3))
+        >>> model.init_with_output(jax.random.key(1), images)[0].shape
+        (8, 8, 8, 32)
+
     Attributes:
         channels: Output channels.
         size: Side of the kernels in pixels, an odd number.
