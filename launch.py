@@ -115,7 +115,14 @@ def main(argv: list[str]) -> None:
         if _SUBMITIT.value:
             submit = _submission(workdir)
         else:
-            only = shares.share(found, *_share_of_sweep())
+            index, count = _share_of_sweep()
+            only = shares.share(found, index, count)
+            if not only:
+                print(
+                    f"Share {index} of {count} has no run to do: the sweep has {len(found)} "
+                    f"run{'s' * (len(found) > 1)}. Seeds and lists of values are members of one run.",
+                    file=sys.stderr,
+                )
         if _DRY_RUN.value:
             for text in sweep.dry_run(config, found, workdir, only, overrides):
                 if processes.is_first():

@@ -60,6 +60,15 @@ def test_dry_run_of_a_sweep_counts_its_runs_and_shows_what_tells_them_apart(
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 of 2 runs, 2 members in all\n")
     assert "embedding_dim=8\n" in done.stdout and "embedding_dim=4\n" not in done.stdout
+    done = launch(
+        f"--config={tiny_config_file}",
+        f"--workdir={tmp_path / 'run'}",
+        "--dry_run",
+        "--sweep_index=5",
+        "--sweep_count=8",
+    )
+    assert "Share 5 of 8 has no run to do: the sweep has 2 runs." in done.stderr
+    assert done.returncode == 0 and "embedding_dim" not in done.stdout
     assert not (tmp_path / "run").exists()
 
 

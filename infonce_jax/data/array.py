@@ -56,16 +56,17 @@ def load_array(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
     """
     if d.test_path:
         halves = (_whole(path, spec) for path in (d.path, d.test_path))
+        places = {"train": range(spec.train_size), "test": range(spec.test_size)}
     else:
         rows, labels = _whole(d.path, spec)
         order = np.random.default_rng(d.seed).permutation(len(rows))
-        halves = (
-            (rows[index], None if labels is None else labels[index])
-            for index in np.split(order, [spec.train_size])
-        )
+        parts = np.split(order, [spec.train_size])
+        halves = ((rows[i], None if labels is None else labels[i]) for i in parts)
+        places = dict(zip(("train", "test"), parts, strict=True))
     (train, train_labels), (test, test_labels) = halves
     moments = {"mean": np.float32(0), "std": np.float32(1)}
-    return Dataset(spec, train, train_labels, test, test_labels, **moments)
+    names = lambda split, index: f"row {places[split][index]}"  # noqa: E731
+    return Dataset(spec, train, train_labels, test, test_labels, **moments, names=names)
 
 
 def _has_pairs(path: str) -> bool:

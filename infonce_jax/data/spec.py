@@ -49,6 +49,9 @@ class Dataset(NamedTuple):
         mean: mean of each image channel over the training set, in [0, 1]; 0 for vectors.
         std: standard deviation of each image channel over the training set; 1 for vectors.
         draw: `(key, n) -> (rows, labels | None)`, for sources that have a law; None for the others.
+        names: `(split, index) -> str`, where a row comes from: a file, or a number in its file. None
+            where rows have no place of their own.
+        classes: names of the classes, by label; None where they have none.
     """
 
     spec: DataSpec
@@ -59,6 +62,8 @@ class Dataset(NamedTuple):
     mean: Float[np.ndarray | np.float32, "..."]
     std: Float[np.ndarray | np.float32, "..."]
     draw: Callable | None = None
+    names: Callable[[str, int], str] | None = None
+    classes: tuple[str, ...] | None = None
 
 
 def first_rows(

@@ -90,6 +90,8 @@ def load_stored(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
         opened.test.labels,
         mean=np.float32(0),
         std=np.float32(1),
+        names=lambda split, index: getattr(opened, split).name(index),
+        classes=opened.classes if is_labelled else None,
     )
 
 

@@ -92,12 +92,19 @@ def write_set(run: OpenRun, state: TrainState) -> None:
     if config.embed.train_split:
         splits["train"] = (run.data.train, run.data.train_labels)
     most = config.embed.max_rows
-    arrays, labels = {}, {}
+    arrays, labels, of_rows = {}, {}, {}
     for split, (rows, split_labels) in splits.items():
+        rows = data.first_rows(rows, most)
+        if run.data.names is not None:
+            of_rows.setdefault("rows", {})[split] = [
+                run.data.names(split, index) for index in range(len(rows))
+            ]
+        if run.data.classes is not None:
+            of_rows.setdefault("label_names", {})[split] = list(run.data.classes)
         if split_labels is not None:
             labels[split] = split_labels[: most or None]
         views = training.encode_view_blocks(
-            *(run.program, state, data.first_rows(rows, most), config.embed.batch_size),
+            *(run.program, state, rows, config.embed.batch_size),
             labels.get(split),
         )
         for view, stacked in views.items():
@@ -119,6 +126,7 @@ def write_set(run: OpenRun, state: TrainState) -> None:
                 "output": config.embed.output,
                 "config_hash": config_hash(config),
                 "code_version": code_version(),
+                **of_rows,
             },
         )
 

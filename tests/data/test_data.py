@@ -155,6 +155,9 @@ def test_labels_stay_with_their_rows(array_config, tmp_path):
     loaded = data.load(array_config)
     np.testing.assert_array_equal(loaded.train[:, 0] % 4, loaded.train_labels)
     assert loaded.spec.num_classes == 4
+    # Each row says which row of the file it was.
+    for split, part in (("train", loaded.train), ("test", loaded.test)):
+        assert [loaded.names(split, i) for i in range(3)] == [f"row {x:.0f}" for x in part[:3, 0]]
 
 
 def test_uint8_images_get_simclr_views(array_config, tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infonce_jax import data, training
+from infonce_jax import data, embeddings, runs, training
 from infonce_jax.config import members
 from infonce_jax.data.batches import batch_index, make_host_index
 from infonce_jax.data.image_views import IDENTITY, resized, simclr_views
+from infonce_jax.data.images import decode
 from tests.data import image_files
 
 CONFIG = """\
@@ -81,6 +83,28 @@ def test_a_folder_of_images_is_trained_on_by_one_command_and_streams_to_the_same
     assert (streamed / "report.html").exists()
     rows = json.loads((streamed / "evaluation.json").read_text())["rows"]
     assert {row["n"] for row in rows} == {32, 64}
+    _check_rows_are_those_of_their_files(held, config_of(config_file).data.image_size)
+
+
+def _check_rows_are_those_of_their_files(workdir, size):
+    """An embedding set names the file of each row, from which the row can be made again."""
+    stored = embeddings.read(embeddings.find_steps(workdir)[-1])
+    files = [Path(name) for name in stored.manifest["rows"]["test"]]
+    labels, classes = stored.labels("test"), stored.manifest["label_names"]["test"]
+    assert len(set(files)) == len(labels)
+    assert [file.parent.name for file in files] == [classes[label] for label in labels]
+    images = np.stack([decode(file.read_bytes(), size) for file in files[:9]])
+    for rows in (images, images / np.float32(255)):
+        for name, z in runs.encode(workdir, rows).items():
+            expected = stored.array(name, "test", "clean")[:9]
+            np.testing.assert_allclose(z, expected, rtol=1e-4, atol=1e-5)
+    for rows, message in [
+        (images.astype(np.float32), "floats from 0 to 255; .* by 255"),
+        (images.astype(int), "of type int64; give rows.astype"),
+        (images[:, 1:], "Resize the images"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            runs.encode(workdir, rows)
 
 
 def test_hosts_index_rows_as_devices_do():
