@@ -95,6 +95,7 @@ def test_a_sweep_uses_them_and_flags_set_their_arguments(mine, launch):
 WRONG = """\
 import jax.numpy as jnp
 import flax.linen as nn
+from flax import nnx
 
 def source(key, n, dim): return jnp.zeros((n + 1, dim))
 def text(key, n, dim): return ["a"] * n
@@ -107,6 +108,11 @@ def regulariser(z): return z
 def statistic(z): return z.mean(axis=0)
 class Flat(nn.Module):
     def __call__(self, x): return jnp.sum(x)
+class Dropping(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False): return nn.Dropout(0.5, deterministic=not train)(x)
+class Nnx(nnx.Module):
+    def __init__(self, *, rngs): pass
 number = 3
 """
 
@@ -126,6 +132,8 @@ number = 3
         ("channel.name", "wrong_parts:cropped", r"shape \[32, 23\] for rows of shape \[32, 24\]"),
         ("encoder.name", "wrong_parts:number", "is a int; it must be a function"),
         ("encoder.name", "wrong_parts:Flat", r"Flat returns an array of shape \[\]"),
+        ("encoder.name", "wrong_parts:Dropping", "Dropping draws random .*Leave dropout .* out"),
+        ("encoder.name", "wrong_parts:Nnx", "a module of Flax NNX; it must be one of Flax Linen"),
         (
             "objective",
             "wrong_parts:objective",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.errors import InvalidRngError
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, Num
 
@@ -101,7 +102,13 @@ class Encoder(nn.Module):
         if not self.is_own:
             return self.backbone(x, train=train)
         takes_train = "train" in inspect.signature(type(self.backbone).__call__).parameters
-        features = self.backbone(x, **({"train": train} if takes_train else {}))
+        try:
+            features = self.backbone(x, **({"train": train} if takes_train else {}))
+        except InvalidRngError as error:
+            raise ValueError(
+                f"The encoder {type(self.backbone).__name__} draws random numbers ({error}), but "
+                "encoders get no random keys. Leave dropout and other random layers out."
+            ) from None
         if jnp.ndim(features) != 2 or features.shape[0] != x.shape[0]:
             raise ValueError(
                 f"The encoder {type(self.backbone).__name__} returns an array of shape "

@@ -171,6 +171,13 @@ def make_encoder(
 
 def _own_backbone(name: str, kwargs: Mapping[str, Any], dtype: DTypeLike) -> nn.Module:
     make = registry.load("encoder.name", name)
+    # Asked of the class's modules: to import flax.nnx takes half a second.
+    if isinstance(make, type) and any(c.__module__.startswith("flax.nnx") for c in make.__mro__):
+        raise ValueError(
+            f"config.encoder.name is {name!r}, a module of Flax NNX; it must be one of Flax Linen, a "
+            "class derived from flax.linen.Module. docs/examples/train_nnx.py trains an NNX encoder "
+            "with the losses alone."
+        )
     kwargs = {key: registry.hashable(value) for key, value in kwargs.items()}
     takes = registry.fit("encoder.name", name, make, (), offered=("dtype",), kwargs=kwargs)
     module = make(**kwargs, **({"dtype": dtype} if takes else {}))

@@ -445,9 +445,12 @@ def check_negatives(negatives: Array, dim: int) -> None:
 def check_arrays(**arrays: Any) -> None:
     for name, value in arrays.items():
         if not _is_array(value):
-            raise TypeError(
-                f"{name} is a {type(value).__name__}; pass an array, such as jnp.asarray makes."
+            # A queue, for one.
+            fields = getattr(value, "_fields", ())
+            within = (
+                f", such as its field {fields[0]!r}" if fields else ", such as jnp.asarray makes"
             )
+            raise TypeError(f"{name} is a {type(value).__name__}; pass an array{within}.")
 
 
 def check_floating(**arrays: Any) -> None:

@@ -177,7 +177,8 @@ def grid(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
 
 
 def table_html(table: Table) -> str:
-    """The table beside the paper's, as an HTML <table>."""
+    """The table, beside the paper's where it has one, as an HTML <table>."""
+    with_paper = text.has_paper(table)
     columns = [column for group in table.groups for column in group.columns]
     rows = []
     for statistic, label in STATISTICS.items():
@@ -189,7 +190,8 @@ def table_html(table: Table) -> str:
         )
         name = label.replace(" %", "")
         rows.append(f'<tr class="ours"><th scope="row">{name}</th>{ours}</tr>')
-        rows.append(f'<tr class="paper"><th scope="row">paper</th>{theirs}</tr>')
+        if with_paper:
+            rows.append(f'<tr class="paper"><th scope="row">paper</th>{theirs}</tr>')
     ours, theirs = (
         "".join(
             f"<td{_edge(table, column)}>{text.yes_or_no(accepted(values))}</td>"
@@ -198,7 +200,8 @@ def table_html(table: Table) -> str:
         for of in ([column.values for column in columns], [column.paper for column in columns])
     )
     rows.append(f'<tr class="ours"><th scope="row">accepted</th>{ours}</tr>')
-    rows.append(f'<tr class="paper"><th scope="row">paper</th>{theirs}</tr>')
+    if with_paper:
+        rows.append(f'<tr class="paper"><th scope="row">paper</th>{theirs}</tr>')
     for statistic in own_statistics(table):
         ours = "".join(
             _html_value(statistic, c.values.get(statistic), _edge(table, c)) for c in columns

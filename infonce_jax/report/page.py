@@ -69,10 +69,10 @@ def _page(content: table.Table, runs: Sequence[Run], drawn: Sequence, title: str
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="verdict">{escape(text.verdict(content))}</p>',
-        "<section><h2>Beside the paper</h2>",
+        f"<section><h2>{'Beside the paper' if text.has_paper(content) else 'The numbers'}</h2>",
         f'<div class="beside">{html.table_html(content)}</div>',
         f'<p class="notes">{escape(" ".join(text.notes(content)))}</p>',
-        f'<p class="notes">{escape(_GLOSSARY)} Paper: '
+        f'<p class="notes">{escape(_GLOSSARY)} The criterion and the names are those of '
         f'{escape(paper.CITATION)} (<a href="{paper.URL}">arXiv 2602.24012</a>).</p></section>',
     ]
     sizes = html.sizes_html(content)

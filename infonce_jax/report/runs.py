@@ -209,7 +209,8 @@ def epochs_missing(run: Run) -> tuple[float, float] | None:
     last = run.epochs[max(run.epochs)]
     # The last step need not fill an epoch.
     short = last is not None and 0 < last < full - 0.5
-    return (last, full) if short else None
+    # On other data it is another experiment.
+    return (last, full) if short and stated_for_other_data(run.config) is None else None
 
 
 def unit_of_rows(runs: Sequence[Run]) -> str:

@@ -23,6 +23,7 @@ from infonce_jax.report.table import (
 )
 
 _PAGE_WIDTH = 100
+_PAPER = "  paper"
 
 
 def verdict(table: Table) -> str:
@@ -159,8 +160,12 @@ def format_terminal(table: Table) -> str:
     blocks = [*_wrap(verdict(table)), ""]
     own = own_statistics(table)
     cells = {id(g): [_text_column(column, own) for column in g.columns] for g in table.groups}
-    labels = ["", *(line for label in STATISTICS.values() for line in (label, "  paper"))]
-    labels += ["accepted", "  paper", *own]
+    labels = ["", *(line for label in STATISTICS.values() for line in (label, _PAPER))]
+    labels += ["accepted", _PAPER, *own]
+    if not has_paper(table):
+        kept = [i for i, label in enumerate(labels) if label != _PAPER]
+        labels = [labels[i] for i in kept]
+        cells = {k: [[lines[i] for i in kept] for lines in of] for k, of in cells.items()}
     blocks += _columns_of_text(labels, table.groups, cells)
     if has_sizes(table):
         blocks += [
@@ -195,10 +200,7 @@ def notes(table: Table) -> Iterator[str]:
     )
     short = [group.title for group in groups if any(c.n not in (n, None) for c in group.columns)]
     if short:
-        yield (
-            f"n = {n:,} was asked for and not evaluated for {join_names(short)}; the nearest evaluated "
-            "size is shown."
-        )
+        yield f"{join_names(short)}: not evaluated at n = {n:,}; the nearest evaluated size is shown."
     yield (
         f"Accepted: AD average below {AD_CRITICAL_5_PERCENT} and DP average p above {DP_LIMIT}. "
         f"An exact Gaussian has AD average {GAUSSIAN_AD}, DP average p 0.5, and 95% of its coordinates "
@@ -219,8 +221,8 @@ def notes(table: Table) -> Iterator[str]:
     stated = {stated_for_other_data(group.run.config) for group in groups} - {None}
     if stated:
         yield (
-            "The configuration states its title and the paper's numbers for the data "
-            f"{join_names(sorted(stated))}, so neither is shown here."
+            f"The configuration's title and the paper's numbers are for {join_names(sorted(stated))}, "
+            "not for these data, and are not shown."
         )
     if not any(c.step == 0 for c in columns):
         yield "There is no untrained control: step 0 was not evaluated."
@@ -309,6 +311,11 @@ def format_paper(statistic: str, values: dict[str, float] | None) -> str:
         return ""
     value = values[statistic]
     return f"{100 * value:g}" if statistic in ("ad_pass", "dp_pass") else f"{value:g}"
+
+
+def has_paper(table: Table) -> bool:
+    """Whether the paper has a number for any column."""
+    return any(column.paper for group in table.groups for column in group.columns)
 
 
 def yes_or_no(verdict: bool | None) -> str:

@@ -145,6 +145,12 @@ def test_lists_are_no_arrays(name, call):
         call(A.tolist())
 
 
+def test_a_queue_is_no_array_and_its_keys_are_named():
+    queue = losses.make_queue(jax.random.key(0), size=4, dim=A.shape[1])
+    with pytest.raises(TypeError, match=r"negatives is a Queue; .* such as its field 'keys'"):
+        losses.infonce(A, A, temperature=0.1, negatives=queue)
+
+
 def test_variables_of_flax_are_arrays():
     got = losses.clip(nnx.Param(A), A, logit_scale=nnx.Param(jnp.float32(2)))
     np.testing.assert_allclose(got, losses.clip(A, A, logit_scale=2.0), rtol=1e-6)

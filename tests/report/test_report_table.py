@@ -6,7 +6,7 @@ import runpy
 import pytest
 from synthetic_run import write_run
 
-from infonce_jax.report import build_table, format_terminal
+from infonce_jax.report import build_table, format_terminal, write_report
 from infonce_jax.report import html as html_lib
 from infonce_jax.report import table as table_lib
 from infonce_jax.report import text as text_lib
@@ -183,7 +183,7 @@ def test_paper_by_objective_and_epoch():
 def test_nearest_size_below_is_taken_and_said(runs):
     table = build_table(runs, n=700)
     assert {column.n for group in table.groups for column in group.columns} == {500}
-    assert "n = 700 was asked for" in format_terminal(table)
+    assert "not evaluated at n = 700; the nearest" in format_terminal(table)
     assert "n = 700" not in format_terminal(build_table(runs, n=500))
     assert {column.n for column in build_table(runs, n=10).groups[0].columns} == {100}
 
@@ -346,7 +346,9 @@ def test_a_run_short_of_the_whole_experiment_is_called_a_trial(tmp_path, full, i
 
 
 def test_title_and_paper_belong_to_the_data_they_were_stated_for(tmp_path):
-    run = write_run(tmp_path / "run", title="CIFAR-10, ResNet-18", source="cifar10", seeds=1)
+    run = write_run(
+        tmp_path / "run", title="CIFAR-10, ResNet-18", source="cifar10", seeds=1, full_epochs=100.0
+    )
     (group,) = build_table([run]).groups
     assert group.title == "CIFAR-10, ResNet-18" and group.columns[-1].paper["norm_cv"] == 0.09
     config = json.loads((run / "config.json").read_text())
@@ -357,7 +359,11 @@ def test_title_and_paper_belong_to_the_data_they_were_stated_for(tmp_path):
     assert table.groups[0].title == "birds.npy, ResNet-18"
     assert table.groups[0].columns[-1].paper is None
     text = " ".join(format_terminal(table).split())
-    assert "CIFAR-10" not in text and "for the data cifar10, so neither is shown" in text
+    assert "CIFAR-10" not in text and "are for cifar10, not for these data" in text
+    # Neither its rows, which would be empty, nor the number of epochs that its experiment takes.
+    assert "paper –" not in text and "trial" not in text
+    page = write_report([run], tmp_path / "page").read_text()
+    assert "Beside the paper" not in page and 'class="paper"' not in page
     # A title without a row of the paper's is kept, unless it names its data.
     config["report"] |= {"paper": "", "source": ""}
     (run / "config.json").write_text(json.dumps(config))
