@@ -175,15 +175,27 @@ def lock(workdir: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def record(
-    config: config_dict.ConfigDict, workdir: Path, stage: str, wall_s: float, command: str
+    config: config_dict.ConfigDict,
+    workdir: Path,
+    stage: str,
+    wall_s: float,
+    command: str,
+    *,
+    is_done: bool = True,
 ) -> None:
-    """Adds a stage's seconds and what it was done for, the machine and the command to run.json."""
+    """Adds a stage's seconds and what it was done for, the machine and the command to run.json.
+
+    Training and embedding go on from what is there, so their seconds add up over commands; those of a
+    killed one are lost. The other stages are done anew by every command.
+    """
     content = read_record(workdir)
     content["machine"] = machine()
     content["command"] = command or shlex.join(sys.argv)
+    if stage in ("train", "embed"):
+        wall_s += content["stages"].get(stage, {}).get("wall_s", 0)
     content["stages"][stage] = {
         "wall_s": round(wall_s, 2),
-        "fingerprint": _fingerprint(config, stage),
+        "fingerprint": _fingerprint(config, stage) if is_done else "",
     }
     write_json(workdir / "run.json", content)
 

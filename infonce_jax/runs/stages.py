@@ -23,7 +23,7 @@ from infonce_jax.config import members, plain
 from infonce_jax.files import flatten
 from infonce_jax.runs import processes
 from infonce_jax.runs.folder import check, claim, is_finished, lock, record
-from infonce_jax.runs.loop import train
+from infonce_jax.runs.loop import Interrupted, train
 from infonce_jax.runs.provenance import code_version
 from infonce_jax.runs.sets import (
     embed_steps,
@@ -240,6 +240,12 @@ def _run_stages(
     }
     for stage in stages:
         started = time.perf_counter()
-        functions[stage](config, workdir)
+        try:
+            functions[stage](config, workdir)
+        except Interrupted:
+            if processes.is_first():
+                wall_s = time.perf_counter() - started
+                record(config, workdir, stage, wall_s, command, is_done=False)
+            raise
         wall_s = time.perf_counter() - started
         of_first(record)(config, workdir, stage, wall_s, command)

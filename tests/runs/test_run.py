@@ -27,6 +27,10 @@ def contents(workdir):
     return {str(file.relative_to(workdir)): file.read_bytes() for file in files}
 
 
+def training_seconds(workdir):
+    return json.loads((workdir / "run.json").read_text())["stages"]["train"]["wall_s"]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """An uninterrupted run, shared by the tests that only look at it."""
@@ -71,9 +75,9 @@ def test_evaluation_has_rows_for_every_seed_step_and_size(finished):
 
 def test_the_same_command_again_changes_nothing(finished, capsys):
     config, workdir = finished
-    before = contents(workdir)
+    before, seconds = contents(workdir), training_seconds(workdir)
     runs.run(config, workdir, stages=STAGES)
-    assert contents(workdir) == before
+    assert contents(workdir) == before and training_seconds(workdir) >= seconds
     assert "trained already" in capsys.readouterr().err
 
 
@@ -288,7 +292,7 @@ def test_kills_signals_and_the_same_command_again_give_the_same_bits(
 ):
     workdir = tmp_path / "run"
     command = (f"--config={long_config_file}", f"--workdir={workdir}", "--stage=train")
-    saved = 0
+    saved, seconds = 0, []
     # Right after the start, between checkpoints, and by signals that save first.
     for number, step in (
         (signal.SIGKILL, 20),
@@ -309,8 +313,11 @@ def test_kills_signals_and_the_same_command_again_give_the_same_bits(
         assert "The same command again continues it" in done.stderr
         saved = int(done.stderr.split("saved at step ")[1].split(".")[0])
         assert (workdir / "checkpoints" / str(saved)).is_dir()
+        seconds.append(training_seconds(workdir))
     done = start(*command, optimised=True).wait(check=True)
     assert "resuming at step" in done.stderr
+    # Every command that could say goodbye counts.
+    assert 0 < seconds[0] < seconds[1] < training_seconds(workdir)
     assert contents(workdir) == uninterrupted
 
 
