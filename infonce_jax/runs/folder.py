@@ -27,13 +27,15 @@ from infonce_jax.config import (
     resolved,
     validate,
 )
-from infonce_jax.files import write_json
+from infonce_jax.files import flatten, write_json
 from infonce_jax.runs import processes
 from infonce_jax.runs.online import check_held_out
 from infonce_jax.runs.provenance import machine
 
 # How long a folder that one host has written may take to be seen on another.
 _VISIBLE_S = 20
+# The fields that may change when a run is trained for longer.
+_LENGTH = ("train.steps", "train.epochs", "embed.steps", "embed.epochs")
 
 
 class Busy(ValueError):
@@ -53,7 +55,7 @@ def check(config: config_dict.ConfigDict) -> None:
 
 
 def claim(config: config_dict.ConfigDict, workdir: Path) -> None:
-    """Writes config.json, or checks that the one there asks for the same training.
+    """Writes config.json, or checks that the one there asks for the same training, or for less of it.
 
     Raises:
         ValueError: where the folder belongs to another configuration, and nothing is changed then, or
@@ -96,11 +98,7 @@ def _claim(config: config_dict.ConfigDict, workdir: Path) -> None:
             theirs["code"] = code(config)
         changed = difference(identity(resolved(config)), identity(theirs))
         if changed:
-            shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
-            raise ValueError(
-                f"{workdir} holds a run of another configuration ({shown}). Choose another --workdir, "
-                "or delete that folder to start over."
-            )
+            _check_longer(config, changed, workdir)
     elif workdir.is_dir() and any(not f.name.startswith(".") for f in workdir.iterdir()):
         raise ValueError(
             f"{workdir} is not empty and holds no config.json, so it is not a run. Choose another "
@@ -118,6 +116,36 @@ def _claim(config: config_dict.ConfigDict, workdir: Path) -> None:
         content["code_folders"] = sorted(map(str, folders))
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(file, content)
+
+
+def _check_longer(config: config_dict.ConfigDict, changed: list[str], workdir: Path) -> None:
+    """Refuses to continue a run with another configuration, unless only its length is another.
+
+    What a step computes does not depend on how many follow, unless a schedule says so.
+    """
+    reason = ""
+    if all(line.partition(":")[0] in _LENGTH for line in changed):
+        total = training.total_steps(config, data.describe(config))
+        done = max(
+            (int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdecimal()),
+            default=0,
+        )
+        schedules = ("optimizer.schedule", "loss.beta_schedule")
+        asked = flatten(plain(config))
+        falling = [name for name in schedules if asked[name] != "constant"]
+        if not falling and total >= done:
+            return
+        reason = (
+            f" It is at step {done} and can be trained for longer, not for {total} steps."
+            if not falling
+            else f" It cannot be trained for longer, as config.{falling[0]} = "
+            f"{asked[falling[0]]!r} depends on its length."
+        )
+    shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
+    raise ValueError(
+        f"{workdir} holds a run of another configuration ({shown}).{reason} Choose another --workdir, "
+        "or delete that folder to start over."
+    )
 
 
 def _check_code(config: config_dict.ConfigDict, theirs: Mapping[str, str], workdir: Path) -> None:

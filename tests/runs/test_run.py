@@ -1,5 +1,6 @@
 """A run on disk: what it leaves, what it survives, and what it refuses."""
 
+import copy
 import json
 import os
 import shutil
@@ -79,6 +80,40 @@ def test_the_same_command_again_changes_nothing(finished, capsys):
     runs.run(config, workdir, stages=STAGES)
     assert contents(workdir) == before and training_seconds(workdir) >= seconds
     assert "trained already" in capsys.readouterr().err
+
+
+def test_a_run_can_be_trained_for_longer(tiny_config, tmp_path):
+    tiny_config.optimizer.schedule = "constant"
+    runs.run(tiny_config, tmp_path / "run", stages=["train"])
+    tiny_config.train.steps, tiny_config.embed.steps = 18, (6, 15)
+    for name in ("run", "at once"):
+        runs.run(tiny_config, tmp_path / name, stages=["train"])
+    found, expected = (contents(tmp_path / name) for name in ("run", "at once"))
+    # The set at the former end is kept too.
+    assert {name for name in found if name not in expected} == {
+        f"embeddings/12/seed{seed}/test_{view}.npy"
+        for seed in (0, 1)
+        for view in ("clean", "view1", "view2")
+    }
+    assert all(found[name] == expected[name] for name in expected if name != "metrics.jsonl")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["total_steps"] == 18
+    for field, value, message in [
+        ("train.steps", 15, "at step 18 and can be trained for longer, not for 15 steps"),
+        (
+            "train.batch_size",
+            8,
+            r"another configuration \(train.batch_size: 16 there, 8 now; .*\)\. Choose",
+        ),
+    ]:
+        other = copy.deepcopy(tiny_config)
+        other.update_from_flattened_dict({field: value, "embed.steps": ()})
+        with pytest.raises(ValueError, match=message):
+            runs.run(other, tmp_path / "run", stages=["train"])
+    tiny_config.optimizer.schedule = "cosine"
+    runs.run(tiny_config, tmp_path / "cosine", stages=["train"])
+    tiny_config.train.steps = 24
+    with pytest.raises(ValueError, match=r"optimizer.schedule = 'cosine' depends on its"):
+        runs.run(tiny_config, tmp_path / "cosine", stages=["train"])
 
 
 def test_a_missing_embedding_set_is_written_again_from_its_checkpoint(finished):
