@@ -54,7 +54,7 @@ def draw_rates(runs: Path) -> Drawn:
         axes.plot(x, line, color=canvas.INK, linewidth=0.9, dashes=(4, 2))
         axes.set(xscale="log", yscale="log")
         axes.set_title(
-            f"{name}: slope {_signed(fitted)} ± {error:.2f}, predicted {_signed(of_line)}"
+            f"{name}: slope {_signed(fitted)} ± {error:.2f}, line {_signed(of_line)}"
             f"{_off(fitted, error, of_line)}",
             loc="left",
             fontsize=7.5,
