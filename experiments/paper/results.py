@@ -21,7 +21,7 @@ def tabulate_results(_: Path, page: Path = Path("docs", "paper.md")) -> Drawn:
     rows = [_HEAD]
     if page.is_file():
         tables = read_tables(page.read_text(encoding="utf-8"))
-        for exhibit in (_table_1, _dynamics, _cosines, _norms, _pushforward):
+        for exhibit in (_table_1, _resnet, _dynamics, _cosines, _norms, _pushforward):
             rows += exhibit(tables)
     if len(rows) == 1:
         raise Absent(f"{page} has no table yet; draw the other exhibits first.")
@@ -78,6 +78,39 @@ def _table_1(tables: dict[str, Rows]) -> Rows:
     return rows
 
 
+_OF_RESNET = {
+    "InfoNCE, τ = 0.1": "Approaches a Gaussian from far off, and still does when it is stopped.",
+    "on the labels": "Stays far from a Gaussian, as the paper's does.",
+}
+
+
+def _resnet(tables: dict[str, Rows]) -> Rows:
+    """The reduced ResNet at its last epoch, beside the paper's ResNet-18."""
+    found = {row[0]: row[1:] for row in tables.get("resnet", [])}
+    rows = []
+    for name, sentence in _OF_RESNET.items():
+        if name in found:
+            epoch, *ours = found[name]
+            paper, untrained = (
+                found[f"**the paper**, ResNet-18, {name}"][1:],
+                found["untrained"][1:],
+            )
+            what = f"Table 1, CIFAR-10, reduced ResNet, {name}, epoch {epoch}"
+            shown = map(_three, (paper, ours, untrained))
+            rows.append([what, *shown, _projection(tables), *ours[5:7], sentence])
+    return rows
+
+
+def _projection(tables: dict[str, Rows]) -> str:
+    """Random projections of CIFAR-10's images."""
+    label, found = "", _NONE
+    for row in tables.get("table1", []):
+        label = row[0] if row[0].startswith("**") else label
+        if label.startswith("**CIFAR-10") and row[0].startswith("random"):
+            found = _three(row[1:])
+    return found
+
+
 def _three(cells: Sequence[str]) -> str:
     """CV, AD average and share that passes AD."""
     return ", ".join(cells[:3])
@@ -85,12 +118,7 @@ def _three(cells: Sequence[str]) -> str:
 
 def _dynamics(tables: dict[str, Rows]) -> Rows:
     of = [row for row in tables.get("dynamics", []) if row[0] == "InfoNCE"]
-    projection = _NONE
-    label = ""
-    for row in tables.get("table1", []):
-        label = row[0] if row[0].startswith("**") else label
-        if label.startswith("**CIFAR-10, MLP") and row[0].startswith("random"):
-            projection = _three(row[1:])
+    projection = _projection(tables)
     rows = []
     for row, end, sentence in (
         (of[:1], 0, "Depends on how the pixels are scaled, which is not stated."),

@@ -30,6 +30,11 @@ def test_the_page_shows_every_exhibit(module):
             ElementTree.parse(DOCS / topic / f"{name}.svg")
 
 
+def test_the_summary_is_made_of_the_tables_of_the_page():
+    drawn = EXHIBITS["results"](Path("no runs"), DOCS / "paper.md")
+    assert drawn.table in (DOCS.parent / "RESULTS.md").read_text()
+
+
 def test_interval_is_students():
     values = [1.0, 2.0, 4.0, 4.5]
     mean, half_width = pages.interval(values)
