@@ -15,6 +15,7 @@ from infonce_jax.evaluation.controls import CONTROLS
 from infonce_jax.evaluation.evaluate import SAMPLE_SIZES
 from infonce_jax.evaluation.groups import GROUP_SIZE, GROUPS
 from infonce_jax.evaluation.load import PATHS
+from infonce_jax.evaluation.names import test_keys
 from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS, REPRESENTATIONS
 from infonce_jax.evaluation.verdict import PARTS
 
@@ -185,9 +186,12 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tests",
         nargs="+",
-        choices=list(normality.TESTS),
+        type=_test,
+        metavar="TEST",
         default=list(normality.TESTS),
-        help="univariate tests (default: all)",
+        help="univariate tests: "
+        + "; ".join(f"{key}: {title}" for key, title in normality.TESTS.items())
+        + " (default: all)",
     )
     command.add_argument(
         "--pair",
@@ -279,6 +283,13 @@ def _size(text: str) -> int | str:
     if text == "all" or text.isdecimal():
         return text if text == "all" else int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is neither a number of rows nor 'all'")
+
+
+def _test(text: str) -> str:
+    try:
+        return test_keys(text, normality.TESTS)[0]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
 def _shrinkage(text: str) -> float | str:

@@ -24,6 +24,7 @@ from infonce_jax.evaluation import (
 )
 from infonce_jax.evaluation.arrays import MIN_ROWS, row_norms
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
+from infonce_jax.evaluation.names import several
 from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS, principal_axes
 
 
@@ -259,7 +260,7 @@ for _test in normality.TESTS:
 
 
 def own_statistics(
-    names: Sequence[str], kwargs: Mapping[str, Mapping[str, Any]] | None = None
+    names: str | Sequence[str], kwargs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> tuple[Statistic, ...]:
     """Statistics of the user's own, by name.
 
@@ -274,7 +275,7 @@ def own_statistics(
     Raises:
         ValueError: where there is no such function, or its signature does not fit.
     """
-    kwargs = kwargs or {}
+    names, kwargs = several(names), kwargs or {}
     short = [registry.short_name(name) for name in names]
     unused = sorted(set(kwargs) - set(short))
     if unused:
