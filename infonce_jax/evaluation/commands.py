@@ -25,7 +25,8 @@ from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise, write, write_texts
 from infonce_jax.evaluation.sets import iterate_paths
 from infonce_jax.evaluation.table import format_comparison, format_table
-from infonce_jax.evaluation.verdict import FAILS, UNDECIDED, UNTESTED, Verdict, verdicts
+from infonce_jax.evaluation.verdict import NO_DIRECTIONS, Verdict, verdicts
+from infonce_jax.evaluation.verdict_parts import FAILS, UNDECIDED, UNTESTED
 
 _MOST_COMPARED = 12
 
@@ -199,8 +200,9 @@ def strict_code(found: Sequence[Verdict], parts: Sequence[str]) -> int:
         # Controls are there to compare with; their failures are not the embeddings'.
         if not one.source.endswith("]")
         for part in parts
-        # Normalised rows have no norms to judge.
+        # Normalised rows have no norms to judge, and principal axes no directions.
         if part != "norms" or one.representation == "raw"
+        if part != "directions" or one.representation not in NO_DIRECTIONS
     }
     return 1 if FAILS in answers else 3 if answers & {UNDECIDED, UNTESTED} else 0
 

@@ -124,6 +124,7 @@ def evaluate_arrays(
     sizes = _sizes_within(n, sample_sizes, name)
     for size in sizes:
         raw = full if size == n else _take(full, np.sort(order[:size]))
+        raw = raw._replace(is_largest=size == sizes[-1])
         samples = _represented(raw, representations, name, seed)
         wanted = [
             s for s in (*STATISTICS, *statistics) if not s.deep or (deep and size == sizes[-1])
@@ -144,7 +145,7 @@ def _represented(
     raw: Sample, representations: Sequence[str], name: str, seed: int
 ) -> dict[str, Sample]:
     return {"raw": raw} | {
-        r: Sample(MAPS[r](raw.z, name, seed), tests=raw.tests)
+        r: Sample(MAPS[r](raw.z, name, seed), tests=raw.tests, is_largest=raw.is_largest)
         for r in representations
         if r != "raw"
     }

@@ -15,6 +15,7 @@ from infonce_jax import registry
 from infonce_jax.evaluation import (
     aggregate,
     concentration,
+    coordinates,
     isotropy,
     multivariate,
     normality,
@@ -39,6 +40,7 @@ class Sample(NamedTuple):
         tests: the univariate tests asked for.
         known: mean and standard deviation of each coordinate of the embeddings, or None.
         stored: the embeddings as they are, where `z` was dithered.
+        is_largest: whether it is the largest sample; single coordinates are named of this one only.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -48,6 +50,7 @@ class Sample(NamedTuple):
     tests: tuple[str, ...] = tuple(normality.TESTS)
     known: tuple[np.ndarray, np.ndarray] | None = None
     stored: np.ndarray | None = None
+    is_largest: bool = False
 
     @property
     def exact(self) -> np.ndarray:
@@ -81,10 +84,16 @@ def _coordinates(sample: Sample) -> dict[str, float]:
     statistics = normality.statistics(sample.z, names)
     found: dict[str, float] = {}
     for test, (statistic, pvalue) in normality.results(statistics, sample.tests, n).items():
+        if test == "ad" and sample.is_largest:
+            found |= coordinates.worst(sample.z, statistics, pvalue)
         known = ~np.isnan(statistic)
         statistic, pvalue = statistic[known], pvalue[known]
         found[f"{test}_mean"] = _mean(statistic)
         if test == "ad":
+            found["ad_median"] = float(np.median(statistic)) if len(statistic) else math.nan
+            rejected = aggregate.benjamini_yekutieli(pvalue) <= 0.05
+            if rejected.any():
+                found["ad_rejected_mean"] = _mean(statistic[rejected])
             modified = normality.stephens_modified(statistic, n)
             found["ad_pass"] = _mean(modified < normality.AD_CRITICAL_5_PERCENT)
         if test == "dp":

@@ -30,12 +30,11 @@ def summarise(rows: Iterable[Row]) -> list[Row]:
         >>> z = np.random.default_rng(0).standard_normal((2, 500, 8))
         >>> rows = []
         >>> for seed in (0, 1):
-        ...     rows += evaluation.evaluate_arrays(
-        ...         z[seed], sample_sizes=("all",), representations=("raw",), identity={"seed": seed}
-        ...     )
+        ...     options = {"tests": "dp", "representations": "raw", "identity": {"seed": seed}}
+        ...     rows += evaluation.evaluate_arrays(z[seed], sample_sizes="all", **options)
         >>> summary = evaluation.summarise(rows)
         >>> len(rows), len(summary)
-        (136, 68)
+        (74, 37)
 
     Args:
         rows: as `evaluate_paths` returns them.

@@ -17,7 +17,8 @@ from infonce_jax.evaluation.controls import gaussian_like
 from infonce_jax.evaluation.load import EVERYTHING, Reading, open_paths
 from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise
-from infonce_jax.evaluation.verdict import CLOSE, FAILS, HOLDS, QUOTE_RAW, verdicts
+from infonce_jax.evaluation.verdict import QUOTE_RAW, verdicts
+from infonce_jax.evaluation.verdict_parts import CLOSE, FAILS, HOLDS
 from infonce_jax.report import canvas, figures, page
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ import pytest
 
 from infonce_jax import evaluation
 from infonce_jax.evaluation.__main__ import main
+from infonce_jax.evaluation.commands import strict_code
+from infonce_jax.evaluation.verdict import PARTS, as_documents
 
 RNG = np.random.default_rng(5)
 
@@ -38,3 +40,92 @@ def test_a_single_name_is_one_name_and_long_names_are_known(tmp_path, capsys):
     assert main([*argv, "anderson_darling"]) == 0
     assert main([*argv, "anderson"]) == 2
     assert "unknown test 'anderson'; choose from ad (Ander" in capsys.readouterr().err
+
+
+def _verdicts(z, representation="raw"):
+    rows = evaluation.evaluate_arrays(
+        z, sample_sizes=(100, "all"), representations=representation, tests="ad"
+    )
+    return evaluation.verdicts(evaluation.summarise(rows))
+
+
+def _with_bad(columns):
+    z = np.random.default_rng(0).standard_normal((3000, 64))
+    for index, column in columns.items():
+        z[:, index] = column
+    return z
+
+
+SHAPES = {
+    "skewed, heavy tails": RNG.exponential(size=3000),
+    "heavy tails": RNG.standard_t(3, 3000),
+    "thin tails": RNG.uniform(size=3000),
+    "two modes": RNG.standard_normal(3000) + 4 * RNG.choice([-1, 1], 3000),
+    "one value in 40% of the rows": np.where(
+        np.arange(3000) < 1200, 0.0, RNG.standard_normal(3000)
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_bad_coordinate_is_named_with_its_shape_and_does_not_speak_for_the_others(shape):
+    z = _with_bad({7: SHAPES[shape]})
+    (verdict,) = _verdicts(z)
+    ad = evaluation.anderson_darling(z).statistic
+    # The answer is that of the average coordinate; the sentence names the one whatever it is.
+    assert verdict.coordinates.answer in ("fails", "close")
+    assert "63 of 64 coordinates show no deviation from a Gaussian (6" in verdict.sentence
+    told = f"coordinate 7, counted from 0: A² = {ad[7]:.3g}, {shape}"
+    assert f"and 1 is not Gaussian ({told}" in verdict.sentence and told in verdict.text
+    assert "on average, a coordinate fails" not in verdict.text
+    assert f"the median A² is {np.median(ad):.3g}; the one rejected has A² = {ad[7]:.3g}" in (
+        verdict.coordinates.text
+    )
+    found = as_documents([verdict])[0]["coordinates"]["worst"][0]
+    assert found["index"] == 7 and found["ad"] == pytest.approx(ad[7])
+    assert found["shape"].startswith(shape)
+
+
+def test_several_bad_coordinates_are_named_by_falling_statistic_up_to_three():
+    bad = {j: RNG.laplace(size=3000) for j in (50, 12, 20, 31, 2)}
+    z = _with_bad(bad)
+    ad = evaluation.anderson_darling(z).statistic
+    worst = sorted(bad, key=lambda j: -ad[j])[:3]
+    (verdict,) = _verdicts(z)
+    listed = (
+        f"the worst are coordinates {worst[0]}, {worst[1]} and {worst[2]}, counted from 0: A² ="
+    )
+    assert f"and 5 are not Gaussian ({listed}" in verdict.sentence
+    assert [one.index for one in verdict.coordinates.worst] == worst
+    rows = 0.368 * 3000 / (ad[list(bad)].mean() - 0.384)
+    assert f"on average and fail from some {rows:.0f} rows on" in verdict.coordinates.text
+    # Where most fail, half of them speak for all.
+    (verdict,) = _verdicts(np.random.default_rng(0).standard_t(3, (1000, 6)))
+    assert "half of the coordinates fail from" in verdict.coordinates.text
+    assert len(verdict.coordinates.worst) == 3
+    # Of several seeds, coordinate 7 is a different one in each.
+    rows = []
+    for seed in (0, 1):
+        z = np.random.default_rng(seed).laplace(size=(500, 6))
+        options = {"sample_sizes": "all", "representations": "raw", "identity": {"seed": seed}}
+        rows += evaluation.evaluate_arrays(z, **options)
+    (verdict,) = evaluation.verdicts(evaluation.summarise(rows))
+    assert verdict.coordinates.answer == "fails" and not verdict.coordinates.worst
+
+
+def test_principal_axes_say_why_directions_are_not_tested_and_whiten_is_named():
+    z = np.random.default_rng(0).standard_normal((2000, 12))
+    z[:, :5] = z[:, 5:10] + 0.3 * z[:, :5]
+    raw, principal = _verdicts(z, ["raw", "principal"])
+    assert raw.directions.answer == "fails"
+    assert "correlated coordinates lower the effective rank: `infonce-jax whiten`" in raw.text
+    assert (
+        "Directions: Not tested along principal axes, which are taken about the" in principal.text
+    )
+    assert "at least two coordinates" not in principal.text
+    assert "norms are distances from the mean" in principal.text
+    assert principal.answer == "holds" and strict_code([principal], PARTS) == 0
+    (one,) = _verdicts(z[:, :1])
+    assert "at least two coordinates" in one.text
+    z[:, 3] = RNG.laplace(size=2000)
+    assert "principal axis" in _verdicts(z, "principal")[0].sentence
