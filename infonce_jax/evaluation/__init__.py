@@ -26,6 +26,7 @@ from infonce_jax.evaluation import (
     whitening,
 )
 from infonce_jax.evaluation.concentration import norm_cv, norm_cv_gaussian, participation_ratio
+from infonce_jax.evaluation.coordinate_table import coordinate_table
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.evaluate import evaluate_arrays
 from infonce_jax.evaluation.load import load_embeddings
@@ -71,6 +72,7 @@ __all__ = [
     "alignment",
     "anderson_darling",
     "controls",
+    "coordinate_table",
     "cosines",
     "cramer_von_mises",
     "dagostino_pearson",

@@ -165,6 +165,13 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="DIR", help="where to write (default: only print)"
     )
     command.add_argument(
+        "--coordinates",
+        type=Path,
+        metavar="FILE.csv",
+        help="write one line per coordinate: index (from 0), moments, each test's statistic and p-value "
+        "and whether it is rejected at a false discovery rate of 5%%, and its shape",
+    )
+    command.add_argument(
         "--sample_sizes",
         nargs="+",
         type=_size,

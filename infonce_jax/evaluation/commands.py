@@ -16,6 +16,7 @@ import scipy
 from infonce_jax import __version__
 from infonce_jax.evaluation import closer
 from infonce_jax.evaluation.arrays import MIN_ROWS, as_floats
+from infonce_jax.evaluation.coordinate_table import coordinate_table, to_csv
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.load import Reading, load_column, load_labels, open_paths
 from infonce_jax.evaluation.pair import format_pair
@@ -33,17 +34,7 @@ _MOST_COMPARED = 12
 
 def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     started_s = time.perf_counter()
-    if arguments.output is None and arguments.report:
-        raise ValueError("--report needs --output, the folder to write the page to.")
-    if arguments.strict and "coordinates" in arguments.strict_on and "ad" not in arguments.tests:
-        raise ValueError(
-            "--strict judges coordinates by the Anderson-Darling test; add ad to --tests, or leave "
-            "coordinates out of --strict_on."
-        )
-    if arguments.output is not None:
-        check_folder(arguments.output)
-    if arguments.figures is not None:
-        check_folder(arguments.figures, "--figures")
+    _check_options(arguments)
     reading = reading_of(arguments)
     labels = _labels(arguments)
     pair = None if arguments.pair is None else compare_pair(arguments, reading)
@@ -121,6 +112,7 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         if arguments.output is not None:
             written += write_pair(pair, arguments.output)
     if not interrupted:
+        written += _write_coordinates(arguments, reading)
         written += _draw(arguments, rows, meta, reading)
     if written:
         print("\nwritten:", *written, sep="\n  ")
@@ -129,6 +121,41 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         print(f"interrupted: only the sets that were finished were {done}", file=sys.stderr)
         return 130
     return strict_code(found, arguments.strict_on) if arguments.strict else 0
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.output is None and arguments.report:
+        raise ValueError("--report needs --output, the folder to write the page to.")
+    if arguments.strict and "coordinates" in arguments.strict_on and "ad" not in arguments.tests:
+        raise ValueError(
+            "--strict judges coordinates by the Anderson-Darling test; add ad to --tests, or leave "
+            "coordinates out of --strict_on."
+        )
+    if arguments.output is not None:
+        check_folder(arguments.output)
+    if arguments.figures is not None:
+        check_folder(arguments.figures, "--figures")
+    if arguments.coordinates is not None:
+        check_file(arguments.coordinates, ".csv", "--coordinates")
+
+
+def _write_coordinates(arguments: argparse.Namespace, reading: Reading) -> list[Path]:
+    """The table of single coordinates, of all sets one after the other."""
+    file = arguments.coordinates
+    if file is None:
+        return []
+    table = []
+    for found in open_paths(arguments.paths, reading):
+        table += coordinate_table(
+            found.z,
+            tests=arguments.tests,
+            sample_sizes=arguments.sample_sizes,
+            seed=arguments.seed,
+            representations=arguments.representation,
+            repeats=arguments.repeats,
+            name=found.name,
+        )
+    return write_texts({file.name: to_csv(table)}, file.parent)
 
 
 def _draw(
@@ -275,3 +302,10 @@ def check_folder(output: Path, option: str = "--output") -> None:
         raise NotADirectoryError(
             f"{option} {output} is a file: name the folder to write the results to."
         )
+
+
+def check_file(output: Path, suffix: str, option: str = "--output") -> None:
+    if output.is_dir():
+        raise IsADirectoryError(f"{option} {output} is a folder: name the file to write.")
+    if output.suffix != suffix:
+        raise ValueError(f"{option} {output} is to be a {suffix} file: give it that suffix.")

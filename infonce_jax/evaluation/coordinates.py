@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 WORST = 3
+# What the rows' statistics of single coordinates begin with.
+COORDINATE = "coordinate_"
 # A departure gets its word where it is this many standard errors of a Gaussian's.
 _ERRORS = 4.0
-_NAMED = re.compile(r"coordinate_(\d+)_ad")
+_NAMED = re.compile(rf"{COORDINATE}(\d+)_ad")
 _NOUNS = {"principal": "principal axis", "projected": "random direction"}
 
 
@@ -53,11 +55,11 @@ def worst(
         if pvalue[j] <= 0.05:
             lean, repeated = _lean_and_repeated(z[:, j])
             values |= {
-                f"coordinate_{j}_ad": float(found["ad"][j]),
-                f"coordinate_{j}_skewness": float(found["skewness"][j]),
-                f"coordinate_{j}_excess_kurtosis": float(found["kurtosis"][j]) - 3.0,
-                f"coordinate_{j}_lean": lean,
-                f"coordinate_{j}_repeated": repeated,
+                f"{COORDINATE}{j}_ad": float(found["ad"][j]),
+                f"{COORDINATE}{j}_skewness": float(found["skewness"][j]),
+                f"{COORDINATE}{j}_excess_kurtosis": float(found["kurtosis"][j]) - 3.0,
+                f"{COORDINATE}{j}_lean": lean,
+                f"{COORDINATE}{j}_repeated": repeated,
             }
     return values
 
@@ -68,7 +70,7 @@ def named(values: Mapping[str, float], n: int) -> tuple[Coordinate, ...]:
     for name, ad in values.items():
         if match := _NAMED.fullmatch(name):
             skewness, kurtosis, lean, repeated = (
-                values[f"coordinate_{match[1]}_{key}"]
+                values[f"{COORDINATE}{match[1]}_{key}"]
                 for key in ("skewness", "excess_kurtosis", "lean", "repeated")
             )
             words = in_words(kurtosis, lean, repeated, n)

@@ -141,6 +141,28 @@ def evaluate_arrays(
     return rows
 
 
+def largest_samples(
+    z: Num[np.ndarray, "n d"],
+    *,
+    sample_sizes: int | str | Sequence[int | str] = SAMPLE_SIZES,
+    seed: int = 0,
+    representations: str | Sequence[str] | None = None,
+    repeats: Literal["once", "keep"] = "once",
+    name: str = "z",
+) -> dict[str, np.ndarray]:
+    """The rows that `evaluate_arrays` tests at the largest sample size, by representation."""
+    representations = None if representations is None else several(representations)
+    _check_choices(representations, tuple(normality.TESTS), repeats)
+    full, _ = _prepared(Sample(z), name, seed, repeats)
+    size = _sizes_within(len(full.z), several(sample_sizes), name)[-1]
+    if representations is None:
+        representations = _default_representations(full)
+    order = np.random.default_rng(seed).permutation(len(full.z))
+    raw = full if size == len(full.z) else _take(full, np.sort(order[:size]))
+    samples = _represented(raw, representations, name, seed)
+    return {representation: samples[representation].z for representation in representations}
+
+
 def _represented(
     raw: Sample, representations: Sequence[str], name: str, seed: int
 ) -> dict[str, Sample]:

@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Float
 
 from infonce_jax.evaluation import split, whitening
-from infonce_jax.evaluation.commands import check_folder, reading_of
+from infonce_jax.evaluation.commands import check_file, check_folder, reading_of
 from infonce_jax.evaluation.load import load_column, open_rows
 from infonce_jax.files import replacing
 
 
 def whiten(arguments: argparse.Namespace, argv: list[str]) -> int:
-    _check_file(arguments.output, ".npz")
+    check_file(arguments.output, ".npz")
     source, x = open_rows(arguments.paths, reading_of(arguments))
     judged = whitening.fit_and_judge(
         x,
@@ -140,7 +140,7 @@ def _draw(arguments, argv: list[str], model: whitening.Whitening, rows, scored) 
 
 
 def apply(arguments: argparse.Namespace, argv: list[str]) -> int:
-    _check_file(arguments.output, ".npy")
+    check_file(arguments.output, ".npy")
     model = whitening.load(arguments.whitening)
     source, x = open_rows(arguments.paths, reading_of(arguments))
     known = split.known(model.split, x)
@@ -248,10 +248,3 @@ def _progress(what: str, n: int) -> Callable[[int], None]:
                 print(file=sys.stderr)
 
     return tell
-
-
-def _check_file(output: Path, suffix: str) -> None:
-    if output.is_dir():
-        raise IsADirectoryError(f"--output {output} is a folder: name the file to write.")
-    if output.suffix != suffix:
-        raise ValueError(f"--output {output} is to be a {suffix} file: give it that suffix.")

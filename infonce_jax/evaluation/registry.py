@@ -92,8 +92,7 @@ def _coordinates(sample: Sample) -> dict[str, float]:
         if test == "ad":
             found["ad_median"] = float(np.median(statistic)) if len(statistic) else math.nan
             rejected = aggregate.benjamini_yekutieli(pvalue) <= 0.05
-            if rejected.any():
-                found["ad_rejected_mean"] = _mean(statistic[rejected])
+            found["ad_by_rejected_part"] = _mean(statistic * rejected)
             modified = normality.stephens_modified(statistic, n)
             found["ad_pass"] = _mean(modified < normality.AD_CRITICAL_5_PERCENT)
         if test == "dp":

@@ -65,9 +65,9 @@ def judge_coordinates(representation: str, values: Mapping[str, float], n: int, 
         reason = f"{reason}; the worst: {coordinates.told(worst, representation)}"
     if found.only_few:
         few, others = found.rejected, found.tested - found.rejected
-        is_few_close = _fails_from(values["ad_rejected_mean"], n) > REFERENCE_ROWS
+        is_few_close = _fails_from(found.rejected_mean, n) > REFERENCE_ROWS
         called = "close to Gaussian, but rejected" if is_few_close else "not Gaussian"
-        which = f"A² = {values['ad_rejected_mean']:.3g} on average"
+        which = f"A² = {found.rejected_mean:.3g} on average"
         if worst:
             which = coordinates.quoted(worst, few, representation)
         short = (
@@ -102,8 +102,8 @@ def _when(a2: float, n: int) -> str:
 def _growth(values: Mapping[str, float], found: "Accepted", n: int, is_close: bool) -> str:
     """From which n on the coordinates fail, told so that one of them does not speak for all."""
     mean, median = values["ad_mean"], values.get("ad_median", math.nan)
-    rejected = values.get("ad_rejected_mean", math.nan)
-    if 2 * found.passing > found.tested and found.rejected and not math.isnan(rejected):
+    if 2 * found.passing > found.tested and found.rejected:
+        rejected = found.rejected_mean
         which, verb = (
             ("the one rejected has", "fails")
             if found.rejected == 1
@@ -132,6 +132,7 @@ class Accepted(NamedTuple):
     tested: int
     passing: int
     rejected: int
+    rejected_mean: float
     only_few: bool
 
 
@@ -146,7 +147,10 @@ def accepted(values: Mapping[str, float], passed: float, dim: int) -> Accepted:
     rejected = round(values.get("ad_by_rejected", 0.0) * tested)
     usual = int(binom.ppf(_FEW_PASS, tested, 0.95))
     only_few = passing >= usual and rejected > 0 and 2 * passing > tested
-    counts = (tested, passing, rejected, only_few)
+    rejected_mean = values.get("ad_mean", math.nan)
+    if rejected and "ad_by_rejected_part" in values:  # rows of older versions lack it
+        rejected_mean = values["ad_by_rejected_part"] / values["ad_by_rejected"]
+    counts = (tested, passing, rejected, rejected_mean, only_few)
     counted = f"{passing:,} of {tested:,} pass Anderson-Darling at the 5% level"
     if "global_mean_p" in values:
         mean, smallest = values["global_mean_p"], values["global_smallest_p"]

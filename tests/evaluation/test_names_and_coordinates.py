@@ -1,7 +1,11 @@
 """Names that are given singly or in long form, and single coordinates that are named."""
 
+import csv
+import json
+
 import numpy as np
 import pytest
+import scipy.stats
 
 from infonce_jax import evaluation
 from infonce_jax.evaluation.__main__ import main
@@ -129,3 +133,37 @@ def test_principal_axes_say_why_directions_are_not_tested_and_whiten_is_named():
     assert "at least two coordinates" in one.text
     z[:, 3] = RNG.laplace(size=2000)
     assert "principal axis" in _verdicts(z, "principal")[0].sentence
+
+
+def test_the_table_of_coordinates_and_the_page_show_the_worst(tmp_path, capsys):
+    z = _with_bad({50: RNG.exponential(size=3000), 9: np.full(3000, 2.0)})[:, :60]
+    file, table, out = tmp_path / "z.npy", tmp_path / "c" / "coordinates.csv", tmp_path / "out"
+    np.save(file, z)
+    argv = ["evaluate", str(file), "--sample_sizes", "500", "all", "--representation", "raw"]
+    argv += ["--tests", "ad", "dp", "--output", str(out), "--report", "--coordinates"]
+    assert main([*argv, str(table)]) == 0
+    assert str(table) in capsys.readouterr().out
+    lines = list(csv.DictReader(table.read_text().splitlines()))
+    assert [int(line["index"]) for line in lines] == list(range(60))
+    assert {line["n"] for line in lines} == {"3000"}
+    column = z[:, 50]
+    assert float(lines[50]["mean"]) == pytest.approx(column.mean())
+    assert float(lines[50]["std"]) == pytest.approx(column.std(ddof=1))
+    assert float(lines[50]["skewness"]) == pytest.approx(scipy.stats.skew(column))
+    assert float(lines[50]["excess_kurtosis"]) == pytest.approx(scipy.stats.kurtosis(column))
+    for test, function in (
+        ("ad", evaluation.anderson_darling),
+        ("dp", evaluation.dagostino_pearson),
+    ):
+        found = function(z)
+        assert [float(line[test]) for line in lines] == pytest.approx(found.statistic, nan_ok=True)
+        adjusted = evaluation.aggregate.benjamini_yekutieli(found.pvalue)
+        yes = [line[f"{test}_rejected"] == "yes" for line in lines]
+        assert yes == (adjusted <= 0.05).tolist() and yes[50]
+    assert lines[50]["shape"] == "skewed, heavy tails" and lines[9]["ad_rejected"] == "no"
+    page = (out / "report.html").read_text()
+    assert "coordinate 50, counted from 0: A² =" in page and "coordinate 50: A² = " in page
+    found = json.loads((out / "evaluation.json").read_text())["verdicts"][0]
+    assert found["coordinates"]["worst"][0]["index"] == 50
+    assert main([*argv, str(tmp_path / "c.txt")]) == 2
+    assert "--coordinates" in capsys.readouterr().err
