@@ -62,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (evaluate, compare):
         _add_evaluation(command)
+    compare.add_argument(
+        "--unpaired",
+        action="store_true",
+        help="the sets are of different samples (default: sets of equally many rows are taken to be of "
+        "the same samples, unless --id_column says otherwise)",
+    )
     whiten = subparsers.add_parser(
         "whiten",
         help="fit a Gaussian model on part of the rows, judge it on the others, save it",

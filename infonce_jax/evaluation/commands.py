@@ -18,7 +18,13 @@ from infonce_jax.evaluation import closer
 from infonce_jax.evaluation.arrays import MIN_ROWS, as_floats
 from infonce_jax.evaluation.coordinate_table import coordinate_table, to_csv
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
-from infonce_jax.evaluation.load import Reading, load_column, load_labels, open_paths
+from infonce_jax.evaluation.load import (
+    Embeddings,
+    Reading,
+    load_column,
+    load_labels,
+    open_paths,
+)
 from infonce_jax.evaluation.pair import format_pair
 from infonce_jax.evaluation.pair_files import compare_pair, write_pair
 from infonce_jax.evaluation.paper_rows import paper_table
@@ -105,6 +111,8 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         print(f"From the closest to a Gaussian, by their coordinates: {order}.\n")
     for sentence in meta.get("comparison", {}).get("sentences", []):
         print(f"{sentence}\n")
+    if any(one["pairing"] == "assumed" for one in meta.get("comparison", {}).get("pairs", [])):
+        print("If row i of both is not of the same sample, give --unpaired.\n")
     for one in found:
         print(f"{one.source}, {one.representation}: " + one.text.replace("\n", "\n  "))
     if pair is not None:
@@ -179,15 +187,30 @@ def _draw(
 
 def _comparison(arguments: argparse.Namespace, reading: Reading) -> dict[str, Any]:
     """Which of the sets are closer to a Gaussian, in sentences and numbers."""
-    sets = [(found.name, found.z) for found in open_paths(arguments.paths, reading)]
-    few = [name for name, z in sets if len(z) < 16]
-    if len(sets) < 2 or len(sets) > _MOST_COMPARED or few:
+    opened = list(open_paths(arguments.paths, reading))
+    if not 2 <= len(opened) <= _MOST_COMPARED or any(len(one.z) < 16 for one in opened):
         return {}
+    names = [one.name for one in opened]
     # The shortest ends of the paths that tell them apart.
-    short = [name.rsplit("/", 1)[-1] for name, _ in sets]
-    if len(set(short)) == len(short):
-        sets = [(name, z) for name, (_, z) in zip(short, sets, strict=True)]
-    found = closer.ranked(sets, seed=arguments.seed)
+    short = [name.rsplit("/", 1)[-1] for name in names]
+    names = short if len(set(short)) == len(short) else names
+    by_name = dict(zip(names, opened, strict=True))
+    ids = _ids(arguments, opened)
+
+    def paired(first: str, second: str) -> bool | None:
+        a, b = by_name[first], by_name[second]
+        if arguments.unpaired or len(a.z) != len(b.z) or a.total != b.total:
+            return False
+        if a.name in ids and b.name in ids:
+            return np.array_equal(ids[a.name], ids[b.name])
+        same = ("run", "member", "split")
+        is_one_run = a.identity.get("run") is not None and all(
+            a.identity[key] == b.identity.get(key) for key in same
+        )
+        return True if is_one_run else None
+
+    sets = [(name, one.z) for name, one in by_name.items()]
+    found = closer.ranked(sets, paired=paired, seed=arguments.seed)
     order = [found[0].names[0], *(one.names[1] for one in found)]
     return {
         "order": order if len(order) > 2 else [],
@@ -196,6 +219,18 @@ def _comparison(arguments: argparse.Namespace, reading: Reading) -> dict[str, An
             one._asdict() | {"differences": [each._asdict() for each in one.differences]}
             for one in found
         ],
+    }
+
+
+def _ids(arguments: argparse.Namespace, opened: Sequence[Embeddings]) -> dict[str, np.ndarray]:
+    """The ids of each set's rows, where a column of its file has them."""
+    if arguments.id_column is None:
+        return {}
+    by_source = {str(path): path for path in arguments.paths}
+    return {
+        one.name: load_column(by_source[one.name], arguments.id_column)
+        for one in opened
+        if one.name in by_source
     }
 
 
