@@ -36,6 +36,8 @@ from infonce_jax.evaluation.verdict import NO_DIRECTIONS, Verdict, verdicts
 from infonce_jax.evaluation.verdict_parts import FAILS, UNDECIDED, UNTESTED
 
 _MOST_COMPARED = 12
+# What results say they were made by.
+COMMAND = "infonce-jax"
 
 
 def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
@@ -68,7 +70,7 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     rows, interrupted = _gather(sets, started_s)
     duplicates = _duplicates(arguments.paths, rows, reading)
     meta = {
-        "command": shlex.join(["python", "-m", "infonce_jax.evaluation", *argv]),
+        "command": shlex.join([COMMAND, *argv]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "evaluation_s": round(time.perf_counter() - started_s, 3),
         "paths": [str(path) for path in arguments.paths],

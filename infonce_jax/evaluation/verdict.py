@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from infonce_jax.evaluation.concentration import EQUAL_NORMS
 from infonce_jax.evaluation.detectable import directions_fail_from
 from infonce_jax.evaluation.isotropy import detectable_anisotropy, detectable_resultant
+from infonce_jax.evaluation.shrinkage import NEAR_DUPLICATE
 from infonce_jax.evaluation.verdict_coordinates import judge_coordinates
 from infonce_jax.evaluation.verdict_parts import (
     CLOSE,
@@ -47,7 +48,8 @@ NO_DIRECTIONS = {
 }
 _REMEDY = (
     "A mean off the origin, unequal variances and correlated coordinates lower the effective rank: "
-    "`infonce-jax whiten` takes all three out, and names near-duplicate coordinates."
+    "`infonce-jax whiten` takes all three out, and names near duplicates (|correlation| > "
+    f"{NEAR_DUPLICATE:g})."
 )
 _Z99, _Z80 = 2.575829, 0.841621
 _GRIDS = {
