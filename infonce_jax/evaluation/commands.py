@@ -21,6 +21,7 @@ from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.load import (
     Embeddings,
     Reading,
+    coordinate_names,
     load_column,
     load_labels,
     open_paths,
@@ -117,6 +118,7 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         print("If row i of both is not of the same sample, give --unpaired.\n")
     for one in found:
         print(f"{one.source}, {one.representation}: " + one.text.replace("\n", "\n  "))
+        _print_names(one, reading)
     if pair is not None:
         print("\n" + format_pair(pair.found, pair.names))
         if arguments.output is not None:
@@ -149,6 +151,16 @@ def _check_options(arguments: argparse.Namespace) -> None:
         check_file(arguments.coordinates, ".csv", "--coordinates")
 
 
+def _print_names(verdict: Verdict, reading: Reading) -> None:
+    """What a table calls the worst coordinates."""
+    worst = verdict.coordinates.worst
+    names = coordinate_names(verdict.source, reading.leave_out) if worst else None
+    if names is not None and verdict.representation != "principal":
+        print(
+            "  Columns: " + ", ".join(f"{one.index} is {names[one.index]}" for one in worst) + "."
+        )
+
+
 def _write_coordinates(arguments: argparse.Namespace, reading: Reading) -> list[Path]:
     """The table of single coordinates, of all sets one after the other."""
     file = arguments.coordinates
@@ -164,6 +176,7 @@ def _write_coordinates(arguments: argparse.Namespace, reading: Reading) -> list[
             representations=arguments.representation,
             repeats=arguments.repeats,
             name=found.name,
+            columns=coordinate_names(found.name, reading.leave_out),
         )
     return write_texts({file.name: to_csv(table)}, file.parent)
 

@@ -56,6 +56,11 @@ def coordinate_table(
         ValueError: likewise.
     """
     keys = test_keys(tests, normality.TESTS)
+    if columns is not None and len(columns) != np.shape(z)[-1]:
+        raise ValueError(
+            f"columns has {len(columns)} names for the {np.shape(z)[-1]} coordinates of {name}: give "
+            f"one for each."
+        )
     samples = largest_samples(
         z,
         sample_sizes=sample_sizes,

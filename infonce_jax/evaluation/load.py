@@ -350,6 +350,16 @@ def load_column(path: Path | str, name: str) -> np.ndarray:
     raise ValueError(f"{path} has no named columns, so none is {name!r}: give a file of them.")
 
 
+def coordinate_names(path: Path | str, leave_out: Sequence[str] = ()) -> list[str] | None:
+    """The names of a table's coordinates, its header's or columns'; None for what has no names."""
+    file = Path(path)
+    suffix = file.suffix.lower() if file.is_file() else ""
+    if suffix in (".csv", ".tsv"):
+        return formats.text_coordinates(file, leave_out)
+    is_table = suffix in (".parquet", ".arrow", ".feather")
+    return columnar.float_coordinates(file, leave_out) if is_table else None
+
+
 def untrained(found: Embeddings) -> Embeddings:
     """The same member's and split's embeddings before training: step 0 beside the set's own step.
 

@@ -167,3 +167,25 @@ def test_the_table_of_coordinates_and_the_page_show_the_worst(tmp_path, capsys):
     assert found["coordinates"]["worst"][0]["index"] == 50
     assert main([*argv, str(tmp_path / "c.txt")]) == 2
     assert "--coordinates" in capsys.readouterr().err
+
+
+def test_names_of_columns_stand_beside_the_indices(tmp_path, capsys):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    z = RNG.standard_normal((300, 3))
+    z[:, 1] = RNG.exponential(size=300)
+    named = {"id": [f"row{i}" for i in range(300)], "u": z[:, 0], "v": z[:, 1], "w": z[:, 2]}
+    pq.write_table(pa.table(named), tmp_path / "z.parquet")
+    rows = "".join(f"row{i},{','.join(map(str, row.tolist()))}\n" for i, row in enumerate(z))
+    (tmp_path / "z.csv").write_text("id,u,v,w\n" + rows)
+    (tmp_path / "bare.csv").write_text(rows)
+    table = tmp_path / "coordinates.csv"
+    for file, names in (("z.parquet", "uvw"), ("z.csv", "uvw"), ("bare.csv", None)):
+        argv = ["evaluate", str(tmp_path / file), "--tests", "ad", "--sample_sizes", "all"]
+        assert main([*argv, "--representation", "raw", "--coordinates", str(table)]) == 0
+        assert ("Columns: 1 is v" in capsys.readouterr().out) == (names is not None)
+        lines = list(csv.DictReader(table.read_text().splitlines()))
+        assert [line.get("name") for line in lines] == list(names or [None] * 3)
+    with pytest.raises(ValueError, match="columns has 2 names for the 3 coordinates of z"):
+        evaluation.coordinate_table(z, columns=["u", "v"])
