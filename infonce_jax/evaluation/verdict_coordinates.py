@@ -57,9 +57,9 @@ def judge_coordinates(representation: str, values: Mapping[str, float], n: int, 
         return Part(HOLDS, text, short, effects)
     # Each seed has coordinates of its own.
     worst = coordinates.named(values, n) if values["seeds"] == 1 else ()
-    # Below this slope the average coordinate passes at any n that could be asked for.
-    rows = _fails_from(mean, n)
-    is_close = rows > REFERENCE_ROWS
+    if found.only_few:  # others beyond 5% are chance's
+        worst = worst[: found.rejected]
+    is_close = _fails_from(mean, n) > REFERENCE_ROWS
     grows = _growth(values, found, n, is_close)
     if worst:
         reason = f"{reason}; the worst: {coordinates.told(worst, representation)}"
@@ -91,6 +91,7 @@ def judge_coordinates(representation: str, values: Mapping[str, float], n: int, 
 def _fails_from(a2: float, n: int) -> float:
     """The rows from which on a coordinate fails that has this A² at n rows."""
     slope = (a2 - normality.AD_GAUSSIAN_MEAN) / n
+    # Below this slope it passes at any n that could be asked for.
     return (normality.AD_CRITICAL_5_PERCENT - normality.AD_GAUSSIAN_MEAN) / max(slope, 1e-12)
 
 
