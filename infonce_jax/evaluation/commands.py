@@ -155,10 +155,11 @@ def _print_names(verdict: Verdict, reading: Reading) -> None:
     """What a table calls the worst coordinates."""
     worst = verdict.coordinates.worst
     names = coordinate_names(verdict.source, reading.leave_out) if worst else None
-    if names is not None and verdict.representation != "principal":
-        print(
-            "  Columns: " + ", ".join(f"{one.index} is {names[one.index]}" for one in worst) + "."
-        )
+    if names is None or verdict.representation in ("principal", "projected"):
+        return
+    told = [f"{j} is {names[j]}" for j in (one.index for one in worst) if names[j] != str(j)]
+    if told:
+        print(f"  Columns: {', '.join(told)}.")
 
 
 def _write_coordinates(arguments: argparse.Namespace, reading: Reading) -> list[Path]:
