@@ -10,8 +10,8 @@ come from any source, and embedding folders from a run.
 
 To find your way: `load` opens files (`formats`, `columnar` and `stores` read them), `sets` pairs them
 with their controls, `registry` lists the statistics, `evaluate` computes them at a grid of sample
-sizes, `rows` keeps and writes the results, `verdict` puts them into words, and `commands` and
-`model_commands` are what the command line does.
+sizes, `coordinate_table` has the coordinates one by one, `rows` keeps and writes the results, `verdict`
+puts them into words, and `commands` and `model_commands` are what the command line does.
 """
 
 from infonce_jax.evaluation import (
