@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import infonce_jax
-from infonce_jax.__main__ import main
+from infonce_jax.__main__ import COMMANDS, main
+from infonce_jax.evaluation import __main__ as evaluation
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -138,11 +139,17 @@ def test_wheel_states_its_version_and_command(installed):
 def test_command_lists_its_tools_and_refuses_others(capsys):
     assert main([]) == 2
     listed = capsys.readouterr().out
-    assert all(f"infonce-jax {name} " in listed for name in ("evaluate", "whiten", "pretrained"))
+    assert all(f"infonce-jax {name} " in listed for name in COMMANDS)
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == listed
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == infonce_jax.__version__
     assert main(["evalute", "z.npy"]) == 2
-    assert "choose from" in capsys.readouterr().err
+    assert f"choose from {', '.join(COMMANDS)}." in capsys.readouterr().err
+    # The evaluation's own commands are those of the list.
+    evaluation.main(["none"])
+    offered = re.findall(r"\w+", capsys.readouterr().err.split("choose from")[1].split(")")[0])
+    assert offered == [name for name in COMMANDS if name != "pretrained"]
 
 
 def _public(face):

@@ -2,13 +2,17 @@
 
 import doctest
 import importlib
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from infonce_jax import evaluation
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,6 +35,19 @@ def test_snippet_runs_and_prints_what_is_shown(code, shown, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert shown is None or done.stdout.split() == shown.split()
+
+
+def test_calls_in_the_text_of_the_tutorials_run():
+    # The site runs their cells; calls that the text names stand in none of them.
+    z = np.random.default_rng(0).standard_normal((200, 4))
+    calls = []
+    for file in sorted((ROOT / "docs" / "tutorials").glob("*.ipynb")):
+        for cell in json.loads(file.read_text())["cells"]:
+            if cell["cell_type"] == "markdown":
+                calls += re.findall(r"`(evaluation\.[\w.]+\(.*?\)[\w.]*)`", "".join(cell["source"]))
+    assert calls
+    for call in calls:
+        assert len(eval(call, {"evaluation": evaluation, "z": z})) == z.shape[1], call
 
 
 def test_readme_opens_the_three_doors_in_150_lines():

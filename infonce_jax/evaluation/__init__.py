@@ -10,8 +10,8 @@ come from any source, and embedding folders from a run.
 
 To find your way: `load` opens files (`formats`, `columnar` and `stores` read them), `sets` pairs them
 with their controls, `registry` lists the statistics, `evaluate` computes them at a grid of sample
-sizes, `rows` keeps and writes the results, `verdict` puts them into words, and `commands` and
-`model_commands` are what the command line does.
+sizes, `coordinate_table` has the coordinates one by one, `rows` keeps and writes the results, `verdict`
+puts them into words, and `commands` and `model_commands` are what the command line does.
 """
 
 from infonce_jax.evaluation import (
@@ -26,6 +26,7 @@ from infonce_jax.evaluation import (
     whitening,
 )
 from infonce_jax.evaluation.concentration import norm_cv, norm_cv_gaussian, participation_ratio
+from infonce_jax.evaluation.coordinate_table import coordinate_table
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
 from infonce_jax.evaluation.evaluate import evaluate_arrays
 from infonce_jax.evaluation.load import load_embeddings
@@ -71,6 +72,7 @@ __all__ = [
     "alignment",
     "anderson_darling",
     "controls",
+    "coordinate_table",
     "cosines",
     "cramer_von_mises",
     "dagostino_pearson",

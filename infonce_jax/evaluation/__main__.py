@@ -15,6 +15,7 @@ from infonce_jax.evaluation.controls import CONTROLS
 from infonce_jax.evaluation.evaluate import SAMPLE_SIZES
 from infonce_jax.evaluation.groups import GROUP_SIZE, GROUPS
 from infonce_jax.evaluation.load import PATHS
+from infonce_jax.evaluation.names import test_keys
 from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS, REPRESENTATIONS
 from infonce_jax.evaluation.verdict import PARTS
 
@@ -61,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (evaluate, compare):
         _add_evaluation(command)
+    compare.add_argument(
+        "--unpaired",
+        action="store_true",
+        help="the sets are of different samples (default: sets of equally many rows are taken to be of "
+        "the same samples, unless --id_column says otherwise)",
+    )
     whiten = subparsers.add_parser(
         "whiten",
         help="fit a Gaussian model on part of the rows, judge it on the others, save it",
@@ -164,6 +171,13 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="DIR", help="where to write (default: only print)"
     )
     command.add_argument(
+        "--coordinates",
+        type=Path,
+        metavar="FILE.csv",
+        help="write one line per coordinate: index (from 0), moments, each test's statistic and p-value "
+        "and whether it is rejected at a false discovery rate of 5%%, and its shape",
+    )
+    command.add_argument(
         "--sample_sizes",
         nargs="+",
         type=_size,
@@ -185,9 +199,12 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tests",
         nargs="+",
-        choices=list(normality.TESTS),
+        type=_test,
+        metavar="TEST",
         default=list(normality.TESTS),
-        help="univariate tests (default: all)",
+        help="univariate tests: "
+        + "; ".join(f"{key}: {title}" for key, title in normality.TESTS.items())
+        + " (default: all)",
     )
     command.add_argument(
         "--pair",
@@ -279,6 +296,13 @@ def _size(text: str) -> int | str:
     if text == "all" or text.isdecimal():
         return text if text == "all" else int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is neither a number of rows nor 'all'")
+
+
+def _test(text: str) -> str:
+    try:
+        return test_keys(text, normality.TESTS)[0]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
 def _shrinkage(text: str) -> float | str:

@@ -54,16 +54,22 @@ class Closer(NamedTuple):
     Attributes:
         names: of the two.
         n: the rows of each that were compared, at most.
-        is_paired: whether row i of both was taken to be of the same sample.
+        pairing: "known" where row i of both is of the same sample, "assumed" where this is only taken
+            from equal numbers of rows, "none" where rows are not paired.
         differences: one for each part.
         sentence: the answer, to quote.
     """
 
     names: tuple[str, str]
     n: int
-    is_paired: bool
+    pairing: str
     differences: tuple[Difference, ...]
     sentence: str
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the intervals take row i of both to be of the same sample."""
+        return self.pairing != "none"
 
 
 _MEASURES: tuple[tuple[str, str], ...] = (
@@ -78,6 +84,7 @@ def closer(
     second: Num[np.ndarray, "m k"],
     names: tuple[str, str] = ("first", "second"),
     *,
+    paired: bool | None = None,
     rows: int = ROWS,
     draws: int | None = None,
     seed: int = 0,
@@ -91,9 +98,11 @@ def closer(
 
     The interval of a difference is ± 1.96 standard deviations of its values on random halves of the
     rows. A half varies around the whole as much as the whole varies around its expectation. (The
-    usual bootstrap repeats rows, and A² takes ties for a departure.) Where both have the same
-    number of rows, row i of both is taken to be of the same sample, and the halves are of the same
-    rows.
+    usual bootstrap repeats rows, and A² takes ties for a departure.) Of paired embeddings, where row i
+    of both is of the same sample, the halves are of the same rows; of others they are independent.
+
+    It says which of two is closer to a Gaussian, not whether both have the same law: two-sample tests
+    such as the energy distance or the maximum mean discrepancy do that.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -106,16 +115,25 @@ def closer(
         first: one embedding, at least 16 rows; whole numbers and other grids are dithered.
         second: the other; the dimension may differ.
         names: what the sentence calls them.
+        paired: whether row i of both is of the same sample; by default this is assumed where both have
+            the same number of rows, and the sentence says so.
         rows: rows of each that are used, at random.
         draws: halves; by default 20 to 60, fewer where each is dear.
         seed: of rows and halves.
 
     Raises:
-        ValueError: for fewer than 16 rows; as `check_embeddings` does.
+        ValueError: for fewer than 16 rows; for paired embeddings with different numbers of rows; as
+            `check_embeddings` does.
     """
+    if paired and len(first) != len(second):
+        raise ValueError(
+            f"paired is True, but {names[0]} has {len(first)} rows and {names[1]} {len(second)}: leave "
+            f"it out, or give the same samples of both."
+        )
     pair = [as_floats(np.asarray(x)) for x in (first, second)]
     pair = [check_embeddings(x, name, min_rows=16) for x, name in zip(pair, names, strict=True)]
-    is_paired = len(first) == len(second)
+    is_paired = len(first) == len(second) if paired is None else paired
+    pairing = "none" if not is_paired else "assumed" if paired is None else "known"
     pair = [_prepared(x, rows, seed if is_paired else seed + i, seed) for i, x in enumerate(pair)]
     if draws is None:
         work = sum(len(x) * float(x.shape[1]) ** 2 for x in pair)
@@ -135,12 +153,19 @@ def closer(
         for k, gap in enumerate(whole[0] - whole[1])
     )
     n = min(len(x) for x in pair)
-    return Closer(names, n, is_paired, found, _sentence(names, n, is_paired, found))
+    how = {
+        "none": f"{n:,} rows",
+        "known": f"{n:,} rows of the same samples",
+        "assumed": f"{n:,} rows; that row i of both is of the same sample is assumed, as both have "
+        f"{len(first):,} rows",
+    }
+    return Closer(names, n, pairing, found, _sentence(names, how[pairing], found))
 
 
 def ranked(
     sets: Sequence[tuple[str, Num[np.ndarray, "n d"]]],
     *,
+    paired: Callable[[str, str], bool | None] = lambda first, second: None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> list[Closer]:
@@ -154,6 +179,7 @@ def ranked(
 
     Args:
         sets: names and embeddings, at least 2.
+        paired: whether two of them, by their names, are paired; as for `closer`.
         seed: as for `closer`.
         progress: called with what is compared next.
     """
@@ -171,7 +197,7 @@ def ranked(
     for (name, z), (other, w) in itertools.pairwise(order):
         if progress is not None:
             progress(f"{name} and {other}")
-        found.append(closer(z, w, (name, other), seed=seed))
+        found.append(closer(z, w, (name, other), paired=paired(name, other), seed=seed))
     return found
 
 
@@ -212,8 +238,7 @@ def _log_spread(x: Float[np.ndarray, "n d"]) -> float:
     return 0.5 * math.log(max(spread, floor) / max(expected, floor))
 
 
-def _sentence(names: tuple[str, str], n: int, is_paired: bool, found: Sequence[Difference]) -> str:
-    how = f"{n:,} rows{' of the same samples' if is_paired else ''}"
+def _sentence(names: tuple[str, str], how: str, found: Sequence[Difference]) -> str:
     wins = {i: [one for one in found if one.closer == i] for i in (0, 1, None)}
     best = 0 if len(wins[0]) >= len(wins[1]) else 1
     parts = []

@@ -81,6 +81,19 @@ def read_column(path: Path, files: Sequence[Path], name: str) -> np.ndarray:
     return values
 
 
+def float_coordinates(path: Path, leave_out: Sequence[str]) -> list[str] | None:
+    """The names of the columns of a Parquet or Arrow file that are its coordinates; None for lists."""
+    pa = _pyarrow(path)
+    import pyarrow.parquet as pq
+
+    is_parquet = path.suffix.lower() == ".parquet"
+    schema = pq.read_schema(path) if is_parquet else _mapped(pa, path).schema
+    if any(_is_list(pa, field.type) for field in schema if field.name not in leave_out):
+        return None
+    (names,) = _chosen(path, pa, schema, None, leave_out).values()
+    return names
+
+
 def is_dataset(path: Path) -> bool:
     """Whether a folder is a Hugging Face dataset, or several as splits."""
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()

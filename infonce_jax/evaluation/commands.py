@@ -16,8 +16,16 @@ import scipy
 from infonce_jax import __version__
 from infonce_jax.evaluation import closer
 from infonce_jax.evaluation.arrays import MIN_ROWS, as_floats
+from infonce_jax.evaluation.coordinate_table import coordinate_table, to_csv
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
-from infonce_jax.evaluation.load import Reading, load_column, load_labels, open_paths
+from infonce_jax.evaluation.load import (
+    Embeddings,
+    Reading,
+    coordinate_names,
+    load_column,
+    load_labels,
+    open_paths,
+)
 from infonce_jax.evaluation.pair import format_pair
 from infonce_jax.evaluation.pair_files import compare_pair, write_pair
 from infonce_jax.evaluation.paper_rows import paper_table
@@ -25,24 +33,17 @@ from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise, write, write_texts
 from infonce_jax.evaluation.sets import iterate_paths
 from infonce_jax.evaluation.table import format_comparison, format_table
-from infonce_jax.evaluation.verdict import FAILS, UNDECIDED, UNTESTED, Verdict, verdicts
+from infonce_jax.evaluation.verdict import NO_DIRECTIONS, Verdict, verdicts
+from infonce_jax.evaluation.verdict_parts import FAILS, UNDECIDED, UNTESTED
 
 _MOST_COMPARED = 12
+# What results say they were made by.
+COMMAND = "infonce-jax"
 
 
 def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     started_s = time.perf_counter()
-    if arguments.output is None and arguments.report:
-        raise ValueError("--report needs --output, the folder to write the page to.")
-    if arguments.strict and "coordinates" in arguments.strict_on and "ad" not in arguments.tests:
-        raise ValueError(
-            "--strict judges coordinates by the Anderson-Darling test; add ad to --tests, or leave "
-            "coordinates out of --strict_on."
-        )
-    if arguments.output is not None:
-        check_folder(arguments.output)
-    if arguments.figures is not None:
-        check_folder(arguments.figures, "--figures")
+    _check_options(arguments)
     reading = reading_of(arguments)
     labels = _labels(arguments)
     pair = None if arguments.pair is None else compare_pair(arguments, reading)
@@ -70,7 +71,7 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
     rows, interrupted = _gather(sets, started_s)
     duplicates = _duplicates(arguments.paths, rows, reading)
     meta = {
-        "command": shlex.join(["python", "-m", "infonce_jax.evaluation", *argv]),
+        "command": shlex.join([COMMAND, *argv]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "evaluation_s": round(time.perf_counter() - started_s, 3),
         "paths": [str(path) for path in arguments.paths],
@@ -113,13 +114,17 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         print(f"From the closest to a Gaussian, by their coordinates: {order}.\n")
     for sentence in meta.get("comparison", {}).get("sentences", []):
         print(f"{sentence}\n")
+    if any(one["pairing"] == "assumed" for one in meta.get("comparison", {}).get("pairs", [])):
+        print("If row i of both is not of the same sample, give --unpaired.\n")
     for one in found:
         print(f"{one.source}, {one.representation}: " + one.text.replace("\n", "\n  "))
+        _print_names(one, reading)
     if pair is not None:
         print("\n" + format_pair(pair.found, pair.names))
         if arguments.output is not None:
             written += write_pair(pair, arguments.output)
     if not interrupted:
+        written += _write_coordinates(arguments, reading)
         written += _draw(arguments, rows, meta, reading)
     if written:
         print("\nwritten:", *written, sep="\n  ")
@@ -128,6 +133,53 @@ def evaluate(arguments: argparse.Namespace, argv: list[str]) -> int:
         print(f"interrupted: only the sets that were finished were {done}", file=sys.stderr)
         return 130
     return strict_code(found, arguments.strict_on) if arguments.strict else 0
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.output is None and arguments.report:
+        raise ValueError("--report needs --output, the folder to write the page to.")
+    if arguments.strict and "coordinates" in arguments.strict_on and "ad" not in arguments.tests:
+        raise ValueError(
+            "--strict judges coordinates by the Anderson-Darling test; add ad to --tests, or leave "
+            "coordinates out of --strict_on."
+        )
+    if arguments.output is not None:
+        check_folder(arguments.output)
+    if arguments.figures is not None:
+        check_folder(arguments.figures, "--figures")
+    if arguments.coordinates is not None:
+        check_file(arguments.coordinates, ".csv", "--coordinates")
+
+
+def _print_names(verdict: Verdict, reading: Reading) -> None:
+    """What a table calls the worst coordinates."""
+    worst = verdict.coordinates.worst
+    names = coordinate_names(verdict.source, reading.leave_out) if worst else None
+    if names is None or verdict.representation in ("principal", "projected"):
+        return
+    told = [f"{j} is {names[j]}" for j in (one.index for one in worst) if names[j] != str(j)]
+    if told:
+        print(f"  Columns: {', '.join(told)}.")
+
+
+def _write_coordinates(arguments: argparse.Namespace, reading: Reading) -> list[Path]:
+    """The table of single coordinates, of all sets one after the other."""
+    file = arguments.coordinates
+    if file is None:
+        return []
+    table = []
+    for found in open_paths(arguments.paths, reading):
+        table += coordinate_table(
+            found.z,
+            tests=arguments.tests,
+            sample_sizes=arguments.sample_sizes,
+            seed=arguments.seed,
+            representations=arguments.representation,
+            repeats=arguments.repeats,
+            name=found.name,
+            columns=coordinate_names(found.name, reading.leave_out),
+        )
+    return write_texts({file.name: to_csv(table)}, file.parent)
 
 
 def _draw(
@@ -151,15 +203,30 @@ def _draw(
 
 def _comparison(arguments: argparse.Namespace, reading: Reading) -> dict[str, Any]:
     """Which of the sets are closer to a Gaussian, in sentences and numbers."""
-    sets = [(found.name, found.z) for found in open_paths(arguments.paths, reading)]
-    few = [name for name, z in sets if len(z) < 16]
-    if len(sets) < 2 or len(sets) > _MOST_COMPARED or few:
+    opened = list(open_paths(arguments.paths, reading))
+    if not 2 <= len(opened) <= _MOST_COMPARED or any(len(one.z) < 16 for one in opened):
         return {}
+    names = [one.name for one in opened]
     # The shortest ends of the paths that tell them apart.
-    short = [name.rsplit("/", 1)[-1] for name, _ in sets]
-    if len(set(short)) == len(short):
-        sets = [(name, z) for name, (_, z) in zip(short, sets, strict=True)]
-    found = closer.ranked(sets, seed=arguments.seed)
+    short = [name.rsplit("/", 1)[-1] for name in names]
+    names = short if len(set(short)) == len(short) else names
+    by_name = dict(zip(names, opened, strict=True))
+    ids = _ids(arguments, opened)
+
+    def paired(first: str, second: str) -> bool | None:
+        a, b = by_name[first], by_name[second]
+        if arguments.unpaired or len(a.z) != len(b.z) or a.total != b.total:
+            return False
+        if a.name in ids and b.name in ids:
+            return np.array_equal(ids[a.name], ids[b.name])
+        same = ("run", "member", "split")
+        is_one_run = a.identity.get("run") is not None and all(
+            a.identity[key] == b.identity.get(key) for key in same
+        )
+        return True if is_one_run else None
+
+    sets = [(name, one.z) for name, one in by_name.items()]
+    found = closer.ranked(sets, paired=paired, seed=arguments.seed)
     order = [found[0].names[0], *(one.names[1] for one in found)]
     return {
         "order": order if len(order) > 2 else [],
@@ -168,6 +235,18 @@ def _comparison(arguments: argparse.Namespace, reading: Reading) -> dict[str, An
             one._asdict() | {"differences": [each._asdict() for each in one.differences]}
             for one in found
         ],
+    }
+
+
+def _ids(arguments: argparse.Namespace, opened: Sequence[Embeddings]) -> dict[str, np.ndarray]:
+    """The ids of each set's rows, where a column of its file has them."""
+    if arguments.id_column is None:
+        return {}
+    by_source = {str(path): path for path in arguments.paths}
+    return {
+        one.name: load_column(by_source[one.name], arguments.id_column)
+        for one in opened
+        if one.name in by_source
     }
 
 
@@ -199,8 +278,9 @@ def strict_code(found: Sequence[Verdict], parts: Sequence[str]) -> int:
         # Controls are there to compare with; their failures are not the embeddings'.
         if not one.source.endswith("]")
         for part in parts
-        # Normalised rows have no norms to judge.
+        # Normalised rows have no norms to judge, and principal axes no directions.
         if part != "norms" or one.representation == "raw"
+        if part != "directions" or one.representation not in NO_DIRECTIONS
     }
     return 1 if FAILS in answers else 3 if answers & {UNDECIDED, UNTESTED} else 0
 
@@ -273,3 +353,10 @@ def check_folder(output: Path, option: str = "--output") -> None:
         raise NotADirectoryError(
             f"{option} {output} is a file: name the folder to write the results to."
         )
+
+
+def check_file(output: Path, suffix: str, option: str = "--output") -> None:
+    if output.is_dir():
+        raise IsADirectoryError(f"{option} {output} is a folder: name the file to write.")
+    if output.suffix != suffix:
+        raise ValueError(f"{option} {output} is to be a {suffix} file: give it that suffix.")

@@ -9,6 +9,7 @@ from jaxtyping import Num
 from infonce_jax.evaluation import concentration, discrete, normality, shape
 from infonce_jax.evaluation.arrays import MIN_ROWS, check_embeddings
 from infonce_jax.evaluation.groups import grouped, summary
+from infonce_jax.evaluation.names import several, test_keys
 from infonce_jax.evaluation.registry import STATISTICS, Sample, Statistic
 from infonce_jax.evaluation.representations import (
     DEFAULT_REPRESENTATIONS,
@@ -25,10 +26,10 @@ def evaluate_arrays(
     view1: Num[np.ndarray, "n d"] | None = None,
     view2: Num[np.ndarray, "n d"] | None = None,
     *,
-    sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
+    sample_sizes: int | str | Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,
-    representations: Sequence[str] | None = None,
-    tests: Sequence[str] = tuple(normality.TESTS),
+    representations: str | Sequence[str] | None = None,
+    tests: str | Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
     mean: normality.Parameter | None = None,
     std: normality.Parameter | None = None,
@@ -68,11 +69,12 @@ def evaluate_arrays(
         sample_sizes: numbers of rows to evaluate at, each at least 8, and "all"; those beyond n are
             passed over.
         seed: of the random order.
-        representations: keys of `REPRESENTATIONS`; by default "raw" and "normalized", or "raw" alone
-            where all rows have the same norm, so that both are the same. The coordinates of a
-            Gaussian sample along its own principal axes have the law of any other normal sample's,
-            so that the p-values hold there too; `dim` is then the number of axes with variance.
-        tests: the univariate tests, keys of `TESTS`.
+        representations: one or several keys of `REPRESENTATIONS`; by default "raw" and
+            "normalized", or "raw" alone where all rows have the same norm, so that both are the
+            same. The coordinates of a Gaussian sample along its own principal axes have the law of
+            any other normal sample's, so that the p-values hold there too; `dim` is then the number
+            of axes with variance.
+        tests: the univariate tests, one or several, named as for `univariate`.
         labels: the class of each row, for the figures within and between classes.
         mean: the mean of the raw coordinates, for each or for all, where it is known; then `std` is
             needed too. Adds the rows `<test>_known_…` of the raw representation, for the tests that
@@ -103,8 +105,10 @@ def evaluate_arrays(
             sample size that fits; one of mean and std without the other, or with no test or
             representation that they matter to.
     """
+    tests, sample_sizes = test_keys(tests, normality.TESTS), several(sample_sizes)
+    representations = None if representations is None else several(representations)
     _check_choices(representations, tests, repeats)
-    full, notes = _prepared(Sample(z, view1, view2, labels, tuple(tests)), name, seed, repeats)
+    full, notes = _prepared(Sample(z, view1, view2, labels, tests), name, seed, repeats)
     if representations is None:
         representations = _default_representations(full)
     n = len(full.z)
@@ -120,6 +124,7 @@ def evaluate_arrays(
     sizes = _sizes_within(n, sample_sizes, name)
     for size in sizes:
         raw = full if size == n else _take(full, np.sort(order[:size]))
+        raw = raw._replace(is_largest=size == sizes[-1])
         samples = _represented(raw, representations, name, seed)
         wanted = [
             s for s in (*STATISTICS, *statistics) if not s.deep or (deep and size == sizes[-1])
@@ -136,11 +141,33 @@ def evaluate_arrays(
     return rows
 
 
+def largest_samples(
+    z: Num[np.ndarray, "n d"],
+    *,
+    sample_sizes: int | str | Sequence[int | str] = SAMPLE_SIZES,
+    seed: int = 0,
+    representations: str | Sequence[str] | None = None,
+    repeats: Literal["once", "keep"] = "once",
+    name: str = "z",
+) -> dict[str, np.ndarray]:
+    """The rows that `evaluate_arrays` tests at the largest sample size, by representation."""
+    representations = None if representations is None else several(representations)
+    _check_choices(representations, tuple(normality.TESTS), repeats)
+    full, _ = _prepared(Sample(z), name, seed, repeats)
+    size = _sizes_within(len(full.z), several(sample_sizes), name)[-1]
+    if representations is None:
+        representations = _default_representations(full)
+    order = np.random.default_rng(seed).permutation(len(full.z))
+    raw = full if size == len(full.z) else _take(full, np.sort(order[:size]))
+    samples = _represented(raw, representations, name, seed)
+    return {representation: samples[representation].z for representation in representations}
+
+
 def _represented(
     raw: Sample, representations: Sequence[str], name: str, seed: int
 ) -> dict[str, Sample]:
     return {"raw": raw} | {
-        r: Sample(MAPS[r](raw.z, name, seed), tests=raw.tests)
+        r: Sample(MAPS[r](raw.z, name, seed), tests=raw.tests, is_largest=raw.is_largest)
         for r in representations
         if r != "raw"
     }

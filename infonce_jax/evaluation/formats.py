@@ -99,17 +99,8 @@ def read_text(path: Path, key: str | None, leave_out: Sequence[str]) -> dict[str
     if key is not None:
         raise ValueError(f"{path} holds one table, so ::{key} names nothing: leave it out.")
     header, skipped, first = _head(path)
-    if leave_out and header is None:
-        raise ValueError(f"{path} has no header, so that no column is named {leave_out[0]!r}.")
-    for name in leave_out:
-        check_key(path, name, header or ())
-    left = {header.index(name) for name in leave_out} if header is not None else set()
-    # An index that pandas wrote has a header without a name.
-    if not _is_number(first[0]) or (header is not None and header[0] == ""):
-        left.add(0)
-    columns = [i for i in range(len(first)) if i not in left]
-    if not columns:
-        raise ValueError(f"{path} has no columns left: its coordinates are numbers.")
+    columns = _coordinates(path, header, first, leave_out)
+    left = set(range(len(first))).difference(columns)
     options = {
         "delimiter": _separator(path),
         "skiprows": skipped,
@@ -129,6 +120,31 @@ def read_text(path: Path, key: str | None, leave_out: Sequence[str]) -> dict[str
         return {path.name: out}
     except ValueError as error:
         raise ValueError(_wrong_row(path, skipped, len(first), columns, error)) from None
+
+
+def text_coordinates(path: Path, leave_out: Sequence[str]) -> list[str] | None:
+    """The names of the columns that `read_text` takes for coordinates; None where there is no header."""
+    header, _, first = _head(path)
+    if header is None or len(header) != len(first):
+        return None
+    return [header[i] for i in _coordinates(path, header, first, leave_out)]
+
+
+def _coordinates(
+    path: Path, header: list[str] | None, first: list[str], leave_out: Sequence[str]
+) -> list[int]:
+    if leave_out and header is None:
+        raise ValueError(f"{path} has no header, so that no column is named {leave_out[0]!r}.")
+    for name in leave_out:
+        check_key(path, name, header or ())
+    left = {header.index(name) for name in leave_out} if header is not None else set()
+    # An index that pandas wrote has a header without a name.
+    if not _is_number(first[0]) or (header is not None and header[0] == ""):
+        left.add(0)
+    columns = [i for i in range(len(first)) if i not in left]
+    if not columns:
+        raise ValueError(f"{path} has no columns left: its coordinates are numbers.")
+    return columns
 
 
 def read_text_column(path: Path, name: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from jaxtyping import Int, Num
 
 from infonce_jax.evaluation import columnar, formats, stores
 from infonce_jax.evaluation.arrays import check_embeddings
+from infonce_jax.evaluation.names import several
 from infonce_jax.evaluation.stacked import Part, Stacked, part_of, sample_rows
 
 
@@ -71,7 +72,7 @@ PATHS = (
 
 
 def load_embeddings(
-    path: Path | str, leave_out: Sequence[str] = ()
+    path: Path | str, leave_out: str | Sequence[str] = ()
 ) -> dict[str, Num[np.ndarray, "n d"]]:
     """Reads the embedding matrices of one file, store or folder of shards.
 
@@ -98,7 +99,7 @@ def load_embeddings(
 
     Args:
         path: the file, with `::key` behind it to choose one of its arrays.
-        leave_out: names of columns that are no coordinates.
+        leave_out: the name or names of columns that are no coordinates.
 
     Returns:
         The matrices by source: the path as given, with `::key` where the file holds several.
@@ -112,7 +113,7 @@ def load_embeddings(
     """
     return {
         source: _checked(x.whole() if isinstance(x, Stacked) else x, source)
-        for source, x in _open_path(str(path), leave_out).items()
+        for source, x in _open_path(str(path), several(leave_out)).items()
     }
 
 
@@ -137,17 +138,21 @@ def open_embeddings(path: Path | str, reading: Reading = EVERYTHING) -> Iterator
         yield _drawn(source, x, reading)
 
 
-def open_paths(paths: Sequence[Path | str], reading: Reading = EVERYTHING) -> Iterator[Embeddings]:
+def open_paths(
+    paths: Path | str | Sequence[Path | str], reading: Reading = EVERYTHING
+) -> Iterator[Embeddings]:
     """`open_embeddings` of several paths, or one matrix of all where `reading.concatenate` is set."""
     if reading.concatenate:
         name, rows = open_rows(paths, reading)
         yield _drawn(name, rows, reading)
         return
-    for path in paths:
+    for path in several(paths):
         yield from open_embeddings(path, reading)
 
 
-def open_rows(paths: Sequence[Path | str], reading: Reading = EVERYTHING) -> tuple[str, Stacked]:
+def open_rows(
+    paths: Path | str | Sequence[Path | str], reading: Reading = EVERYTHING
+) -> tuple[str, Stacked]:
     """The rows of files, stores and shards as one matrix that is read a few rows at a time.
 
     Args:
@@ -160,6 +165,7 @@ def open_rows(paths: Sequence[Path | str], reading: Reading = EVERYTHING) -> tup
     Raises:
         ValueError: for a path that holds several matrices; as `load_embeddings` does.
     """
+    paths = several(paths)
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     parts: list[Part] = []
     for path in map(str, paths):
@@ -342,6 +348,16 @@ def load_column(path: Path | str, name: str) -> np.ndarray:
     if suffix in (".npz", ".safetensors"):
         return np.asarray(_READERS[suffix](file, name, ())[name])
     raise ValueError(f"{path} has no named columns, so none is {name!r}: give a file of them.")
+
+
+def coordinate_names(path: Path | str, leave_out: Sequence[str] = ()) -> list[str] | None:
+    """The names of a table's coordinates, its header's or columns'; None for what has no names."""
+    file = Path(path)
+    suffix = file.suffix.lower() if file.is_file() else ""
+    if suffix in (".csv", ".tsv"):
+        return formats.text_coordinates(file, leave_out)
+    is_table = suffix in (".parquet", ".arrow", ".feather")
+    return columnar.float_coordinates(file, leave_out) if is_table else None
 
 
 def untrained(found: Embeddings) -> Embeddings:

@@ -15,13 +15,14 @@ import numpy as np
 from jaxtyping import Float
 
 from infonce_jax.evaluation import split, whitening
-from infonce_jax.evaluation.commands import check_folder, reading_of
+from infonce_jax.evaluation.commands import COMMAND, check_file, check_folder, reading_of
 from infonce_jax.evaluation.load import load_column, open_rows
+from infonce_jax.evaluation.shrinkage import MOST_PAIRS, NEAR_DUPLICATE
 from infonce_jax.files import replacing
 
 
 def whiten(arguments: argparse.Namespace, argv: list[str]) -> int:
-    _check_file(arguments.output, ".npz")
+    check_file(arguments.output, ".npz")
     source, x = open_rows(arguments.paths, reading_of(arguments))
     judged = whitening.fit_and_judge(
         x,
@@ -51,12 +52,25 @@ def whiten(arguments: argparse.Namespace, argv: list[str]) -> int:
     if information is not None:
         print(f"mutual information of the views   {information.nats:.4f} nats, held out")
         print(f"                                  {information.in_sample:.4f} nats, in sample")
-    for i, j, correlation in model.near_duplicates[:20]:
-        print(f"near duplicates: coordinates {i} and {j}, correlation {correlation:.4f}")
-    if len(model.near_duplicates) > 20:
-        print(f"and {len(model.near_duplicates) - 20} further pairs")
+    _print_near_duplicates(model.near_duplicates)
     print("\nwritten:", arguments.output, sep="\n  ")
     return 0
+
+
+def _print_near_duplicates(pairs: tuple[tuple[int, int, float], ...]) -> None:
+    beyond = f"|correlation| > {NEAR_DUPLICATE:g}"
+    if not pairs:
+        print(f"near duplicates                   none with {beyond}")
+        return
+    count = f"{len(pairs):,}{' or more' if len(pairs) >= MOST_PAIRS else ''}"
+    print(
+        f"near duplicates                   {count} {'pair' if len(pairs) == 1 else 'pairs'} of "
+        f"coordinates (counted from 0) with {beyond}"
+    )
+    for i, j, correlation in pairs[:20]:
+        print(f"  {i} and {j}: correlation {correlation:.4f}")
+    if len(pairs) > 20:
+        print(f"  and {len(pairs) - 20:,} further pairs, less correlated")
 
 
 class _Scored(NamedTuple):
@@ -134,13 +148,13 @@ def _draw(arguments, argv: list[str], model: whitening.Whitening, rows, scored) 
         model,
         sets,
         arguments.output,
-        command=shlex.join(["python", "-m", "infonce_jax.evaluation", *argv]),
+        command=shlex.join([COMMAND, *argv]),
         against=arguments.against is not None,
     )
 
 
 def apply(arguments: argparse.Namespace, argv: list[str]) -> int:
-    _check_file(arguments.output, ".npy")
+    check_file(arguments.output, ".npy")
     model = whitening.load(arguments.whitening)
     source, x = open_rows(arguments.paths, reading_of(arguments))
     known = split.known(model.split, x)
@@ -248,10 +262,3 @@ def _progress(what: str, n: int) -> Callable[[int], None]:
                 print(file=sys.stderr)
 
     return tell
-
-
-def _check_file(output: Path, suffix: str) -> None:
-    if output.is_dir():
-        raise IsADirectoryError(f"--output {output} is a folder: name the file to write.")
-    if output.suffix != suffix:
-        raise ValueError(f"--output {output} is to be a {suffix} file: give it that suffix.")

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from infonce_jax.evaluation import moments, normality, ordered
 from infonce_jax.evaluation.arrays import BLOCK_ENTRIES, check_embeddings, row_blocks
+from infonce_jax.evaluation.names import test_keys
 
 TESTS = {
     "mardia_skewness": "Mardia's skewness",
@@ -45,7 +46,7 @@ class MultivariateResult(NamedTuple):
 
 def multivariate(
     x: Float[np.ndarray, "n d"],
-    tests: Sequence[str] = tuple(TESTS),
+    tests: str | Sequence[str] = tuple(TESTS),
     *,
     draws: int = 199,
     rows: int = 2000,
@@ -74,7 +75,7 @@ def multivariate(
 
     Args:
         x: embeddings, one per row, more rows than coordinates.
-        tests: keys of `TESTS`.
+        tests: one or several keys of `TESTS`, or their titles.
         draws: how many samples of N(0, I) stand for the null; p-values are multiples of
             1/(draws + 1).
         rows: the most rows used, a random subset, for all tests alike.
@@ -96,9 +97,7 @@ def multivariate(
         Comm. Statist. 19, 1990. Székely & Rizzo, *A new test for multivariate normality*, J.
         Multivar. Anal. 93, 2005. Gorham & Mackey, *Measuring sample quality with kernels*, ICML 2017.
     """
-    unknown = [test for test in tests if test not in TESTS]
-    if unknown:
-        raise ValueError(f"unknown test {unknown[0]!r}; choose from {', '.join(TESTS)}.")
+    tests = test_keys(tests, TESTS)
     x = check_embeddings(x)
     if len(x) > rows:
         chosen = np.random.default_rng(seed).choice(len(x), rows, replace=False)
@@ -110,7 +109,7 @@ def multivariate(
             f"tests some times as many. Use more rows (rows=), or fewer coordinates, for instance "
             f"the leading principal components."
         )
-    key = (tuple(tests), n, d, slices, bandwidth, seed)
+    key = (tests, n, d, slices, bandwidth, seed)
     observed = _statistics(whiten(x), *key[:1], slices, bandwidth, seed)
     null = _null(*key, draws)
     results = {}

@@ -23,6 +23,7 @@ from infonce_jax.evaluation import asymptotic, calibration
 from infonce_jax.evaluation.arrays import check_embeddings, map_columns
 from infonce_jax.evaluation.asymptotic import stephens_modified
 from infonce_jax.evaluation.moments import moment_statistic, moments
+from infonce_jax.evaluation.names import several, test_keys
 from infonce_jax.evaluation.ordered import sorted_statistics, standardised
 from infonce_jax.evaluation.scores import normal_scores
 
@@ -358,7 +359,7 @@ INVARIANT_TESTS = (*_MOMENT_TESTS, "sf")
 
 def univariate(
     x: Float[np.ndarray, "n d"],
-    tests: Sequence[str] = tuple(TESTS),
+    tests: str | Sequence[str] = tuple(TESTS),
     *,
     method: Method = "calibrated",
     mean: Parameter | None = None,
@@ -375,33 +376,34 @@ def univariate(
 
     Args:
         x: embeddings, one per row, at least 8 rows; real and finite.
-        tests: keys of `TESTS`: "ad", "dp", "jb", "cvm", "sf", "lilliefors", "ep".
+        tests: one or several of `TESTS`: "ad", "dp", "jb", "cvm", "sf", "lilliefors", "ep". Their
+            functions' names, such as "anderson_darling", and their titles will do too.
         method: "calibrated" or "asymptotic".
         mean: the mean, where it is known; then `std` is needed too. Not for "dp", "jb" and "sf".
         std: the standard deviation likewise.
         null: "normal", or "sphere" for unit vectors (see `normal_scores`).
 
     Returns:
-        The result of each test by its key, in the order given.
+        The result of each test by the name that it was given by, in this order.
 
     Raises:
         TypeError: for what is not of real floating type.
         ValueError: for an unknown test, method or null, and as `anderson_darling` does.
     """
-    for what, value, known in (
-        ("test", tests, TESTS),
-        ("method", [method], ("calibrated", "asymptotic")),
-        ("null", [null], ("normal", "sphere")),
+    keys = test_keys(tests, TESTS)
+    for what, value, choices in (
+        ("method", method, ("calibrated", "asymptotic")),
+        ("null", null, ("normal", "sphere")),
     ):
-        unknown = [v for v in value if v not in known]
-        if unknown:
-            raise ValueError(f"unknown {what} {unknown[0]!r}; choose from {', '.join(known)}.")
+        if value not in choices:
+            raise ValueError(f"unknown {what} {value!r}; choose from {', '.join(choices)}.")
     x = check_embeddings(x)
-    known = check_known(mean, std, x.shape[1], tests)
+    known = check_known(mean, std, x.shape[1], keys)
     if null == "sphere":
         x = normal_scores(x)
-    found = statistics(x, tests, known)
-    return results(found, tests, len(x), method=method, estimated=known is None)
+    found = statistics(x, keys, known)
+    by_key = results(found, keys, len(x), method=method, estimated=known is None)
+    return {name: by_key[key] for name, key in zip(several(tests), keys, strict=True)}
 
 
 def statistics(

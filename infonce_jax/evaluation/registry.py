@@ -15,6 +15,7 @@ from infonce_jax import registry
 from infonce_jax.evaluation import (
     aggregate,
     concentration,
+    coordinates,
     isotropy,
     multivariate,
     normality,
@@ -24,6 +25,7 @@ from infonce_jax.evaluation import (
 )
 from infonce_jax.evaluation.arrays import MIN_ROWS, row_norms
 from infonce_jax.evaluation.duplicates import duplicate_coordinates
+from infonce_jax.evaluation.names import several
 from infonce_jax.evaluation.representations import DEFAULT_REPRESENTATIONS, principal_axes
 
 
@@ -38,6 +40,7 @@ class Sample(NamedTuple):
         tests: the univariate tests asked for.
         known: mean and standard deviation of each coordinate of the embeddings, or None.
         stored: the embeddings as they are, where `z` was dithered.
+        is_largest: whether it is the largest sample; single coordinates are named of this one only.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -47,6 +50,7 @@ class Sample(NamedTuple):
     tests: tuple[str, ...] = tuple(normality.TESTS)
     known: tuple[np.ndarray, np.ndarray] | None = None
     stored: np.ndarray | None = None
+    is_largest: bool = False
 
     @property
     def exact(self) -> np.ndarray:
@@ -80,10 +84,15 @@ def _coordinates(sample: Sample) -> dict[str, float]:
     statistics = normality.statistics(sample.z, names)
     found: dict[str, float] = {}
     for test, (statistic, pvalue) in normality.results(statistics, sample.tests, n).items():
+        if test == "ad" and sample.is_largest:
+            found |= coordinates.worst(sample.z, statistics, pvalue)
         known = ~np.isnan(statistic)
         statistic, pvalue = statistic[known], pvalue[known]
         found[f"{test}_mean"] = _mean(statistic)
         if test == "ad":
+            found["ad_median"] = float(np.median(statistic)) if len(statistic) else math.nan
+            rejected = aggregate.benjamini_yekutieli(pvalue) <= 0.05
+            found["ad_by_rejected_part"] = _mean(statistic * rejected)
             modified = normality.stephens_modified(statistic, n)
             found["ad_pass"] = _mean(modified < normality.AD_CRITICAL_5_PERCENT)
         if test == "dp":
@@ -259,7 +268,7 @@ for _test in normality.TESTS:
 
 
 def own_statistics(
-    names: Sequence[str], kwargs: Mapping[str, Mapping[str, Any]] | None = None
+    names: str | Sequence[str], kwargs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> tuple[Statistic, ...]:
     """Statistics of the user's own, by name.
 
@@ -274,7 +283,7 @@ def own_statistics(
     Raises:
         ValueError: where there is no such function, or its signature does not fit.
     """
-    kwargs = kwargs or {}
+    names, kwargs = several(names), kwargs or {}
     short = [registry.short_name(name) for name in names]
     unused = sorted(set(kwargs) - set(short))
     if unused:

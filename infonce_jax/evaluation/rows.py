@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from infonce_jax.evaluation.coordinates import COORDINATE
 from infonce_jax.evaluation.verdict import as_documents, verdicts
 from infonce_jax.files import replacing
 
@@ -30,12 +31,11 @@ def summarise(rows: Iterable[Row]) -> list[Row]:
         >>> z = np.random.default_rng(0).standard_normal((2, 500, 8))
         >>> rows = []
         >>> for seed in (0, 1):
-        ...     rows += evaluation.evaluate_arrays(
-        ...         z[seed], sample_sizes=("all",), representations=("raw",), identity={"seed": seed}
-        ...     )
+        ...     options = {"tests": "dp", "representations": "raw", "identity": {"seed": seed}}
+        ...     rows += evaluation.evaluate_arrays(z[seed], sample_sizes="all", **options)
         >>> summary = evaluation.summarise(rows)
         >>> len(rows), len(summary)
-        (136, 68)
+        (74, 37)
 
     Args:
         rows: as `evaluate_paths` returns them.
@@ -43,12 +43,18 @@ def summarise(rows: Iterable[Row]) -> list[Row]:
     Returns:
         One dict per group with the keys of `SUMMARY_COLUMNS`: the mean over the seeds, its standard
         error (with ddof = 1; None for a single seed), and how many there were. A seed whose value
-        is NaN, having nothing to test, is not among them.
+        is NaN, having nothing to test, is not among them. Single coordinates are left out where there
+        are several seeds, since each seed has coordinates of its own.
     """
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         groups.setdefault(tuple(row[c] for c in _GROUP), []).append(row["value"])
-    return [dict(zip(_GROUP, key, strict=True)) | _moments(v) for key, v in groups.items()]
+    several = {_set_of(key) for key, v in groups.items() if len(v) > 1}
+    return [
+        dict(zip(_GROUP, key, strict=True)) | _moments(v)
+        for key, v in groups.items()
+        if not (key[-1].startswith(COORDINATE) and _set_of(key) in several)
+    ]
 
 
 def write(
@@ -110,6 +116,10 @@ def write_texts(texts: Mapping[str, str], output_dir: Path) -> list[Path]:
                 stream.flush()
                 os.fsync(stream.fileno())
     return paths
+
+
+def _set_of(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    return key[: _GROUP.index("representation")]
 
 
 def _moments(values: list[float]) -> dict[str, Any]:

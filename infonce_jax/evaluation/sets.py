@@ -22,19 +22,20 @@ from infonce_jax.evaluation.load import (
     open_paths,
     untrained,
 )
+from infonce_jax.evaluation.names import several
 from infonce_jax.evaluation.registry import Statistic
 from infonce_jax.evaluation.rows import Row
 from infonce_jax.evaluation.stacked import sample_rows
 
 
 def evaluate_paths(
-    paths: Iterable[Path | str],
+    paths: Path | str | Iterable[Path | str],
     *,
-    sample_sizes: Sequence[int | str] = SAMPLE_SIZES,
+    sample_sizes: int | str | Sequence[int | str] = SAMPLE_SIZES,
     seed: int = 0,
-    representations: Sequence[str] | None = None,
+    representations: str | Sequence[str] | None = None,
     pair: Path | str | None = None,
-    tests: Sequence[str] = tuple(normality.TESTS),
+    tests: str | Sequence[str] = tuple(normality.TESTS),
     labels: Sequence | np.ndarray | None = None,
     mean: normality.Parameter | None = None,
     std: normality.Parameter | None = None,
@@ -42,7 +43,7 @@ def evaluate_paths(
     groups: tuple[int, int] | None = None,
     repeats: Literal["once", "keep"] = "once",
     statistics: Sequence[Statistic] = (),
-    controls: Sequence[str] = (),
+    controls: str | Sequence[str] = (),
     inputs: Path | str | None = None,
     reading: Reading = EVERYTHING,
 ) -> list[Row]:
@@ -57,7 +58,7 @@ def evaluate_paths(
         (500, 8)
 
     Args:
-        paths: what to evaluate; a run folder stands for all its steps.
+        paths: what to evaluate, one or several; a run folder stands for all its steps.
         sample_sizes: as for `evaluate_arrays`.
         seed: as for `evaluate_arrays`; the same for all, so that equal row numbers are compared.
         representations: as for `evaluate_arrays`.
@@ -110,12 +111,12 @@ def evaluate_paths(
 
 
 def iterate_paths(
-    paths: Iterable[Path | str],
+    paths: Path | str | Iterable[Path | str],
     *,
     seed: int = 0,
     pair: Path | str | None = None,
     labels: Sequence | np.ndarray | None = None,
-    controls: Sequence[str] = (),
+    controls: str | Sequence[str] = (),
     inputs: Path | str | None = None,
     reading: Reading = EVERYTHING,
     **options: Any,
@@ -124,7 +125,7 @@ def iterate_paths(
 
     All sets are opened and checked before the first is evaluated.
     """
-    sets = _open_sets(list(paths), pair, labels, controls, inputs, seed, reading)
+    sets = _open_sets(several(paths), pair, labels, several(controls), inputs, seed, reading)
     for name, _ in sets:
         yield name, []
 

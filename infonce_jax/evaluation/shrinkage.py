@@ -10,6 +10,9 @@ from scipy.linalg import cho_factor, cho_solve, eigh
 from infonce_jax.evaluation import covariance as streamed
 from infonce_jax.evaluation.covariance import Sums
 
+# Two coordinates are near duplicates beyond this |correlation|; so many pairs are named.
+NEAR_DUPLICATE, MOST_PAIRS = 0.9, 1000
+
 
 class Options(NamedTuple):
     """How a covariance is estimated; see `whitening.fit`."""
@@ -17,7 +20,7 @@ class Options(NamedTuple):
     shrinkage: float | str = "ledoit_wolf"
     floor: float = 1e-7
     folds: int = 5
-    duplicates: float = 0.9
+    duplicates: float = NEAR_DUPLICATE
 
 
 class Estimate(NamedTuple):
@@ -128,4 +131,4 @@ def _near_duplicates(covariance: np.ndarray, limit: float) -> tuple[tuple[int, i
     correlation = covariance / np.multiply.outer(scale, scale)
     pairs = np.argwhere(np.triu(np.abs(correlation) > limit, k=1))
     pairs = sorted(((int(i), int(j)) for i, j in pairs), key=lambda p: -abs(correlation[p]))
-    return tuple((i, j, float(correlation[i, j])) for i, j in pairs[:1000])
+    return tuple((i, j, float(correlation[i, j])) for i, j in pairs[:MOST_PAIRS])

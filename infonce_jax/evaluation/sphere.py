@@ -17,6 +17,7 @@ from scipy.special import betainc, betaincc, gammaln, logsumexp
 from threadpoolctl import threadpool_limits
 
 from infonce_jax.evaluation.arrays import BLOCK_ENTRIES, check_embeddings, directions
+from infonce_jax.evaluation.names import test_keys
 
 TESTS = {
     "rayleigh": "Rayleigh",
@@ -47,7 +48,7 @@ class SphereResult(NamedTuple):
 
 def sphere(
     z: Float[np.ndarray, "n d"],
-    tests: Sequence[str] = tuple(TESTS),
+    tests: str | Sequence[str] = tuple(TESTS),
     *,
     alpha: float = 10.0,
     draws: int = 199,
@@ -76,7 +77,7 @@ def sphere(
 
     Args:
         z: embeddings, one per row, at least 8 that are not zero, in at least 2 dimensions.
-        tests: keys of `TESTS`.
+        tests: one or several keys of `TESTS`, or their titles.
         alpha: inverse temperature 1/τ of `potential`.
         draws: how many samples of uniform directions stand for the null.
         rows: the most rows used, a random subset.
@@ -98,9 +99,7 @@ def sphere(
         2020. Ding, Markatou & Saraceno, *Poisson kernel-based tests for uniformity on the
         d-dimensional sphere*, 2023.
     """
-    unknown = [test for test in tests if test not in TESTS]
-    if unknown:
-        raise ValueError(f"unknown test {unknown[0]!r}; choose from {', '.join(TESTS)}.")
+    tests = test_keys(tests, TESTS)
     if not (np.isfinite(alpha) and alpha > 0):
         raise ValueError(
             f"alpha is {alpha}; the inverse temperature 1/τ must be positive and finite."

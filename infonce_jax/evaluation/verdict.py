@@ -8,73 +8,56 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from infonce_jax.evaluation import normality
-from infonce_jax.evaluation.arrays import MIN_ROWS
 from infonce_jax.evaluation.concentration import EQUAL_NORMS
-from infonce_jax.evaluation.detectable import detectable, directions_fail_from
+from infonce_jax.evaluation.detectable import directions_fail_from
 from infonce_jax.evaluation.isotropy import detectable_anisotropy, detectable_resultant
+from infonce_jax.evaluation.shrinkage import NEAR_DUPLICATE
+from infonce_jax.evaluation.verdict_coordinates import judge_coordinates
+from infonce_jax.evaluation.verdict_parts import (
+    CLOSE,
+    FAILS,
+    HOLDS,
+    TOO_FEW,
+    UNDECIDED,
+    UNTESTED,
+    Z95,
+    Effect,
+    Part,
+    effect,
+    rounded,
+    told,
+)
 
-HOLDS, CLOSE, FAILS, UNDECIDED, UNTESTED = "holds", "close", "fails", "undecided", "untested"
 PARTS = ("coordinates", "directions", "norms")
 # The worst answer first: it is that of the whole.
 _BY_WEIGHT = (FAILS, UNTESTED, UNDECIDED, CLOSE, HOLDS)
-# A mean A² at this many rows below the 5% point counts as close: the paper's criterion, at an n.
-REFERENCE_ROWS = 1000
 # Departures up to these count as close where they are found.
 _CLOSE_RESULTANT, _CLOSE_RANK, _CLOSE_RATIO = 0.1, 0.9, 1.25
-# Without the power to see even Laplace's excess kurtosis, no departure found decides nothing.
-_LAPLACE = 3.0
 QUOTE_RAW = (
     "Normalised rows keep only the directions: for a claim about the representations, quote the verdict "
     "of the raw rows."
 )
-_TOO_FEW = "the rows are too few to tell whether "
-# A Gaussian's coordinates pass less often than the stated number in one sample of two hundred.
-_FEW_PASS = 0.005
-_Z99, _Z95, _Z80 = 2.575829, 1.959964, 0.841621
+# Representations whose rows have other directions than the embeddings, and why none are tested there.
+NO_DIRECTIONS = {
+    "principal": "Not tested along principal axes, which are taken about the mean: directions are those "
+    "of the rows as seen from the origin. The verdict of the raw rows has them.",
+    "projected": "Not tested of random projections, which are not orthogonal and change the directions. "
+    "The verdict of the raw rows has them.",
+    "spherical": "Not tested after the map of each coordinate, which changes them. The verdict of the "
+    "raw or normalised rows has them.",
+}
+_REMEDY = (
+    "A mean off the origin, unequal variances and correlated coordinates lower the effective rank: "
+    "`infonce-jax whiten` takes all three out, and names near duplicates (|correlation| > "
+    f"{NEAR_DUPLICATE:g})."
+)
+_Z99, _Z80 = 2.575829, 0.841621
 _GRIDS = {
     "integer": "whole numbers",
     "grid": "multiples of a step",
     "float16": "values rounded to float16",
     "bfloat16": "values rounded to bfloat16",
 }
-
-
-class Effect(NamedTuple):
-    """One effect size.
-
-    Attributes:
-        name: what it is.
-        value: the estimate.
-        low: the lower end of its 95% interval, or None where it has none.
-        high: the upper end.
-        gaussian: what an exact isotropic Gaussian scores; for norms, one of this mean and covariance.
-        detectable: the smallest departure from `gaussian` found with 80% power at this n, or None.
-    """
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    gaussian: float
-    detectable: float | None
-
-
-class Part(NamedTuple):
-    """One part of a verdict.
-
-    Attributes:
-        answer: "holds" where no departure was found, "close" for a small one, "fails" for a larger one,
-            "undecided" where none was found, but so few rows could not show one, "untested".
-        text: the answer in words, with its reason.
-        short: the answer in a few words, for `Verdict.sentence`.
-        effects: the effect sizes.
-    """
-
-    answer: str
-    text: str
-    short: str
-    effects: tuple[Effect, ...] = ()
 
 
 class Verdict(NamedTuple):
@@ -90,7 +73,7 @@ class Verdict(NamedTuple):
         coordinates: are they normal?
         directions: are they uniform on the sphere?
         norms: are they as concentrated as a Gaussian's? "untested" is not counted in `answer` where the
-            representation has no norms.
+            representation has no norms, and neither is it of directions that are not the rows' own.
         notes: what is special about the data: repeated rows, values on a grid, equal norms.
     """
 
@@ -161,7 +144,10 @@ def as_documents(found: Iterable[Verdict]) -> list[dict[str, Any]]:
     """The verdicts as dictionaries, for JSON."""
 
     def part(one: Part) -> dict[str, Any]:
-        return one._asdict() | {"effects": [effect._asdict() for effect in one.effects]}
+        lists = {
+            key: [each._asdict() for each in getattr(one, key)] for key in ("effects", "worst")
+        }
+        return one._asdict() | lists
 
     return [
         one._asdict()
@@ -172,16 +158,24 @@ def as_documents(found: Iterable[Verdict]) -> list[dict[str, Any]]:
 
 
 def _verdict(name: str, representation: str, values: dict[str, float], n: int, dim: int) -> Verdict:
-    parts = [_coordinates(values, n, dim), _directions(values, n, dim), _norms(values, n)]
-    # Normalised rows have no norms to judge.
-    told = parts if "norm_cv" in values else parts[:2]
-    sentence = f"At n = {n:,} rows of d = {dim}, {_listed(_clauses(told))}."
+    parts = (
+        judge_coordinates(representation, values, n, dim),
+        _directions(representation, values, n, dim),
+        _norms(values, n),
+    )
+    by_title = dict(zip(PARTS, parts, strict=True))
+    if "norm_cv" not in values:  # normalised rows have no norms to judge
+        by_title.pop("norms")
+    judged = [
+        v for k, v in by_title.items() if k != "directions" or representation not in NO_DIRECTIONS
+    ]
+    sentence = f"At n = {n:,} rows of d = {dim}, {_listed(_clauses(judged))}."
     notes = tuple(_notes(representation, values, n, dim))
-    texts = [f"{title.capitalize()}: {part.text}" for title, part in zip(PARTS, told, strict=False)]
+    texts = [f"{title.capitalize()}: {part.text}" for title, part in by_title.items()]
     return Verdict(
         name,
         representation,
-        min((part.answer for part in told), key=_BY_WEIGHT.index),
+        min((part.answer for part in judged), key=_BY_WEIGHT.index),
         sentence,
         "\n".join([sentence, *notes, *texts]),
         *parts,
@@ -189,93 +183,23 @@ def _verdict(name: str, representation: str, values: dict[str, float], n: int, d
     )
 
 
-def _clauses(told: list[Part]) -> list[str]:
+def _clauses(judged: list[Part]) -> list[str]:
     """The short answers, those that are undecided in one clause."""
-    undecided = [part for part in told if part.answer == UNDECIDED]
-    clauses = [part.short for part in told if part.answer != UNDECIDED]
+    undecided = [part for part in judged if part.answer == UNDECIDED]
+    clauses = [part.short for part in judged if part.answer != UNDECIDED]
     if undecided:
-        of = [part.short.removeprefix(_TOO_FEW) for part in undecided]
+        of = [part.short.removeprefix(TOO_FEW) for part in undecided]
         joined = of[0] if len(of) == 1 else f"{', '.join(of[:-1])} and {of[-1]}"
-        clauses.append(_TOO_FEW + joined)
+        clauses.append(TOO_FEW + joined)
     return clauses
 
 
-def _coordinates(values: Mapping[str, float], n: int, dim: int) -> Part:
-    mean, passed = values.get("ad_mean"), values.get("ad_calibrated_pass")
-    if mean is None or passed is None or math.isnan(mean):
-        text = "Anderson-Darling was not computed, or every coordinate is constant."
-        return Part(UNTESTED, text, "the coordinates were not tested")
-    delta = (mean - normality.AD_GAUSSIAN_MEAN) / n
-    least = detectable("kurtosis", n)
-    effects = (
-        _effect("mean excess kurtosis", values, "excess_kurtosis", least),
-        Effect("A² growth per 1,000 rows", 1000 * delta, None, None, 0.0, None),
-    )
-    accepted, described, reason = _accepted(values, passed, dim)
-    reason = f"{reason}; {_told(effects[0])}"
-    power = (
-        f"{n:,} rows detect, in one coordinate and with 80% power, an excess kurtosis of "
-        f"{least:.2g} or a skewness of {detectable('skewness', n):.2g}"
-    )
-    if accepted and least > _LAPLACE:
-        text = "No deviation from a Gaussian found, but so few rows show large ones only"
-        short = f"{_TOO_FEW}the coordinates are Gaussian"
-        return Part(UNDECIDED, f"{text}: {power}; {reason}.", short, effects)
-    if accepted:
-        text = f"No deviation from a Gaussian found: {reason}; {power}."
-        short = f"the coordinates show no deviation from a Gaussian ({described})"
-        return Part(HOLDS, text, short, effects)
-    # Below this slope the average coordinate passes at any n that could be asked for.
-    rows = (normality.AD_CRITICAL_5_PERCENT - normality.AD_GAUSSIAN_MEAN) / max(delta, 1e-12)
-    when = "the smallest sample" if rows < MIN_ROWS else f"some {_round(rows)} rows"
-    grows = f"with A² = {mean:.3g} on average, a coordinate fails from {when} on"
-    if rows > REFERENCE_ROWS:
-        text = f"Close to Gaussian, but rejected at n = {n:,}: {reason}; {grows}; {power}."
-        short = (
-            f"the coordinates are close to Gaussian, but rejected ({described}; the average one "
-            f"fails from {when} on)"
-        )
-        return Part(CLOSE, text, short, effects)
-    short = f"the coordinates are not Gaussian ({described})"
-    return Part(FAILS, f"Not Gaussian: {grows}; {reason}.", short, effects)
-
-
-def _accepted(values: Mapping[str, float], passed: float, dim: int) -> tuple[bool, str, str]:
-    """Whether the coordinates may be Gaussian, by which numbers, and the same in full."""
-    # All numbers are counts: 7 of 8 is nothing unusual, which "87.5%" does not say.
-    tested = (dim - round(values.get("constant_coordinates", 0.0))) * round(values["seeds"])
-    passing = round(passed * tested)
-    counted = f"{passing:,} of {tested:,} pass Anderson-Darling at the 5% level"
-    if "global_mean_p" in values:
-        mean, smallest = values["global_mean_p"], values["global_smallest_p"]
-        return (
-            min(mean, smallest) > 0.01,
-            f"{counted}; the global test has p = {min(mean, smallest):.2g}",
-            f"{counted}; against Gaussians of the same covariance the mean A² has p = {mean:.2g} and "
-            f"the most extreme coordinate p = {smallest:.2g} (n = {values['global_rows']:,.0f})",
-        )
-    # It takes long to import.
-    from scipy.stats import binom
-
-    usual = int(binom.ppf(_FEW_PASS, tested, 0.95))
-    described = f"{counted}; an exact Gaussian: {usual:,} or more"
-    rejected = round(values.get("ad_by_rejected", 0.0) * tested)
-    if passing >= usual and rejected:
-        clearly = "fails more clearly" if rejected == 1 else "fail more clearly"
-        described = f"{counted}; {rejected:,} {clearly} than chance explains"
-    return (
-        passing >= usual and not rejected,
-        described,
-        f"{counted}; of an exact Gaussian's, if independent, {usual:,} or more pass in 99.5% of "
-        f"samples; {rejected or 'none'} {'are' if rejected > 1 else 'is'} rejected at a false "
-        f"discovery rate of 5%",
-    )
-
-
-def _directions(values: Mapping[str, float], n: int, dim: int) -> Part:
+def _directions(representation: str, values: Mapping[str, float], n: int, dim: int) -> Part:
     rayleigh, bingham = (
         values.get(f"direction_{test}_p", math.nan) for test in ("rayleigh", "bingham")
     )
+    if representation in NO_DIRECTIONS:
+        return Part(UNTESTED, NO_DIRECTIONS[representation], "the directions were not tested")
     if math.isnan(rayleigh) or math.isnan(bingham):
         text = "They need at least two coordinates, and two rows that are not zero."
         return Part(UNTESTED, text, "the directions were not tested")
@@ -283,9 +207,9 @@ def _directions(values: Mapping[str, float], n: int, dim: int) -> Part:
     effects = _direction_effects(values, m, dim)
     resultant, ranks, largest, excess = effects
     reason = (
-        f"{_told(resultant)}, 0 if uniform (Rayleigh p {_p(rayleigh)}); {_told(ranks)}, {dim} if "
+        f"{told(resultant)}, 0 if uniform (Rayleigh p {_p(rayleigh)}); {told(ranks)}, {dim} if "
         f"uniform (Bingham p {_p(bingham)}); the first principal axis has {largest.value:.1%} of the "
-        f"variance, {1 / dim:.1%} if uniform; {_told(excess)}"
+        f"variance, {1 / dim:.1%} if uniform; {told(excess)}"
     )
     power = (
         f"{m:,} rows detect a mean resultant length of {resultant.detectable:.2g} or an effective rank "
@@ -297,7 +221,7 @@ def _directions(values: Mapping[str, float], n: int, dim: int) -> Part:
     sees = resultant.detectable <= _CLOSE_RESULTANT and ranks.detectable <= (1 - _CLOSE_RANK) * dim
     if min(rayleigh, bingham) > 0.005 and not sees:
         text = "No deviation from uniform found, but so few rows show large ones only"
-        short = f"{_TOO_FEW}the directions are uniform"
+        short = f"{TOO_FEW}the directions are uniform"
         return Part(UNDECIDED, f"{text}: {power}; {reason}.", short, effects)
     if min(rayleigh, bingham) > 0.005:
         text = f"No deviation from uniform found: {reason}; {power}."
@@ -308,13 +232,14 @@ def _directions(values: Mapping[str, float], n: int, dim: int) -> Part:
         short = f"the directions are close to uniform, but rejected ({described})"
         return Part(CLOSE, text, short, effects)
     short = f"the directions are not uniform ({described})"
-    return Part(FAILS, f"Not uniform: {reason}.", short, effects)
+    remedy = f" {_REMEDY}" if ranks.value <= _CLOSE_RANK * dim else ""
+    return Part(FAILS, f"Not uniform: {reason}.{remedy}", short, effects)
 
 
 def _direction_effects(values: Mapping[str, float], m: int, dim: int) -> tuple[Effect, ...]:
-    cosine, cosine_reach = values["negative_cosine_mean"], _Z95 * values["negative_cosine_mean_se"]
+    cosine, cosine_reach = values["negative_cosine_mean"], Z95 * values["negative_cosine_mean_se"]
     rank = values["direction_effective_rank"]
-    square, square_reach = 1.0 / rank, _Z95 * values["square_cosine_mean_se"]
+    square, square_reach = 1.0 / rank, Z95 * values["square_cosine_mean_se"]
     axes = detectable_anisotropy(m, dim)
     return (
         Effect(
@@ -341,7 +266,7 @@ def _direction_effects(values: Mapping[str, float], m: int, dim: int) -> tuple[E
             1.0 / dim,
             None,
         ),
-        _effect("excess uniformity potential", values, "uniformity_excess", None),
+        effect("excess uniformity potential", values, "uniformity_excess", None),
     )
 
 
@@ -350,11 +275,11 @@ def _norms(values: Mapping[str, float], n: int) -> Part:
     if math.isnan(cv) or math.isnan(expected):
         return Part(UNTESTED, "This representation has none.", "the norms were not tested")
     error, null = values["norm_log_ratio_se"], values["norm_log_ratio_null_se"]
-    least = expected * (math.exp((_Z95 + _Z80) * null) - 1.0)
-    spread = _Z95 * values["norm_cv_se"]
+    least = expected * (math.exp((Z95 + _Z80) * null) - 1.0)
+    spread = Z95 * values["norm_cv_se"]
     effect = Effect("norm CV", cv, max(cv - spread, 0.0), cv + spread, expected, least)
     reason = (
-        f"{_told(effect)}, where a Gaussian of this mean and covariance has {expected:.3g} "
+        f"{told(effect)}, where a Gaussian of this mean and covariance has {expected:.3g} "
         f"(1/√(2 PR) = {values['norm_cv_gaussian']:.3g})"
     )
     power = f"{n:,} rows detect a norm CV of {expected + least:.3g} with 80% power"
@@ -364,7 +289,7 @@ def _norms(values: Mapping[str, float], n: int) -> Part:
         answer, text, short = HOLDS, f"All equal: {reason}.", "the norms are all equal"
     elif abs(math.log(ratio)) <= reach and least > (_CLOSE_RATIO - 1.0) * expected:
         text = f"As a Gaussian's, but so few rows show large deviations only: {power}; {reason}."
-        answer, short = UNDECIDED, f"{_TOO_FEW}the norms are a Gaussian's"
+        answer, short = UNDECIDED, f"{TOO_FEW}the norms are a Gaussian's"
     elif abs(math.log(ratio)) <= reach:
         text = f"They vary as a Gaussian's: {reason}; {power}."
         answer, short = HOLDS, f"the norms vary as a Gaussian's ({described})"
@@ -404,24 +329,13 @@ def _notes(representation: str, values: Mapping[str, float], n: int, dim: int) -
         )
     if representation == "normalized":
         yield QUOTE_RAW
+    if representation == "principal":
+        yield "Along principal axes the rows are centred, so that norms are distances from the mean."
     if dim > 1 and (is_equal or representation == "normalized"):
         yield (
             f"Uniform directions are not exactly Gaussian: in d = {dim} the average coordinate fails "
-            f"from some {_round(directions_fail_from(dim))} rows on."
+            f"from some {rounded(directions_fail_from(dim))} rows on."
         )
-
-
-def _effect(name: str, values: Mapping[str, float], statistic: str, least: float | None) -> Effect:
-    value, error = (float(values.get(key, math.nan)) for key in (statistic, f"{statistic}_se"))
-    if math.isnan(error):
-        return Effect(name, value, None, None, 0.0, least)
-    return Effect(name, value, value - _Z95 * error, value + _Z95 * error, 0.0, least)
-
-
-def _told(effect: Effect) -> str:
-    if effect.low is None or effect.high is None:
-        return f"{effect.name} {effect.value:.3g}"
-    return f"{effect.name} {effect.value:.3g} (95% interval {effect.low:.3g} to {effect.high:.3g})"
 
 
 def _p(value: float) -> str:
@@ -430,10 +344,3 @@ def _p(value: float) -> str:
 
 def _listed(texts: list[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])}, and {texts[-1]}"
-
-
-def _round(rows: float) -> str:
-    if rows > 1e9:
-        return "a billion"
-    digits = max(0, int(math.log10(max(rows, 1.0))) - 1)
-    return f"{round(rows, -digits):,.0f}"

@@ -17,7 +17,13 @@ from jaxtyping import Float, Num
 from infonce_jax.evaluation import covariance as streamed
 from infonce_jax.evaluation.arrays import as_floats, check_embeddings, row_blocks
 from infonce_jax.evaluation.covariance import Sums
-from infonce_jax.evaluation.shrinkage import Options, check_options, estimate, shrunk
+from infonce_jax.evaluation.shrinkage import (
+    NEAR_DUPLICATE,
+    Options,
+    check_options,
+    estimate,
+    shrunk,
+)
 from infonce_jax.evaluation.split import Recorder, Split, parts
 from infonce_jax.evaluation.stacked import Stacked
 from infonce_jax.files import replacing
@@ -80,7 +86,7 @@ def fit(
     shrinkage: float | str = "ledoit_wolf",
     floor: float = 1e-7,
     folds: int = 5,
-    duplicates: float = 0.9,
+    duplicates: float = NEAR_DUPLICATE,
     seed: int = 0,
     progress: Progress = None,
 ) -> Whitening:
@@ -142,7 +148,7 @@ def fit_and_judge(
     shrinkage: float | str = "ledoit_wolf",
     floor: float = 1e-7,
     folds: int = 5,
-    duplicates: float = 0.9,
+    duplicates: float = NEAR_DUPLICATE,
     progress: Progress = None,
 ) -> Judged:
     """Fits on a random part of the rows, and judges on the others, in one pass over both.
@@ -431,7 +437,7 @@ def save(whitening: Whitening, path: Path | str) -> None:
     Examples:
         >>> import os, tempfile
         >>> model = evaluation.whitening.fit(np.random.default_rng(0).standard_normal((500, 4)))
-        >>> file = os.path.join(tempfile.mkdtemp(), "white.npz")
+        >>> file = os.path.join(tempfile.mkdtemp(), "model.npz")
         >>> evaluation.whitening.save(model, file)
         >>> evaluation.whitening.load(file).kind
         'pca'
@@ -463,7 +469,7 @@ def load(path: Path | str) -> Whitening:
     Examples:
         >>> import os, tempfile
         >>> model = evaluation.whitening.fit(np.random.default_rng(0).standard_normal((500, 4)))
-        >>> file = os.path.join(tempfile.mkdtemp(), "white.npz")
+        >>> file = os.path.join(tempfile.mkdtemp(), "model.npz")
         >>> evaluation.whitening.save(model, file)
         >>> bool((evaluation.whitening.load(file).mean == model.mean).all())
         True

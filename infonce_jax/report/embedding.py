@@ -14,10 +14,12 @@ from jaxtyping import Float
 from infonce_jax.evaluation import normality, shape
 from infonce_jax.evaluation.arrays import as_floats
 from infonce_jax.evaluation.controls import gaussian_like
+from infonce_jax.evaluation.coordinates import COORDINATE, named
 from infonce_jax.evaluation.load import EVERYTHING, Reading, open_paths
 from infonce_jax.evaluation.registry import GAUSSIAN
 from infonce_jax.evaluation.rows import summarise
-from infonce_jax.evaluation.verdict import CLOSE, FAILS, HOLDS, QUOTE_RAW, verdicts
+from infonce_jax.evaluation.verdict import QUOTE_RAW, verdicts
+from infonce_jax.evaluation.verdict_parts import CLOSE, FAILS, HOLDS
 from infonce_jax.report import canvas, figures, page
 
 if TYPE_CHECKING:
@@ -57,8 +59,9 @@ _CAPTIONS = {
     ),
     "quantiles": (
         "Q–Q plots",
-        "Ten coordinates, evenly spaced, standardised, on at most 5,000 rows: lines inside the grey "
-        "simultaneous 95% band agree with a normal distribution.",
+        "Up to ten coordinates, standardised, on at most 5,000 rows: those with the largest A² named "
+        "(counted from 0), the others evenly spaced. Lines inside the grey simultaneous 95% band agree "
+        "with a normal distribution.",
     ),
     "pvalues": (
         "p-values of the coordinates",
@@ -397,6 +400,18 @@ def _cell(statistic: str, form: str, value: float | None) -> str:
     return form.format(1000 * value if statistic == "delta" else value)
 
 
+def _worst(summary: Sequence[Mapping[str, Any]], identity: Mapping[str, Any]) -> list[int]:
+    """The raw coordinates that the verdict names, by falling A²."""
+    values = {
+        row["statistic"]: row["mean"]
+        for row in summary
+        if row["representation"] == "raw"
+        and row["statistic"].startswith(COORDINATE)
+        and all(row[c] == identity.get(c) for c in ("source", "hyperparameters", "split"))
+    }
+    return [one.index for one in named(values, 1)]
+
+
 def _draw(
     z: Float[np.ndarray, "n d"],
     summary: Sequence[Mapping[str, Any]],
@@ -408,13 +423,23 @@ def _draw(
     varying = np.flatnonzero(spread > 0)
     drawn = {}
     if len(varying):
-        count = min(_COORDINATES, len(varying))
-        chosen = varying[np.linspace(0, len(varying) - 1, count).round().astype(int)]
-        standard = (sample[:, chosen] - sample[:, chosen].mean(axis=0)) / spread[chosen]
-        label = figures.Labelled("", figures.TRAINED, (standard,))
-        drawn["quantiles"] = figures.quantiles([label], figures.normal_band(len(sample)))
-        pvalue = normality.anderson_darling(sample[:, varying]).pvalue
-        drawn["pvalues"] = figures.pvalues(pvalue)
+        tested = normality.anderson_darling(sample[:, varying])
+        worst = _worst(summary, identity) or [int(varying[np.argmax(tested.statistic)])]
+        others = varying[~np.isin(varying, worst)]
+        count = min(_COORDINATES - len(worst), len(others))
+        chosen = others[np.linspace(0, len(others) - 1, count).round().astype(int)]
+        marked = np.array(worst)
+
+        def standardised(columns: np.ndarray) -> np.ndarray:
+            return (sample[:, columns] - sample[:, columns].mean(axis=0)) / spread[columns]
+
+        label = figures.Labelled("", figures.TRAINED, (standardised(chosen),))
+        statistic = dict(zip(varying.tolist(), tested.statistic.tolist(), strict=True))
+        names = [f"coordinate {j}: A² = {statistic[j]:.3g}" for j in worst]
+        drawn["quantiles"] = figures.quantiles(
+            [label], figures.normal_band(len(sample)), (names, standardised(marked))
+        )
+        drawn["pvalues"] = figures.pvalues(tested.pvalue)
         drawn["norms"] = figures.norm_laws(
             np.linalg.norm(sample, axis=1),
             np.linalg.norm(gaussian_like(sample), axis=1),

@@ -157,32 +157,41 @@ def coordinates(steps: Sequence[Labelled]) -> "matplotlib.figure.Figure":
 
 
 def quantiles(
-    steps: Sequence[Labelled], band: tuple[np.ndarray, np.ndarray, np.ndarray]
+    steps: Sequence[Labelled],
+    band: tuple[np.ndarray, np.ndarray, np.ndarray],
+    marked: tuple[Sequence[str], Float[np.ndarray, "n marked"]] | None = None,
 ) -> "matplotlib.figure.Figure":
     """Q-Q plots of single standardised coordinates against the normal, one column per step.
 
     Args:
         steps: per step, one array [n, coordinates] of standardised values.
         band: from `normal_band` at the same n.
+        marked: names and standardised values of coordinates to draw in colours of their own.
     """
-    figure, grid = panels(1.6, columns=len(steps))
+    names, values = marked or ([], np.empty((len(steps[0].arrays[0]), 0)))
+    figure, grid = panels(1.6, columns=len(steps), legend_lines=len(names))
     at, lower, upper = band
     x = ndtri(at)
     reach = 1.02 * max(-x[0], 3.0)
-    extent = max(
-        reach, *(float(np.abs(np.quantile(s.arrays[0], [at[0], at[-1]])).max()) for s in steps)
-    )
+    drawn = [*(step.arrays[0] for step in steps), *values.T]
+    ends = [np.abs(np.quantile(one, [at[0], at[-1]])).max() for one in drawn if one.size]
+    extent = float(max(reach, *ends))
     for axes, step in zip(grid, steps, strict=True):
         axes.fill_between(x, lower, upper, color=REFERENCE, alpha=0.3, linewidth=0)
         axes.plot([-reach, reach], [-reach, reach], color=INK, linewidth=0.7)
         for column in np.quantile(step.arrays[0], at, axis=0).T:
             axes.plot(x, column, color=step.colour, linewidth=0.7, alpha=0.75)
+        for i, name in enumerate(names):
+            quantile = np.quantile(values[:, i], at)
+            axes.plot(x, quantile, color=SERIES[i + 1], linewidth=1.4, label=name)
         axes.set(xlim=(-reach, reach), ylim=(-extent, extent), xlabel="normal quantile")
         axes.set_xticks([-2, 0, 2])
         _name(axes, step)
     for axes in grid[1:]:
         axes.tick_params(labelleft=False)
     grid[0].set_ylabel("sample quantile")
+    if names:
+        legend_above(grid[0])
     return figure
 
 

@@ -56,6 +56,53 @@ def test_paired_rows_give_shorter_intervals(unchecked_types):
     assert spans[0] < 0.5 * spans[1]
 
 
+def test_pairing_is_assumed_known_or_refused_and_the_sentence_says_which():
+    x = np.random.default_rng(4).standard_t(6, (600, 6))
+    other = x + 0.1 * np.random.default_rng(5).standard_normal(x.shape)
+    spans = {}
+    for paired, words in (
+        (
+            None,
+            "(600 rows; that row i of both is of the same sample is assumed, as both have 600 rows).",
+        ),
+        (True, "(600 rows of the same samples)."),
+        (False, "(600 rows)."),
+    ):
+        found = closer(x, other, paired=paired, draws=25)
+        assert found.sentence.endswith(words)
+        spans[paired] = found.differences[2].high - found.differences[2].low
+        assert found.is_paired == (paired is not False)
+    assert spans[None] == spans[True] < 0.5 * spans[False]
+    with pytest.raises(ValueError, match="first has 600 rows and second 599: leave it out"):
+        closer(x, other[:599], paired=True)
+
+
+def test_compare_pairs_by_ids_and_not_where_it_is_told_not_to(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name, ids in (("a", range(100)), ("b", range(100)), ("c", range(100, 200))):
+        lines = (f"{i},{','.join(map(str, rng.standard_normal(3)))}" for i in ids)
+        (tmp_path / f"{name}.csv").write_text("id,x,y,z\n" + "\n".join(lines) + "\n")
+    a, b, c = (str(tmp_path / f"{name}.csv") for name in "abc")
+    options = ["--tests", "ad", "--sample_sizes", "all", "--representation", "raw"]
+    hint = "give --unpaired"
+
+    def told(*argv):
+        assert main(["compare", *argv, *options]) == 0
+        return capsys.readouterr().out
+
+    out = told(a, b, "--id_column", "id")
+    assert "(100 rows of the same samples)." in out and hint not in out
+    out = told(a, b)
+    assert "is assumed, as both have 100 rows)." in out and hint in out
+    for argv in ([a, c, "--id_column", "id"], [a, c, "--unpaired"]):
+        out = told(*argv)
+        assert "(100 rows)." in out and hint not in out
+    # As many rows, drawn of different numbers of them.
+    for name, n in (("d", 300), ("e", 400)):
+        np.save(tmp_path / f"{name}.npy", rng.standard_normal((n, 3)))
+    assert "(50 rows)." in told(*(str(tmp_path / f"{x}.npy") for x in "de"), "--sample", "50")
+
+
 def _summary(name, z, **options):
     rows = evaluate_arrays(z, tests=("ad", "dp"), name=name, **options)
     return summarise(rows)
@@ -99,7 +146,7 @@ def test_the_commands_write_and_print_them(tmp_path, capsys):
     assert main([*argv, "--output", str(tmp_path / "out"), "--representation", "raw"]) == 0
     out = capsys.readouterr().out
     assert "From the closest to a Gaussian, by their coordinates: layer-" in out
-    assert "| layer-1.npy | 200 | 3 |" in out and "(200 rows of the same samples)." in out
+    assert "| layer-1.npy | 200 | 3 |" in out and "is assumed, as both have 200 rows)." in out
     assert {"paper.csv", "paper.md", "paper.tex"} <= {p.name for p in (tmp_path / "out").iterdir()}
     with pytest.raises(ValueError, match="at least 16"):
         closer(np.ones((10, 2)), np.ones((20, 2)))

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -161,6 +162,7 @@ def test_whiten_then_score(files, capsys):
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "held out (1 if the model holds)" in out
+    assert re.search(r"near duplicates +none with \|correlation\| > 0.9\n", out)
     assert "in sample (no evidence)" in out
     code, out, err = _main(
         capsys, "score", files / "white.npz", files / "gaussian.npy", "--output", files / "scores",
@@ -197,6 +199,17 @@ def test_whiten_then_score(files, capsys):
     assert code == 0 and "warning: the model was fitted on 50.0% of these rows" in out
     white = np.load(files / "white.npy", mmap_mode="r")
     np.testing.assert_allclose(white, whitening.apply(model, GAUSSIAN), rtol=1e-5, atol=1e-6)
+
+
+def test_whiten_states_from_which_correlation_on_coordinates_are_near_duplicates(files, capsys):
+    z = np.random.default_rng(0).standard_normal((400, 30))
+    z[:, 1:26] = z[:, :1] + 0.1 * z[:, 1:26]
+    np.save(files / "near.npy", z)
+    code, out, _ = _main(capsys, "whiten", files / "near.npy", "--output", files / "near.npz")
+    pairs = whitening.load(files / "near.npz").near_duplicates
+    assert code == 0 and min(abs(r) for _, _, r in pairs) > 0.9
+    assert f"{len(pairs)} pairs of coordinates (counted from 0) with |correlation| > 0.9" in out
+    assert f"and {len(pairs) - 20} further pairs, less correlated" in out
 
 
 def test_labels_from_files(files):

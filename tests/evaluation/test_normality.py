@@ -497,7 +497,7 @@ def test_what_cannot_be_known_or_chosen_is_said(unchecked_types):
     for call, message in [
         (lambda: anderson_darling(x, method="exact"), "'exact'.*calibrated, asymptotic"),
         (lambda: anderson_darling(x, null="cube"), "'cube'.*normal, sphere"),
-        (lambda: univariate(x, ["sw"]), "'sw'.*ad, dp, jb"),
+        (lambda: univariate(x, ["sw"]), "'sw'.*ad .Anderson-Darling., dp"),
         (lambda: anderson_darling(x, mean=0.0), "std is None.*both or neither"),
         (lambda: anderson_darling(x, mean=0.0, std=0.0), "std positive"),
         (lambda: anderson_darling(x, mean=np.zeros(2), std=1.0), r"shape \(2,\) for 3"),

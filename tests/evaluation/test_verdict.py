@@ -14,7 +14,8 @@ from infonce_jax.evaluation import concentration, discrete, groups, isotropy, re
 from infonce_jax.evaluation.__main__ import main
 from infonce_jax.evaluation._precompute.detectable import power
 from infonce_jax.evaluation.detectable import detectable, directions_fail_from
-from infonce_jax.evaluation.verdict import _accepted, verdicts
+from infonce_jax.evaluation.verdict import verdicts
+from infonce_jax.evaluation.verdict_coordinates import accepted
 from tests import launching
 
 RNG = np.random.default_rng(11)
@@ -128,7 +129,7 @@ def test_counts_stand_beside_what_a_gaussian_reaches_and_the_raw_rows_are_named_
 def test_coordinates_of_a_gaussian_are_rejected_in_about_one_sample_of_a_hundred(d, repeats):
     pvalue = evaluation.anderson_darling(RNG.standard_normal((200, d * repeats))).pvalue
     rejected = [
-        not _accepted(registry._over_coordinates("ad", p) | {"seeds": 1}, np.mean(p > 0.05), d)[0]
+        not accepted(registry._over_coordinates("ad", p) | {"seeds": 1}, np.mean(p > 0.05), d)[0]
         for p in pvalue.reshape(repeats, d)
     ]
     # 1.8% and 0.8% in a longer run.

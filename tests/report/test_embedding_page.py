@@ -20,6 +20,7 @@ def test_the_page_holds_verdicts_tables_and_figures_and_fetches_nothing(tmp_path
         "Q–Q plots",
     ):
         assert wanted in text, wanted
+    assert "<pre>infonce-jax evaluate " in text
     for title in ("p-values of the coordinates", "Norms", "Spectrum", "against the sample size"):
         assert title in text
     assert text.count("<svg") == 10
