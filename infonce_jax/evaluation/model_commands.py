@@ -161,12 +161,13 @@ def apply(arguments: argparse.Namespace, argv: list[str]) -> int:
     width = len(model.mean) if model.kind == "zca" else len(model.variances)
     progress = _progress("written", len(x))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(arguments.output) as scratch:
-        out = np.lib.format.open_memmap(scratch, "w+", np.float32, (len(x), width))
+    with replacing(arguments.output) as scratch, open(scratch, "wb") as out:
+        # Not as a memory-mapped array, whose pages would count as memory until they are on the disk.
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(x), width)}
+        np.lib.format.write_array_header_1_0(out, header)
         for rows, block in whitening.whitened_blocks(model, x):
-            out[rows] = block
+            out.write(np.ascontiguousarray(block, "<f4"))
             progress(rows.stop)
-        out.flush()
     print(f"{source}: {len(x)} rows, {width} coordinates, {model.kind}")
     if known.share:
         print(
