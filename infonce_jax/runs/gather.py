@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infonce_jax.evaluation.coordinates import COORDINATE
 from infonce_jax.files import flatten, replacing, write_json
 
 
@@ -51,6 +52,9 @@ def gather(
                 if isinstance(value, list):
                     row[f"metric.{key}"] = value[index]
             for item in found:
+                # Of single coordinates every run has others: they would be columns of their own.
+                if item["statistic"].startswith(COORDINATE):
+                    continue
                 if item["member"] == member["name"] and item["n"] == size:
                     row[f"{item['representation']}.{item['statistic']}"] = item["value"]
             rows.append(row)
