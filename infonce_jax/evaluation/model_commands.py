@@ -120,7 +120,7 @@ def score(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _draw(arguments, argv: list[str], model: whitening.Whitening, rows, scored) -> Path:
-    """The page of what was scored, without the rows that the model was fitted on."""
+    """The page of what was scored, without the rows that the model was fitted on unless asked for."""
     from infonce_jax.report import whitened  # matplotlib, on request only
 
     paths = [*arguments.paths, *([arguments.against] if arguments.against else [])]
@@ -142,6 +142,7 @@ def _draw(arguments, argv: list[str], model: whitening.Whitening, rows, scored) 
                 one.distance[kept],
                 None if names is None else [names[i] for i in kept],
                 folder if arguments.images is None else arguments.images,
+                0.0 if leave_out else one.known.share,
             )
         )
     return whitened.write_whitened_report(

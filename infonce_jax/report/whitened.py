@@ -23,7 +23,7 @@ _SEARCHED = 5000
 
 
 class Scored(NamedTuple):
-    """The rows of one set that the model has not seen.
+    """The rows of one set that are judged.
 
     Attributes:
         name: of the set.
@@ -32,6 +32,7 @@ class Scored(NamedTuple):
         distance: squared Mahalanobis distance of each row.
         names: what each row is, a file's name or a text, or None.
         folder: of the images that `names` are files of, or None for texts.
+        seen: share of the rows that the model was fitted on.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Scored(NamedTuple):
     distance: Float[np.ndarray, " n"]
     names: Sequence[str] | None = None
     folder: Path | None = None
+    seen: float = 0.0
 
 
 def write_whitened_report(
@@ -54,7 +56,7 @@ def write_whitened_report(
 
     Args:
         model: the whitening.
-        sets: what was scored, without the rows that the model was fitted on.
+        sets: what was scored; better without the rows that the model was fitted on.
         output_dir: where to write.
         command: what made it.
         against: whether the last set is to be told from the others.
@@ -65,12 +67,17 @@ def write_whitened_report(
     sets = _named_shortly(sets)
     k = len(model.variances)
     title = "How likely are these embeddings?"
+    of_which = (
+        "Some are rows that the model was fitted on"
+        if any(one.seen for one in sets)
+        else ("Of rows that the model has not seen")
+    )
     parts = [f"<h1>{title}</h1>", _verdict(model, sets, against), _table(model, sets)]
     with canvas.style():
         drawn = (
             (
                 "Log-likelihoods and whitened norms",
-                f"Of rows that the model has not seen; the lines are the laws of a Gaussian of {k} "
+                f"{of_which}; the lines are the laws of a Gaussian of {k} "
                 f"dimensions. The norm of a normal vector is {math.sqrt(k):.1f} there, with standard "
                 f"deviation {float(stats.chi.std(k)):.3f} (1/√2 for large d). Rows at the left of the "
                 f"first and at the right of the second are the untypical ones.",
@@ -151,10 +158,12 @@ def _verdict(model: whitening.Whitening, sets: Sequence[Scored], against: bool) 
     for one in sets:
         ratio = float(one.distance.mean()) / k
         spread = float(np.sqrt(one.distance).std() / stats.chi.std(k))
+        which = "that the model has not seen (1 if it holds)"
+        if one.seen:
+            which = f"of which the model was fitted on {one.seen:.0%}, which flatters it"
         lines.append(
-            f"{one.name}: mean Mahalanobis² / rank {ratio:.3f} on {len(one.rows):,} rows that the model "
-            f"has not seen (1 if it holds), and whitened norms spread {spread:.2f} times as far as a "
-            f"Gaussian's."
+            f"{one.name}: mean Mahalanobis² / rank {ratio:.3f} on {len(one.rows):,} rows {which}, and "
+            f"whitened norms spread {spread:.2f} times as far as a Gaussian's."
         )
     if against:
         for one in sets[:-1]:

@@ -60,6 +60,11 @@ def test_the_page_shows_typical_images_and_tells_sets_apart(sets, capsys):
     assert page.count("data:image/jpeg;base64") == 36 and page.count("<svg") == 5
     assert "Once around a circle" in page and "330°" in page and "angle (degrees)" in page
     assert "AUROC" in page and "<b>.png" not in page and "default-src 'none'" in page
+    assert "60 rows that the model has not seen" in page
+    assert main([*map(str, argv), "--report", "--fitted", "include"]) == 0
+    page = (folder / "out" / "whitened.html").read_text()
+    assert "120 rows of which the model was fitted on 50%" in page
+    assert "Some are rows that the model was fitted on" in page
     assert names_of(folder / "set" / "1", 120)[0] == names
     assert names_of(array, 119) == names_of(folder / "far.npy", 120) == (None, None)
 
