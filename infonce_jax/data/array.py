@@ -65,8 +65,11 @@ def load_array(d: config_dict.ConfigDict, spec: DataSpec) -> Dataset:
         places = dict(zip(("train", "test"), parts, strict=True))
     (train, train_labels), (test, test_labels) = halves
     moments = {"mean": np.float32(0), "std": np.float32(1)}
-    names = lambda split, index: f"row {places[split][index]}"  # noqa: E731
-    return Dataset(spec, train, train_labels, test, test_labels, **moments, names=names)
+    return Dataset(
+        *(spec, train, train_labels, test, test_labels),
+        **moments,
+        names=lambda split, index: f"row {places[split][index]}",
+    )
 
 
 def _has_pairs(path: str) -> bool:

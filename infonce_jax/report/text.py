@@ -23,7 +23,6 @@ from infonce_jax.report.table import (
 )
 
 _PAGE_WIDTH = 100
-_PAPER = "  paper"
 
 
 def verdict(table: Table) -> str:
@@ -159,13 +158,13 @@ def format_terminal(table: Table) -> str:
     """
     blocks = [*_wrap(verdict(table)), ""]
     own = own_statistics(table)
-    cells = {id(g): [_text_column(column, own) for column in g.columns] for g in table.groups}
-    labels = ["", *(line for label in STATISTICS.values() for line in (label, _PAPER))]
-    labels += ["accepted", _PAPER, *own]
-    if not has_paper(table):
-        kept = [i for i, label in enumerate(labels) if label != _PAPER]
-        labels = [labels[i] for i in kept]
-        cells = {k: [[lines[i] for i in kept] for lines in of] for k, of in cells.items()}
+    paper = ["  paper"] if has_paper(table) else []
+    cells = {
+        id(g): [_text_column(column, own, bool(paper)) for column in g.columns]
+        for g in table.groups
+    }
+    labels = ["", *(line for label in STATISTICS.values() for line in (label, *paper))]
+    labels += ["accepted", *paper, *own]
     blocks += _columns_of_text(labels, table.groups, cells)
     if has_sizes(table):
         blocks += [
@@ -322,15 +321,19 @@ def yes_or_no(verdict: bool | None) -> str:
     return "–" if verdict is None else "yes" if verdict else "no"
 
 
-def _text_column(column: Column, own: Sequence[str]) -> list[str]:
+def _text_column(column: Column, own: Sequence[str], with_paper: bool) -> list[str]:
     lines = [column.label]
     for statistic in STATISTICS:
         value = column.values.get(statistic)
         ours = (
             format_value(statistic, value.mean) + format_spread(statistic, value) if value else "–"
         )
-        lines += [ours, format_paper(statistic, column.paper) or "–"]
-    lines += [yes_or_no(accepted(column.values)), yes_or_no(accepted(column.paper))]
+        lines.append(ours)
+        if with_paper:
+            lines.append(format_paper(statistic, column.paper) or "–")
+    lines.append(yes_or_no(accepted(column.values)))
+    if with_paper:
+        lines.append(yes_or_no(accepted(column.paper)))
     values = {name: column.values.get(name) for name in own}
     return lines + [
         format_value(name, value.mean) + format_spread(name, value) if value else "–"

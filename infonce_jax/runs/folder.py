@@ -133,14 +133,15 @@ def _check_longer(config: config_dict.ConfigDict, changed: list[str], workdir: P
         schedules = ("optimizer.schedule", "loss.beta_schedule")
         asked = flatten(plain(config))
         falling = [name for name in schedules if asked[name] != "constant"]
-        if not falling and total >= done:
+        if falling:
+            reason = (
+                f" It cannot be trained for longer, as config.{falling[0]} = {asked[falling[0]]!r} "
+                "depends on its length."
+            )
+        elif total < done:
+            reason = f" It is at step {done} and can be trained for longer, not for {total} steps."
+        else:
             return
-        reason = (
-            f" It is at step {done} and can be trained for longer, not for {total} steps."
-            if not falling
-            else f" It cannot be trained for longer, as config.{falling[0]} = "
-            f"{asked[falling[0]]!r} depends on its length."
-        )
     shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
     raise ValueError(
         f"{workdir} holds a run of another configuration ({shown}).{reason} Choose another --workdir, "
