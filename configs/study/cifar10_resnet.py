@@ -32,7 +32,7 @@ def sweep(config):
     reduced = {
         "encoder.width": 16,
         "encoder.stem": "imagenet",
-        "train.epochs": 3.0,
+        "train.epochs": 2.0,
         "train.compute_dtype": "float32",
     }
     size = {} if config.scale == "full" else reduced

@@ -1,5 +1,6 @@
 """Layers that several encoders share."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -113,6 +114,26 @@ class Conv(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+
+
+def max_pool(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch out_height out_width channels"]:
+    """The largest of 3×3 pixels at every second one, as `nn.max_pool` with one pixel of padding.
+
+    A maximum of slices, whose gradient XLA's CPU compiler runs seven times as fast as that of a window.
+    Where pixels of a window are equal, they share the gradient.
+    """
+    for axis in (1, 2):
+        out = (x.shape[axis] - 1) // 2 + 1
+        edges = [(0, 0)] * 4
+        edges[axis] = (1, 1)
+        padded = jnp.pad(x, edges, constant_values=-jnp.inf)
+        slices = (
+            jax.lax.slice_in_dim(padded, i, i + 2 * out - 1, stride=2, axis=axis) for i in range(3)
+        )
+        x = functools.reduce(jnp.maximum, slices)
+    return x
 
 
 def norm(

@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from infonce_jax.encoders.initializers import check_name
-from infonce_jax.encoders.layers import Conv, norm
+from infonce_jax.encoders.layers import Conv, max_pool, norm
 
 STAGES = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
 STEMS = ("cifar", "imagenet")
@@ -105,7 +105,7 @@ class ResNet(nn.Module):
         x = Conv(self.width, size, stride, use_bias, self.initializer, self.dtype)(x)
         x = nn.relu(norm(self.norm, self.width, train=train, dtype=self.dtype)(x))
         if self.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = max_pool(x)
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
                 x = ResidualBlock(
