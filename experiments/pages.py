@@ -21,11 +21,13 @@ class Drawn(NamedTuple):
         name: of its file, without .svg.
         figure: a matplotlib figure, or None for a table alone.
         table: Markdown, or an empty string.
+        csv: a table for a file of its own, or an empty string.
     """
 
     name: str
     figure: object
     table: str
+    csv: str = ""
 
 
 class Interval(NamedTuple):
@@ -101,6 +103,8 @@ def draw_page(
                 (arguments.output / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
                 if arguments.pdf:
                     drawn.figure.savefig(arguments.output / f"{name}.pdf")
+        if drawn.csv:
+            (arguments.output / f"{name}.csv").write_text(drawn.csv, encoding="utf-8")
         if drawn.table:
             print(f"\n{name}\n{drawn.table}", flush=True)
             for page in arguments.page:

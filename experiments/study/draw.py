@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.pages import Drawn, interval, markdown
-from experiments.study.runs import FAMILIES, Point, read_points
+from experiments.pages import Absent, Drawn, interval, markdown
+from experiments.study.runs import FAMILIES, Point, read_points, to_csv
 from experiments.study.statistics import over_groups, paired, partial_spearman, spearman
 from infonce_jax.report import canvas
 from infonce_jax.report.table import GAUSSIAN_AD
@@ -75,9 +75,11 @@ _IMAGES = (
     ("auroc_held-out class", "AUROC, unseen class", ".3f"),
     ("auroc_uniform noise", "noise", ".3f"),
     ("auroc_textures", "textures", ".3f"),
+    ("auroc_digits", "digits", ".3f"),
     ("auroc_classes_held-out class", "by class: unseen class", ".3f"),
     ("auroc_classes_uniform noise", "noise", ".3f"),
     ("auroc_classes_textures", "textures", ".3f"),
+    ("auroc_classes_digits", "digits", ".3f"),
     ("corrupted", "accuracy, corrupted", ".3f"),
     ("robustness", "kept of that above chance", ".3f"),
 )
@@ -92,6 +94,7 @@ OUTCOMES = (
     ("auroc_held-out class", "AUROC, unseen class", +1),
     ("auroc_uniform noise", "AUROC, noise", +1),
     ("auroc_textures", "AUROC, textures", +1),
+    ("auroc_digits", "AUROC, digits", +1),
     ("auroc_classes_held-out class", "AUROC by class, unseen class", +1),
     ("robustness", "accuracy kept under corruption", +1),
 )
@@ -115,9 +118,13 @@ def draw_accuracy(runs: Path) -> Drawn:
     return Drawn("accuracy", figure, "")
 
 
-def draw_uses(runs: Path) -> Drawn:
+def draw_uses(family: str, runs: Path) -> Drawn:
     """The other uses, on images: calibration, few labels, unknown images, corruptions."""
-    points = [p for p in _read(runs) if p.family == "cifar10_mlp"]
+    points = [p for p in _read(runs) if p.family == family]
+    if not points:
+        raise Absent(
+            f"{runs} has nothing of {FAMILIES[family]}; the commands are in configs/study/."
+        )
     shown = (
         ("ece", "calibration error of the probe (ECE)"),
         ("few_label_gain_5", "accuracy with 5 labels a class: Gaussian − logistic"),
@@ -132,9 +139,14 @@ def draw_uses(runs: Path) -> Drawn:
             axes.axhline(0, **canvas.DASHED)
         if axes is not grid[-1]:
             axes.tick_params(labelbottom=False)
-    grid[-1].set_xlabel("AD average at n = 10,000 (a Gaussian: 0.384)")
+    grid[-1].set_xlabel(f"{FAMILIES[family]}: AD average at n = 10,000 (a Gaussian: 0.384)")
     canvas.legend_above(grid[0], columns=2, raise_inch=0.2)
-    return Drawn("uses", figure, "")
+    return Drawn(f"uses_{family}", figure, "")
+
+
+def draw_encoders(runs: Path) -> Drawn:
+    """Every encoder with all its measures, for other figures than these."""
+    return Drawn("encoders", None, "", to_csv(_read(runs)))
 
 
 def draw_gaussianity(runs: Path) -> Drawn:
@@ -205,7 +217,9 @@ def draw_changes(runs: Path) -> Drawn:
 
 EXHIBITS = {
     "accuracy": draw_accuracy,
-    "uses": draw_uses,
+    "uses_cifar10_mlp": functools.partial(draw_uses, "cifar10_mlp"),
+    "uses_cifar10_resnet": functools.partial(draw_uses, "cifar10_resnet"),
+    "encoders": draw_encoders,
     "gaussianity": draw_gaussianity,
     "probes": draw_probes,
     "images": draw_images,

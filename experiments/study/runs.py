@@ -1,12 +1,15 @@
 """Measures the runs of configs/study/, and keeps what was measured beside each run."""
 
+import csv
 import hashlib
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import sklearn.datasets
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
@@ -51,15 +54,45 @@ class Point(NamedTuple):
 def read_points(runs: Path) -> list[Point]:
     """All finished runs, measured; those that were measured before are read.
 
+    Families without runs in the folder come from its encoders.csv, if there is one (see `to_csv`).
+
     Raises:
         Absent: where there are none.
     """
+    table = runs / "encoders.csv"
+    kept = from_csv(table.read_text(encoding="utf-8")) if table.is_file() else []
     points = []
     for family in FAMILIES:
+        found = []
         for folder in sorted(path.parent for path in (runs / family).glob("*/config.json")):
-            points += _measured(family, folder)
+            found += _measured(family, folder)
+        points += found or [point for point in kept if point.family == family]
     if not points:
-        raise Absent(f"{runs} holds no finished runs; the commands are in configs/study/.")
+        raise Absent(
+            f"{runs} holds neither finished runs nor encoders.csv; the commands are in configs/study/."
+        )
+    return points
+
+
+def to_csv(points: Sequence[Point]) -> str:
+    """A line for each encoder with all its measures, to six digits."""
+    measures = list(dict.fromkeys(name for point in points for name in point.values))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*Point._fields[:-1], *measures])
+    for *labels, values in points:
+        cells = [f"{values[name]:.6g}" if name in values else "" for name in measures]
+        writer.writerow([*labels, *cells])
+    return text.getvalue()
+
+
+def from_csv(text: str) -> list[Point]:
+    """The points of a table of `to_csv`."""
+    points = []
+    for row in csv.DictReader(io.StringIO(text)):
+        family, objective, weight, seed = (row.pop(name) for name in Point._fields[:-1])
+        values = {name: float(value) for name, value in row.items() if value}
+        points.append(Point(family, objective, float(weight), int(seed), values))
     return points
 
 
@@ -140,6 +173,7 @@ def _test_rows(images: Dataset, held_out: int) -> tuple:
         "held-out class": images.test[~known],
         "uniform noise": noise,
         "textures": textures(_OUTLIERS),
+        "digits": digits(),
     }
     corrupted = {
         (name, strength): corrupt(test[:_CORRUPTED_ROWS], strength)
@@ -164,6 +198,13 @@ def textures(count: int, seed: int = 0) -> UInt8[np.ndarray, "count 32 32 3"]:
     mixed = np.einsum("nkyx,nkc->nyxc", waves, rng.standard_normal((count, 8, 3)))
     mixed += rng.standard_normal((count, 1, 1, 3))
     return np.round(255 / (1 + np.exp(-mixed))).astype(np.uint8)
+
+
+def digits() -> UInt8[np.ndarray, "1797 32 32 3"]:
+    """The handwritten digits of scikit-learn, 8×8 grey pixels, each pixel as 4×4 of them."""
+    grey = sklearn.datasets.load_digits().images
+    large = np.round(grey * (255 / 16)).repeat(4, axis=1).repeat(4, axis=2)
+    return np.stack([large] * 3, axis=-1).astype(np.uint8)
 
 
 def _code() -> str:

@@ -5,8 +5,8 @@ gradients into that layout outside of loops, but not in the body of a loop. It n
 convolution with several kernels, which `jax.vmap` produces. Those cases take from 5 to 100 times as
 long. Here the gradients are written in the fast layout, and `jax.vmap` becomes a loop.
 
-A kernel that is larger than the image, as in the last stages of a ResNet of small images, is slow in
-every layout: 48 times as long for 2×2 pixels of 512 channels. Such a convolution is a matrix product here.
+A kernel larger than the image, as in the last stages of a ResNet of small images, is slow in every
+layout: 48 times as slow as a matrix product for 2×2 pixels of 512 channels. Here it is a matrix product.
 """
 
 import functools

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.datasets
 
 from experiments import study
 from experiments.study import corruptions, draw, measure, statistics
@@ -124,6 +125,16 @@ def test_textures_are_varied_images_of_the_seed():
     assert spread.min() > 10 and step < 0.5 * np.abs(images - images.mean()).mean()
 
 
+def test_digits_are_scikit_learns_enlarged():
+    images = study_runs.digits()
+    given = sklearn.datasets.load_digits().images
+    assert images.shape == (1797, 32, 32, 3) and images.dtype == np.uint8
+    assert images.min() == 0 and images.max() == 255
+    np.testing.assert_array_equal(images[..., 0], images[..., 2])
+    means = images[..., 0].reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(means, given * 255 / 16, atol=0.51)
+
+
 def test_a_run_on_images_is_measured_on_unknown_and_corrupted_ones(images):
     labels = np.arange(len(images)) % 4
     spec = DataSpec((32, 32, 3), True, 80, 40, 4)
@@ -133,7 +144,8 @@ def test_a_run_on_images_is_measured_on_unknown_and_corrupted_ones(images):
     np.testing.assert_array_equal(test, images[labels != 3])
     np.testing.assert_array_equal(known, labels[labels != 3])
     np.testing.assert_array_equal(unknown["held-out class"], images[labels == 3])
-    assert len(corrupted) == 20 and set(unknown) == {"held-out class", "uniform noise", "textures"}
+    assert len(corrupted) == 20
+    assert set(unknown) == {"held-out class", "uniform noise", "textures", "digits"}
     np.testing.assert_array_equal(corrupted["contrast", 5], corruptions.contrast(test, 5))
 
 
@@ -170,8 +182,27 @@ def test_the_page_is_drawn_from_finished_runs(tiny_config, tmp_path, monkeypatch
     draw._read.cache_clear()
     monkeypatch.setattr(study_runs, "_encode", lambda *_: pytest.fail("measured again"))
     assert len(study_runs.read_points(tmp_path)) == 2 * 5
+    # The table of encoders draws the same page where the runs are gone, and gives way to runs.
+    assert study.main([*arguments, "--only", "encoders"]) == 0
+    draw._read.cache_clear()
+    again = tmp_path / "again.md"
+    again.write_text("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in names))
+    from_table = ["--runs", str(tmp_path / "out"), "--output", str(tmp_path), "--page", str(again)]
+    assert study.main([*from_table, "--only", *names]) == 0
+    assert again.read_text() == text
+    kept = study_runs.read_points(tmp_path / "out")
+    (tmp_path / "encoders.csv").write_text(
+        study_runs.to_csv(
+            [*(p._replace(seed=7) for p in kept), kept[0]._replace(family="cifar10_mlp")]
+        )
+    )
+    found = study_runs.read_points(tmp_path)
+    assert [p.seed for p in found if p.family == "mixture"] == [p.seed for p in kept]
+    assert len(found) == len(kept) + 1
     # A run that was stopped half-way is left out, and one of the study is asked for where none is.
     config = tmp_path / "mixture" / "infonce" / "config.json"
     config.write_text(config.read_text().replace('"steps": 12', '"steps": 13'))
-    assert {p.objective for p in study_runs.read_points(tmp_path)} == {"infonce_koleo"}
-    assert study.main(["--runs", str(tmp_path / "none"), *arguments[2:], "--only", "uses"]) == 0
+    assert {p.objective for p in study_runs.read_points(tmp_path)[1:]} == {"infonce_koleo"}
+    draw._read.cache_clear()
+    nothing = ["--runs", str(tmp_path / "none"), *arguments[2:], "--only", "uses_cifar10_mlp"]
+    assert study.main(nothing) == 0
