@@ -299,10 +299,28 @@ def nearest_neighbours(
     correct = 0
     for first in range(0, len(v), _BLOCK_ROWS):
         cosine = v[first : first + _BLOCK_ROWS] @ u.T
-        near = np.argpartition(cosine, -k, axis=1)[:, -k:]
+        near = _largest(cosine, k)
         chosen = classes[votes[near].sum(axis=1).argmax(axis=1)]
         correct += int(np.sum(chosen == test_labels[first : first + _BLOCK_ROWS]))
     return correct / len(v)
+
+
+def _largest(values: Float[np.ndarray, "rows columns"], k: int) -> Int[np.ndarray, "rows k"]:
+    """The columns of the k largest values of each row, in any order."""
+    rows, columns = values.shape
+    width = columns // (8 * k)
+    if width > 1:
+        # The k-th largest maximum of blocks is at most the k-th largest value, and little less: few
+        # values are left to sort, which takes a third of the time of argpartition.
+        blocks = values[:, : columns // width * width].reshape(rows, -1, width).max(axis=2)
+        row, column = np.nonzero(values >= np.partition(blocks, -k, axis=1)[:, -k, None])
+        if (
+            len(row) < values.size // 8
+        ):  # more where most values are equal, as in a collapsed encoder
+            descending = np.lexsort((-values[row, column], row))
+            first = np.searchsorted(row, np.arange(rows))
+            return column[descending[first[:, None] + np.arange(k)]]
+    return np.argpartition(values, -k, axis=1)[:, -k:]
 
 
 def _check(z, labels, test_z, test_labels):

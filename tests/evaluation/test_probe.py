@@ -124,7 +124,7 @@ def test_labels_that_say_nothing_are_not_learned():
     assert nearest_neighbours(z, labels, test_z, test_labels) == pytest.approx(0.2, abs=0.03)
 
 
-@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("k", [1, 5, 40])
 def test_neighbours_are_those_of_a_plain_search(k):
     centres = np.random.default_rng(3).normal(size=(3, 4))
     z, labels = classes(150, 4, centres)
@@ -135,6 +135,13 @@ def test_neighbours_are_those_of_a_plain_search(k):
         near = labels[np.argsort(-cosine)[:k]]
         correct += np.bincount(near, minlength=3).argmax() == label
     assert nearest_neighbours(z, labels, test_z, test_labels, k=k) == correct / 1100
+
+
+def test_neighbours_of_a_collapsed_encoder_are_all_alike():
+    z = np.ones((2000, 3))
+    labels = np.repeat([0, 1], 1000)
+    accuracy = nearest_neighbours(z, labels, z[:10], np.zeros(10, int), k=1)
+    assert accuracy in (0, 1)
 
 
 def test_bad_input_is_named(unchecked_types):
