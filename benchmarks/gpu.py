@@ -11,8 +11,8 @@
    epochs as there is time for; its representations are measured as in Table 1 on the way.
 5. The same on the labels.
 
-Results are written to benchmarks/results/gpu.json and gpu.md after each part and each epoch that is
-measured, so that what ends early leaves what it has. A part that fails says why, and the next one
+Results are written to gpu.json and gpu.md in benchmarks/results (with --size=tiny in runs/gpu_tiny)
+after each part and each epoch that is measured, so that what ends early leaves what it has. A part that fails says why, and the next one
 starts. Needs the repository and JAX with flax, optax and jaxtyping. Without CIFAR-10, or what reads it,
 the images are synthetic; the results say so, and their normality is then of no interest.
 """
@@ -75,6 +75,7 @@ SIZES = {
     "full": Size(65_536, 512, 2**20, (10, 5, 4), 512, (50_000, 10_000), 64, 256, "bfloat16", 530.0),
     "tiny": Size(512, 32, 2048, (2, 2, 2), 32, (256, 600), 4, 64, "float32", 150.0),
 }
+OUT = {"full": Path(__file__).with_name("results"), "tiny": ROOT / "runs" / "gpu_tiny"}
 # Of the whole time: when the contrastive training has to end, and when everything has.
 _CONTRASTIVE_SHARE, _END_SHARE = 0.68, 0.98
 
@@ -409,8 +410,9 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--seconds", type=float, default=0, help="limit [default: by the size]")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--data_dir", default=str(ROOT.parent / "shared" / "data" / "tfds"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
+    parser.add_argument("--out", type=Path, help="folder of the results [default: by the size]")
     arguments = parser.parse_args(argv)
+    arguments.out = arguments.out or OUT[arguments.size]
     size = SIZES[arguments.size]
     clock = Clock(time.monotonic(), arguments.seconds or size.seconds)
     if arguments.size == "full" and jax.default_backend() == "cpu":
