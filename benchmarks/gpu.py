@@ -12,9 +12,10 @@
 5. The same on the labels.
 
 Results are written to gpu.json and gpu.md in benchmarks/results (with --size=tiny in runs/gpu_tiny)
-after each part and each epoch that is measured, so that what ends early leaves what it has. A part that fails says why, and the next one
-starts. Needs the repository and JAX with flax, optax and jaxtyping. Without CIFAR-10, or what reads it,
-the images are synthetic; the results say so, and their normality is then of no interest.
+after each part and each epoch that is measured, so that what ends early leaves what it has. A part that
+fails says why, and the next one starts. Needs the repository and JAX with flax, optax and jaxtyping.
+Without CIFAR-10, or what reads it, the images are synthetic; the results say so, and their normality is
+then of no interest.
 """
 
 import argparse

@@ -18,6 +18,7 @@ from experiments.study import corruptions, measure
 from infonce_jax import data, training
 from infonce_jax.config import from_plain, members
 from infonce_jax.data import Dataset
+from infonce_jax.evaluation import probe
 from infonce_jax.evaluation.controls import random_projection
 from infonce_jax.files import write_json
 from infonce_jax.runs import encode
@@ -54,7 +55,7 @@ class Point(NamedTuple):
 def read_points(runs: Path) -> list[Point]:
     """All finished runs, measured; those that were measured before are read.
 
-    Families without runs in the folder come from its encoders.csv, if there is one (see `to_csv`).
+    Encoders without a run in the folder come from its encoders.csv, if there is one (see `to_csv`).
 
     Raises:
         Absent: where there are none.
@@ -66,7 +67,9 @@ def read_points(runs: Path) -> list[Point]:
         found = []
         for folder in sorted(path.parent for path in (runs / family).glob("*/config.json")):
             found += _measured(family, folder)
-        points += found or [point for point in kept if point.family == family]
+        measured = {point.objective for point in found}
+        points += found
+        points += [p for p in kept if p.family == family and p.objective not in measured]
     if not points:
         raise Absent(
             f"{runs} holds neither finished runs nor encoders.csv; the commands are in configs/study/."
@@ -132,7 +135,7 @@ def _encode(
 ) -> Iterator[tuple[str, measure.Encoded]]:
     """Each member's representations at a step; without one, random projections of the inputs."""
     images = data.load(config)
-    test, labels, unknown, corrupted = _test_rows(images, config.data.held_out_class)
+    test, labels, unknown, corrupted = test_rows(images, config.data.held_out_class)
     sets = {"train": images.train, "test": test, **unknown, **corrupted}
     ends = np.cumsum([len(rows) for rows in sets.values()])[:-1]
     rows = np.concatenate(list(sets.values()))
@@ -161,14 +164,22 @@ def _projected(rows: np.ndarray, config: ConfigDict) -> dict[str, np.ndarray]:
     return {m.name: random_projection(flat, dim, seed=m.seed) for m in members(config)}
 
 
-def _test_rows(images: Dataset, held_out: int) -> tuple:
-    """Test rows of known classes with their labels, rows of no such class, and corrupted rows."""
+class TestRows(NamedTuple):
+    """Inputs that encoders are judged on; the names as in `measure.Encoded`."""
+
+    test: np.ndarray
+    test_labels: np.ndarray
+    unknown: dict[str, np.ndarray]
+    corrupted: dict[tuple[str, int], np.ndarray]
+
+
+def test_rows(images: Dataset, held_out: int) -> TestRows:
+    """Test rows of the known classes, and on images unknown and corrupted ones."""
     if not images.spec.is_image:
-        return images.test, images.test_labels, {}, {}
+        return TestRows(images.test, images.test_labels, {}, {})
     known = images.test_labels != held_out
     test = images.test[known]
-    side = images.spec.sample_shape[0]
-    noise = np.random.default_rng(0).integers(0, 256, (_OUTLIERS, side, side, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (_OUTLIERS, 32, 32, 3), np.uint8)
     unknown = {
         "held-out class": images.test[~known],
         "uniform noise": noise,
@@ -180,7 +191,7 @@ def _test_rows(images: Dataset, held_out: int) -> tuple:
         for name, corrupt in corruptions.CORRUPTIONS.items()
         for strength in corruptions.STRENGTHS
     }
-    return test, images.test_labels[known], unknown, corrupted
+    return TestRows(test, images.test_labels[known], unknown, corrupted)
 
 
 def textures(count: int, seed: int = 0) -> UInt8[np.ndarray, "count 32 32 3"]:
@@ -201,7 +212,7 @@ def textures(count: int, seed: int = 0) -> UInt8[np.ndarray, "count 32 32 3"]:
 
 
 def digits() -> UInt8[np.ndarray, "1797 32 32 3"]:
-    """The handwritten digits of scikit-learn, 8×8 grey pixels, each pixel as 4×4 of them."""
+    """The handwritten digits of scikit-learn, 8×8 grey pixels, each pixel enlarged to 4×4."""
     grey = sklearn.datasets.load_digits().images
     large = np.round(grey * (255 / 16)).repeat(4, axis=1).repeat(4, axis=2)
     return np.stack([large] * 3, axis=-1).astype(np.uint8)
@@ -209,5 +220,6 @@ def digits() -> UInt8[np.ndarray, "1797 32 32 3"]:
 
 def _code() -> str:
     """A hash of the code that measures, so that a change of it measures anew."""
-    files = [Path(module.__file__) for module in (measure, corruptions)]
+    files = [Path(module.__file__) for module in (measure, corruptions, probe)]
+    files.append(Path(__file__))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -47,7 +47,7 @@ def over_groups(
         seed: of the bootstrap's draws.
 
     Returns:
-        The value, and the interval's ends.
+        The value, and the interval's ends; NaN where more than 5% of the draws leave it undefined.
     """
     columns = [np.asarray(column, np.float64) for column in columns]
     names, index = np.unique([str(group) for group in groups], return_inverse=True)
@@ -57,7 +57,9 @@ def over_groups(
     for _ in range(DRAWS):
         rows = np.concatenate([members[k] for k in rng.integers(len(names), size=len(names))])
         found.append(statistic(*(column[rows] for column in columns)))
-    low, high = np.nanquantile(found, [0.025, 0.975])
+    low, high = np.nan, np.nan
+    if np.mean(np.isnan(found)) <= 0.05:
+        low, high = np.nanquantile(found, [0.025, 0.975])
     return statistic(*columns), float(low), float(high)
 
 

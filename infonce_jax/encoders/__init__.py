@@ -25,7 +25,7 @@ Example:
 from infonce_jax.encoders.encoder import HEADS, Encoder, Outputs, Variables, apply, init
 from infonce_jax.encoders.initializers import INITIALIZERS
 from infonce_jax.encoders.layers import ACTIVATIONS, NORMS, Conv
-from infonce_jax.encoders.make import ENCODERS, make_classifier, make_encoder
+from infonce_jax.encoders.make import ENCODERS, RESNETS, make_classifier, make_encoder
 from infonce_jax.encoders.mlp import MLP
 from infonce_jax.encoders.resnet import STEMS, ResidualBlock, ResNet
 from infonce_jax.encoders.towers import Half, TwoTowers
@@ -40,6 +40,7 @@ __all__ = [
     "MLP",
     "NORMS",
     "POOLS",
+    "RESNETS",
     "STEMS",
     "Conv",
     "Encoder",

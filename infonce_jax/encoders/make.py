@@ -15,7 +15,8 @@ from infonce_jax.encoders.mlp import MLP
 from infonce_jax.encoders.resnet import STAGES, STEMS, ResNet
 from infonce_jax.encoders.vit import POOLS, ViT, check_heads
 
-ENCODERS = ("linear", "mlp", "resnet18", "resnet34", "resnet50", "vit")
+RESNETS = tuple(STAGES)
+ENCODERS = ("linear", "mlp", *RESNETS, "vit")
 
 
 def make_encoder(

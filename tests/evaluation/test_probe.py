@@ -124,10 +124,14 @@ def test_labels_that_say_nothing_are_not_learned():
     assert nearest_neighbours(z, labels, test_z, test_labels) == pytest.approx(0.2, abs=0.03)
 
 
-@pytest.mark.parametrize("k", [1, 5, 40])
-def test_neighbours_are_those_of_a_plain_search(k):
+@pytest.mark.parametrize("is_sorted", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 140])
+def test_neighbours_are_those_of_a_plain_search(k, is_sorted):
     centres = np.random.default_rng(3).normal(size=(3, 4))
     z, labels = classes(150, 4, centres)
+    if is_sorted:
+        order = np.argsort(labels)
+        z, labels = z[order], labels[order]
     test_z, test_labels = classes(1100, 4, centres, seed=1)
     correct = 0
     for row, label in zip(test_z, test_labels, strict=True):

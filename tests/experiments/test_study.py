@@ -140,7 +140,7 @@ def test_a_run_on_images_is_measured_on_unknown_and_corrupted_ones(images):
     spec = DataSpec((32, 32, 3), True, 80, 40, 4)
     one, half = np.float32(1), np.float32(0.5)
     dataset = Dataset(spec, images, labels, images, labels, half, one, None)
-    test, known, unknown, corrupted = study_runs._test_rows(dataset, 3)
+    test, known, unknown, corrupted = study_runs.test_rows(dataset, 3)
     np.testing.assert_array_equal(test, images[labels != 3])
     np.testing.assert_array_equal(known, labels[labels != 3])
     np.testing.assert_array_equal(unknown["held-out class"], images[labels == 3])
