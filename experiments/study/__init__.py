@@ -1,10 +1,13 @@
 """What Gaussianity buys: the study across objectives, from the runs of configs/study/.
 
-    python -m experiments.study --runs runs/study --output docs/study
+    python -m experiments.study                       # from the runs in runs/study
+    python -m experiments.study --runs docs/study     # from the table of encoders, without runs
 
-Measures every finished run (some 15 seconds of one core for an encoder), keeps the measures in a file
-beside it, and draws the page. What was measured before is read. Intervals are 95% ones, over seeds from
-Student's t, and for correlations from a bootstrap over settings.
+Measures every finished run (some 20 seconds of one core for an encoder), keeps the measures in a file
+beside it, and draws the page. What was measured before is read. All measures go into encoders.csv.
+Intervals are 95% ones, over seeds from Student's t, and for correlations from a bootstrap over settings.
+Labelled rows, noise and textures are the same for every encoder: differences between encoders do not
+contain their draw, and intervals do not cover it.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from infonce_jax import theory, training
 from infonce_jax.config import members
 from infonce_jax.training import distributed
 from infonce_jax.training.distributed import make_mesh
-from infonce_jax.training.members import member_grid, member_mildness
+from infonce_jax.training.members import lay_out, member_grid, member_mildness
 from infonce_jax.training.objectives import OBJECTIVES
 from infonce_jax.training.regularisers import REGULARISERS
 
@@ -89,6 +89,32 @@ def test_a_grid_of_lists_and_seeds_equals_one_run_for_each_point(tiny_config):
         alone = trained(tiny_config)
         assert_close(member(together, index), member(alone, 0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(share[index], metrics_of(alone)["alignment_share"], rtol=1e-5)
+
+
+def test_members_in_turn_equal_members_at_once(tiny_config, monkeypatch):
+    tiny_config.loss.temperature = (0.1, 0.5, 0.7)
+    program = program_of(tiny_config)
+    at_once, _ = program.advance(program.init(), 12)
+
+    def in_turn(*args):
+        return lay_out(*args)._replace(in_turn=True)
+
+    monkeypatch.setattr(training.program, "lay_out", in_turn)
+    other = program_of(tiny_config)
+    one_by_one, failed = other.advance(other.init(), 12)
+    assert int(failed) == -1
+    assert_close(at_once, one_by_one, rtol=1e-5, atol=1e-6)
+    rows = data_lib.load(tiny_config).test[:50]
+    assert_close(
+        program.encode(at_once, rows), other.encode(one_by_one, rows), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_resnets_take_their_members_in_turn_on_one_device(tiny_config):
+    points = members(tiny_config)
+    assert not lay_out(tiny_config, points).in_turn
+    tiny_config.encoder.name = "resnet18"
+    assert lay_out(tiny_config, points).in_turn == (jax.default_backend() == "cpu")
 
 
 def test_members_that_are_no_grid_are_refused(tiny_config):
