@@ -7,7 +7,7 @@
 With --config.scale=full the ResNet-18 of configs/cifar10_resnet18.py for 100 epochs at the settings of
 appendix E.1, on one GPU; not yet measured. Without it the reduced one of
 configs/paper/table1_cifar10.py, which a CPU can train: 16 channels where it has 64, the stem for large
-images, two epochs. On nine classes, as configs/study/cifar10_mlp.py.
+images, two epochs: two hours of one core. On nine classes, as configs/study/cifar10_mlp.py.
 """
 
 from configs.cifar10_resnet18 import get_config as resnet18

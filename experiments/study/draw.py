@@ -128,7 +128,7 @@ def draw_uses(family: str, runs: Path) -> Drawn:
         ("ece", "calibration error of the probe (ECE)"),
         ("few_label_gain_5", "accuracy with 5 labels a class: Gaussian − logistic"),
         ("auroc_held-out class", "AUROC, test images against an unseen class"),
-        ("robustness", "share of the accuracy above chance kept under corruption"),
+        ("robustness", "share above chance kept under corruption"),
     )
     figure, grid = canvas.panels(1.2, rows=len(shown), legend_lines=5, gap_inch=0.24)
     for axes, (name, label) in zip(grid, shown, strict=True):
@@ -138,9 +138,7 @@ def draw_uses(family: str, runs: Path) -> Drawn:
             axes.axhline(0, **canvas.DASHED)
         if axes is not grid[-1]:
             axes.tick_params(labelbottom=False)
-    grid[-1].set_xlabel(
-        f"{FAMILIES[family]}: AD average at n = 10,000 (a Gaussian: {GAUSSIAN_AD:.3f})"
-    )
+    grid[-1].set_xlabel(f"AD average at n = 10,000, {FAMILIES[family]}")
     canvas.legend_above(grid[0], columns=2, raise_inch=0.2)
     return Drawn(f"uses_{family}", figure, "")
 
