@@ -47,10 +47,9 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error))
 
 
-def with_interval(values: Sequence[float], decimals: int) -> str:
-    """The mean with its 95% interval, or the one value."""
-    shown = interval(values) if len(values) > 1 else values[0]
-    return f"{shown:.{decimals}f}"
+def with_interval(values: Sequence[float], form: str) -> str:
+    """The mean with its 95% interval, or the one value, in a number format."""
+    return f"{interval(values) if len(values) > 1 else values[0]:{form}}"
 
 
 def labelled(name: str, setting: Setting) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.pages import Absent, Drawn, interval, markdown
+from experiments.pages import Absent, Drawn, markdown, with_interval
 from experiments.study.runs import FAMILIES, Point, read_points, to_csv
 from experiments.study.statistics import over_groups, paired, partial_spearman, spearman
 from infonce_jax.report import canvas
@@ -184,9 +184,9 @@ def draw_correlations(runs: Path) -> Drawn:
                     FAMILIES[family],
                     label if sign > 0 else f"{label}, negated",
                     len(found),
-                    _with_interval(spearman, gaussianity, use),
-                    _with_interval(partial_spearman, gaussianity, use, rank),
-                    _with_interval(spearman, rank, use),
+                    _bootstrapped(spearman, gaussianity, use),
+                    _bootstrapped(partial_spearman, gaussianity, use, rank),
+                    _bootstrapped(spearman, rank, use),
                 ]
             )
     return Drawn("correlations", None, markdown(rows))
@@ -267,18 +267,13 @@ def _table(points: Sequence[Point], columns: Sequence[tuple[str, str, str]]) -> 
                 cells = [FAMILIES[family], label]
                 for measure, _, form in columns:
                     values = [p.values[measure] for p in setting if measure in p.values]
-                    cells.append(_cell([v for v in values if np.isfinite(v)], form))
+                    finite = [value for value in values if np.isfinite(value)]
+                    cells.append(with_interval(finite, form) if finite else "–")
                 rows.append(cells)
     return markdown(rows)
 
 
-def _cell(values: Sequence[float], form: str) -> str:
-    if not values:
-        return "–"
-    return f"{interval(values) if len(values) > 1 else values[0]:{form}}"
-
-
-def _with_interval(statistic: Callable[..., float], *columns: np.ndarray) -> str:
+def _bootstrapped(statistic: Callable[..., float], *columns: np.ndarray) -> str:
     value, low, high = over_groups(statistic, columns, range(len(columns[0])))
     if not np.isfinite(low):
         return "–"
